@@ -1,0 +1,73 @@
+"""Configurations to objects: the only module that looks at a ``kind``."""
+
+from pathlib import Path
+
+from torch import nn
+
+from ldm_sep.codec.base import Codec
+from ldm_sep.config import CodecConfig, Config, MixConfig, UNetConfig
+from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.mixer import Mixer
+from ldm_sep.errors import ConfigError
+from ldm_sep.level import LevelHead
+from ldm_sep.model import LatentSeparator
+from ldm_sep.unet import Level, UNet1d
+
+
+def build_codec(config: CodecConfig) -> Codec:
+    """A codec with fresh weights."""
+    arguments = config.model_dump(exclude={"kind"})
+    match config.kind:
+        case "spectral":
+            from ldm_sep.codec.spectral import SpectralCodec
+
+            return SpectralCodec(**arguments)
+        case "seanet":
+            from ldm_sep.codec.seanet import SEANetCodec
+
+            return SEANetCodec(**arguments)
+        case "encodec_48khz":
+            from ldm_sep.codec.encodec_48khz import Encodec48kHz
+
+            return Encodec48kHz()
+
+
+def codec_sample_rate(config: CodecConfig) -> int:
+    """The rate (Hz) audio must have for this codec."""
+    return 48000 if config.kind == "encodec_48khz" else config.sample_rate
+
+
+def pretrained_codec(config: CodecConfig, weights: Path | None = None) -> Codec | None:
+    """The codec whose published weights exist, loaded from ``weights`` or its download; None for codecs trained here."""
+    if config.kind != "encodec_48khz":
+        return None
+    from ldm_sep.codec.encodec_48khz import load_encodec_48khz
+
+    return load_encodec_48khz(weights)
+
+
+def build_unet(config: UNetConfig, latent_channels: int, *, gated_anchor: bool) -> nn.Module:
+    """The denoiser; twice the output channels where a gate is needed."""
+    levels = [Level(**level.model_dump()) for level in config.levels]
+    out_channels = 2 * latent_channels if gated_anchor else latent_channels
+    if config.kind == "unet_v0":
+        from ldm_sep.unet_adp import UNetADP
+
+        return UNetADP(latent_channels, levels, out_channels=out_channels)
+    return UNet1d(latent_channels, levels, out_channels=out_channels)
+
+
+def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparator:
+    """The separator of ``config``, around ``codec`` or a fresh one. ConfigError without a ``[unet]`` table."""
+    if config.unet is None:
+        raise ConfigError(f"{config.name}: a separator needs a [unet] table; this configuration is for a codec")
+    codec = codec if codec is not None else build_codec(config.codec)
+    gated = config.separator.gated_anchor
+    unet = build_unet(config.unet, codec.latent_channels, gated_anchor=gated)
+    head = None if codec.keeps_level else LevelHead(codec.latent_channels)
+    return LatentSeparator(codec, unet, gated_anchor=gated, level_head=head)
+
+
+def build_mixer(config: MixConfig, bank: AudioBank, frames: int) -> Mixer:
+    """The source of training batches of ``frames`` samples."""
+    return Mixer(bank, frames, **config.model_dump())

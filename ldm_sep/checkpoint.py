@@ -1,0 +1,245 @@
+"""Checkpoint folders: what is written is complete, what is read is checked.
+
+    <name>/config.json            format version, the resolved configuration, hashes, sizes, provenance, scores
+    <name>/model.safetensors      a separator's averaged weights (conditioner, U-Net, whitening, level head)
+    <name>/codec.safetensors      the codec's weights, where it was trained here
+    <name>/whitening.safetensors  in a codec's folder: the constants that separators trained on it start from
+    <name>/README.md              the model card
+
+Only safetensors is read: a checkpoint cannot run code.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ldm_sep.build import build_codec, build_separator, pretrained_codec
+from ldm_sep.codec.base import Codec
+from ldm_sep.config import Config, parse_config
+from ldm_sep.errors import CheckpointError, ConfigError
+from ldm_sep.model import LatentSeparator, Whitening
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, measured scores."""
+
+    command: str = ""
+    steps: int = 0
+    minutes: float = 0.0
+    hardware: str = ""
+    commit: str = ""
+    scores: dict[str, float | None] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``config.json``, read: the configuration and everything else it says."""
+
+    kind: Literal["codec", "separator"]
+    config: Config
+    facts: dict[str, Any]
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def sha256_of_weights(path: Path) -> str:
+    """SHA-256 of a weight file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_codec(
+    folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance
+) -> None:
+    """Write a codec's folder, whole or not at all; an older one of that name is replaced."""
+    weights = {"whitening.safetensors": whitening.state_dict()}
+    if config.codec.kind != "encodec_48khz":
+        weights["codec.safetensors"] = codec.state_dict()
+    _write(folder, "codec", config, weights, {"codec": parameter_count(codec)}, provenance)
+
+
+def save_separator(folder: Path, config: Config, separator: LatentSeparator, provenance: Provenance) -> None:
+    """Write a separator's folder, whole or not at all; weights in fp16, whitening constants in fp32."""
+    state = separator.state_dict()
+    weights = {"model.safetensors": {k: v for k, v in state.items() if not k.startswith("codec.")}}
+    if config.codec.kind != "encodec_48khz":
+        weights["codec.safetensors"] = separator.codec.state_dict()
+    counts = {
+        "codec": parameter_count(separator.codec),
+        "conditioner": parameter_count(separator.conditioner),
+        "unet": parameter_count(separator.unet),
+        "level_head": parameter_count(separator.level_head) if separator.level_head else 0,
+    }
+    _write(folder, "separator", config, weights, counts, provenance)
+
+
+def _write(
+    folder: Path,
+    kind: str,
+    config: Config,
+    weights: dict[str, dict[str, Tensor]],
+    counts: dict[str, int],
+    provenance: Provenance,
+) -> None:
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        hashes = {}
+        for name, state in weights.items():
+            for key, value in state.items():
+                if not torch.isfinite(value).all():
+                    raise CheckpointError(f"{folder}: the weight {key} is not finite; nothing was written")
+            save_file({k: _stored(k, v) for k, v in state.items()}, temporary / name)
+            hashes[name] = sha256_of_weights(temporary / name)
+        facts = {
+            "format": FORMAT,
+            "kind": kind,
+            "name": config.name,
+            "licence": config.card.licence,
+            "training_data": list(config.card.training_data),
+            "limitations": list(config.card.limitations),
+            "parameters": counts,
+            "sha256": hashes,
+            "command": provenance.command,
+            "steps": provenance.steps,
+            "minutes": round(provenance.minutes, 1),
+            "hardware": provenance.hardware,
+            "commit": provenance.commit,
+            "scores": provenance.scores or {},
+            "config": config.model_dump(mode="json", exclude={"card"}),
+        }
+        text = json.dumps(facts, indent=2, ensure_ascii=False)
+        (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(model_card(facts), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stored(key: str, value: Tensor) -> Tensor:
+    # The whitening constants scale every latent: their rounding would not average out.
+    keep = not value.is_floating_point() or key.startswith("whitening") or key in ("mean", "std")
+    return (value if keep else value.half()).detach().cpu().contiguous()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """``config.json`` of a checkpoint folder. CheckpointError if there is none or it cannot be used."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: not a checkpoint (it has no config.json); see 'ldm-sep models list'")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_config(facts["config"], str(path))
+        version, kind = facts["format"], facts["kind"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); fetch the checkpoint again") from None
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; the checkpoint was made by another version of ldm-sep") from None
+    if version != FORMAT:
+        raise CheckpointError(f"{path}: format {version}, this version reads {FORMAT}; update ldm-sep")
+    return Manifest(kind, config, facts)
+
+
+def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()) -> None:
+    """Load ``path`` into ``module``: same keys (but those beginning with ``ignore``), same shapes, all finite."""
+    try:
+        state = load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing; fetch the checkpoint again") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); fetch the checkpoint again") from None
+    expected = {k: v for k, v in module.state_dict().items() if not k.startswith(ignore or ("\0",))}
+    wrong = sorted(expected.keys() ^ state.keys())
+    if wrong:
+        which = "missing" if wrong[0] in expected else "not expected"
+        raise CheckpointError(f"{path}: the weight {wrong[0]} is {which}; weights and config.json do not belong together")
+    for key, value in state.items():
+        if value.shape != expected[key].shape:
+            raise CheckpointError(
+                f"{path}: {key} has shape {tuple(value.shape)}, the configuration wants {tuple(expected[key].shape)}"
+            )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: {key} holds values that are not finite; fetch the checkpoint again")
+    module.load_state_dict({k: v.to(expected[k].dtype) for k, v in state.items()}, strict=False)
+
+
+def load_codec(folder: Path, codec_weights: Path | None = None) -> tuple[Manifest, Codec, Whitening]:
+    """A codec's folder, or the codec inside a separator's folder (then without its own whitening file)."""
+    manifest = read_manifest(folder)
+    codec = pretrained_codec(manifest.config.codec, codec_weights)
+    if codec is None:
+        codec = build_codec(manifest.config.codec)
+        load_strictly(codec, folder / "codec.safetensors")
+    whitening = Whitening(codec.latent_channels)
+    if manifest.kind == "codec":
+        load_strictly(whitening, folder / "whitening.safetensors")
+    return manifest, codec.eval(), whitening
+
+
+def load_separator(folder: Path, codec_weights: Path | None = None) -> tuple[Manifest, LatentSeparator]:
+    """A separator's folder, on the CPU, in evaluation mode. CheckpointError if anything does not fit."""
+    manifest = read_manifest(folder)
+    if manifest.kind != "separator":
+        raise CheckpointError(f"{folder}: holds a codec, not a separator; name a separator's folder")
+    _, codec, _ = load_codec(folder, codec_weights)
+    separator = build_separator(manifest.config, codec)
+    load_strictly(separator, folder / "model.safetensors", ignore=("codec.",))
+    return manifest, separator.eval()
+
+
+def verify(folder: Path) -> list[str]:
+    """Names of the weight files whose SHA-256 equals the recorded one. CheckpointError at the first that differs."""
+    manifest = read_manifest(folder)
+    for name, wanted in manifest.facts["sha256"].items():
+        path = folder / name
+        if not path.is_file() or sha256_of_weights(path) != wanted:
+            raise CheckpointError(f"{path}: missing or altered; fetch the checkpoint again")
+    return list(manifest.facts["sha256"])
+
+
+def model_card(facts: dict[str, Any]) -> str:
+    """The README of a checkpoint, from what its config.json says."""
+    lines = [f"# {facts['name']}", "", f"A {facts['kind']} of ldm-sep. {facts['config'].get('description', '')}".rstrip()]
+    lines += ["", "## Sizes", "", "| part | parameters |", "|---|---|"]
+    lines += [f"| {part} | {count:,} |" for part, count in facts["parameters"].items()]
+    if facts["scores"]:
+        lines += ["", "## Scores on the validation items", "", "| score | value |", "|---|---|"]
+        lines += [
+            f"| {name} | {'undefined' if value is None else f'{value:.3f}'} |"
+            for name, value in facts["scores"].items()
+        ]
+    lines += ["", "## Training", ""]
+    lines += [
+        f"{facts['steps']:,} steps in {facts['minutes']:.0f} minutes on {facts['hardware'] or 'unrecorded hardware'}, "
+        f"code at {facts['commit'] or 'an unrecorded commit'}:",
+        "",
+        f"    {facts['command'] or 'command not recorded'}",
+        "",
+        "### Data and its terms",
+        "",
+    ]
+    lines += [f"- {source}" for source in facts["training_data"]] or ["- unstated"]
+    lines += ["", f"Licence of the weights: {facts['licence']}"]
+    if facts["limitations"]:
+        lines += ["", "## Where it fails", ""] + [f"- {limit}" for limit in facts["limitations"]]
+    return "\n".join(lines) + "\n"

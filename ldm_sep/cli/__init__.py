@@ -1,0 +1,35 @@
+"""The command `ldm-sep`. Nothing heavy is imported before a command runs, so that help is instant."""
+
+import sys
+
+import typer
+
+#from ldm_sep.cli import data, models, separate, training
+from ldm_sep.errors import LdmSepError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Generative singing-voice separation: vocals, and the exact remainder.",
+)
+#app.command("separate")(separate.separate)
+#app.command("train-codec")(training.train_codec)
+#app.command("whiten")(training.whiten)
+#app.command("train")(training.train)
+#app.command("inspect")(models.inspect)
+#app.add_typer(models.app, name="models")
+#app.add_typer(data.app, name="data")
+#app.command("doctor")(models.doctor)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is printed as one line, with exit code 1."""
+    try:
+        app()
+    except LdmSepError as error:
+        typer.echo(f"ldm-sep: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("ldm-sep: interrupted; finished files are complete, nothing half-written is left", err=True)
+        sys.exit(130)

@@ -1,0 +1,258 @@
+"""`ldm-sep train-codec`, `whiten` and `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from ldm_sep.checkpoint import Provenance
+    from ldm_sep.config import Config
+    from ldm_sep.data.bank import AudioBank
+    from ldm_sep.data.items import Item
+    from ldm_sep.loop import Progress
+
+ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
+Data = Annotated[Path, typer.Option(help="The data set: its folder, or its table for the layouts csv and roles.")]
+Run = Annotated[Path, typer.Option(help="Where states, logs, samples and the result go.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last state in --run.")]
+Init = Annotated[Path | None, typer.Option(help="A checkpoint folder whose weights to start from.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's number of steps.")]
+MaxMinutes = Annotated[float | None, typer.Option(min=0, help="Stop, with everything saved, after this long.")]
+Cache = Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")]
+Items = Annotated[
+    Path | None, typer.Option(help="Table of validation items; default: windows of the validation songs.")
+]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")]
+CodecWeights = Annotated[
+    Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
+]
+_DEFAULT_CACHE = Path(".cache")
+_VALIDATION_SONGS = 8
+
+
+def train_codec(
+    config: ConfigPath,
+    data: Data,
+    run: Run,
+    items: Items = None,
+    init: Init = None,
+    resume: Resume = False,
+    steps: Steps = None,
+    max_minutes: MaxMinutes = None,
+    cache: Cache = _DEFAULT_CACHE,
+    cpu: Cpu = False,
+) -> None:
+    """Train a codec; writes RUN/codec."""
+    from ldm_sep.config import load_config
+    from ldm_sep.train_codec import train_codec as act
+
+    resolved = _with_steps(load_config(config), "codec_training", steps)
+    accelerator = _accelerator(resolved.codec_training.precision if resolved.codec_training else "fp32", cpu)
+    bank = _prepare(run, resume, accelerator, resolved, data, cache)
+    folder = act(
+        resolved,
+        bank,
+        _items(resolved, data, items),
+        run,
+        accelerator,
+        resume=resume,
+        init=init,
+        max_minutes=max_minutes,
+        provenance=_provenance(accelerator.device),
+        report=_reporter(),
+    )
+    typer.echo(f"codec: {folder}")
+
+
+def train(
+    config: ConfigPath,
+    data: Data,
+    run: Run,
+    codec: Annotated[Path | None, typer.Option(help="A codec's folder, to start a separator from.")] = None,
+    codec_weights: CodecWeights = None,
+    items: Items = None,
+    init: Init = None,
+    resume: Resume = False,
+    steps: Steps = None,
+    max_minutes: MaxMinutes = None,
+    cache: Cache = _DEFAULT_CACHE,
+    cpu: Cpu = False,
+) -> None:
+    """Train a separator, stage 1 or 2 as the configuration says; writes RUN/separator."""
+    from ldm_sep.config import load_config
+    from ldm_sep.train import train as act
+
+    resolved = _with_steps(load_config(config), "training", steps)
+    accelerator = _accelerator(resolved.training.precision if resolved.training else "fp32", cpu)
+    bank = _prepare(run, resume, accelerator, resolved, data, cache)
+    folder = act(
+        resolved,
+        bank,
+        _items(resolved, data, items),
+        run,
+        accelerator,
+        codec_folder=codec,
+        codec_weights=codec_weights,
+        init=init,
+        resume=resume,
+        max_minutes=max_minutes,
+        provenance=_provenance(accelerator.device),
+        report=_reporter(),
+    )
+    typer.echo(f"separator: {folder}")
+
+
+def whiten(
+    config: ConfigPath,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The codec folder to write.")],
+    codec: Annotated[Path | None, typer.Option(help="A trained codec's folder to measure again.")] = None,
+    codec_weights: CodecWeights = None,
+    cache: Cache = _DEFAULT_CACHE,
+    cpu: Cpu = False,
+) -> None:
+    """Measure a codec's latents (mean and spread of each channel) and write its folder, ready for `train`."""
+    from ldm_sep.build import build_mixer, pretrained_codec
+    from ldm_sep.checkpoint import load_codec, save_codec
+    from ldm_sep.config import load_config
+    from ldm_sep.errors import ConfigError
+    from ldm_sep.train_codec import measure_whitening
+
+    resolved = load_config(config)
+    ready = load_codec(codec)[1] if codec else pretrained_codec(resolved.codec, codec_weights)
+    if ready is None:
+        raise ConfigError(f"{config}: its codec is trained here; name the trained one's folder with --codec")
+    settings = resolved.training or resolved.codec_training
+    if settings is None:
+        raise ConfigError(f"{config}: needs a [training] table, whose window the latents are measured in")
+    accelerator = _accelerator("fp32", cpu)
+    bank = _bank(resolved, data, cache, accelerator.device)
+    ready = ready.to(accelerator.device)
+    mixer = build_mixer(resolved.mix, bank, round(settings.seconds * ready.sample_rate / ready.hop) * ready.hop)
+    whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
+    save_codec(out, resolved, ready, whitening, _provenance(accelerator.device))
+    typer.echo(f"codec: {out}")
+
+
+def _with_steps(config: Config, table: str, steps: int | None) -> Config:
+    settings = getattr(config, table)
+    if steps is None or settings is None:
+        return config
+    return config.model_copy(update={table: settings.model_copy(update={"steps": steps})})
+
+
+def _accelerator(precision: str, cpu: bool) -> Accelerator:
+    from accelerate import Accelerator
+
+    from ldm_sep.errors import ConfigError
+
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    if accelerator.is_main_process:
+        typer.echo(f"device: {accelerator.device}, processes: {accelerator.num_processes}, precision: {precision}")
+    if accelerator.num_processes > 1 and accelerator.device.type == "mps":
+        raise ConfigError("several processes need CUDA or the CPU")
+    return accelerator
+
+
+def _prepare(
+    run: Path, resume: bool, accelerator: Accelerator, config: Config, data: Path, cache: Path
+) -> AudioBank:
+    from ldm_sep.errors import ConfigError
+    from ldm_sep.loop import find_states
+
+    if find_states(run) and not resume:
+        raise ConfigError(f"{run}: holds the states of an earlier training; add --resume or name another --run")
+    if accelerator.is_main_process:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            (run / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{run}: cannot be written ({error.strerror}); name another --run") from None
+        # The others find the decoded audio in the cache.
+        bank = _bank(config, data, cache, accelerator.device)
+    accelerator.wait_for_everyone()
+    return bank if accelerator.is_main_process else _bank(config, data, cache, accelerator.device)
+
+
+def _bank(config: Config, data: Path, cache: Path, device: torch.device) -> AudioBank:
+    from ldm_sep.build import codec_sample_rate
+    from ldm_sep.data.bank import AudioBank
+    from ldm_sep.data.tracks import read_tracks
+    from ldm_sep.errors import DataError
+
+    tracks = [t for t in read_tracks(config.data.layout, data) if t.split == "train"]
+    if not tracks:
+        raise DataError(f"{data}: no track of the training split")
+
+    def decoded(done: int, total: int) -> None:
+        typer.echo(f"\rdecoding {done}/{total}", nl=done == total, err=True)
+
+    bank = AudioBank(tracks, codec_sample_rate(config.codec), cache, device, decoded)
+    hours = [bank.seconds(role) / 3600 for role in ("vocals", "accompaniment")]
+    typer.echo(f"data: {len(tracks)} tracks, {hours[0]:.2f} h of vocals, {hours[1]:.2f} h of accompaniment")
+    return bank
+
+
+def _items(config: Config, data: Path, table: Path | None) -> list[Item]:
+    from ldm_sep.build import codec_sample_rate
+    from ldm_sep.data.items import items_of_songs, read_items
+    from ldm_sep.data.tracks import read_tracks
+    from ldm_sep.errors import DataError
+
+    rate = codec_sample_rate(config.codec)
+    settings = config.training or config.codec_training
+    if table is not None:
+        # 3200 is a multiple of every codec's hop here and leaves whole frames.
+        return read_items(table, data if data.is_dir() else data.parent, rate, 3200)
+    tracks = read_tracks(config.data.layout, data)
+    valid = [t for t in tracks if t.split == "valid"] or [t for t in tracks if t.split == "train"]
+    items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, 3200, _VALIDATION_SONGS)
+    if not items:
+        raise DataError(f"{data}: no song with vocals and accompaniment to validate on; give a table with --items")
+    return items
+
+
+def _provenance(device: torch.device) -> Provenance:
+    import os
+    import shlex
+    import subprocess
+    import sys
+
+    import torch
+
+    from ldm_sep.checkpoint import Provenance
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    # Paths of the machine are no part of the recipe: only their last name is kept.
+    words = ["ldm-sep", *(Path(w).name if w.startswith(("/", "..")) else w for w in sys.argv[1:])]
+    return Provenance(command=shlex.join(words), hardware=name, commit=commit)
+
+
+def _reporter():  # noqa: ANN202
+    import sys
+    import time
+
+    started = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        numbers = "  ".join(f"{key} {value:.4g}" for key, value in progress.losses.items())
+        minutes = (time.monotonic() - started) / 60
+        rate = f"  {progress.rate:.2f} steps/s" if progress.rate else ""
+        skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
+        line = f"{minutes:6.1f} min  step {progress.step}/{progress.steps}  {numbers}{rate}{skipped}"
+        typer.echo(line)
+        sys.stdout.flush()
+
+    return report

@@ -1,0 +1,248 @@
+"""`spectral`: a codec that starts from an exact transform and learns only what that leaves out.
+
+The wave is turned to mid/side, an orthonormal MDCT (Princen & Bradley 1986; hop 320, sine window) and a signed
+square root, y = sign(X) sqrt|X|, which brings loud and quiet coefficients to comparable size. Each latent
+frame holds, before any training,
+
+    [ mid bins 0..m | side bins 0..s | mean |y| of the mid bands above m | mean |y| of the side bands above s ]
+
+and the decoder puts the low bins back as they are and fills the bands above with a copy of the
+low bins scaled to the stored band levels (spectral band replication, Dietz et al. 2002). ConvNeXt blocks (Liu et al.
+2022) at the frame rate add a learned residual in both directions; their last layer starts at zero, so training starts
+from the exact transform. No normalisation looks across time: latents keep the level and are local.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ldm_sep.codec.base import check_latents, check_wave
+
+
+class MDCT(nn.Module):
+    """Orthonormal MDCT of whole frames, exact up to and including both ends.
+
+    X[k] = sqrt(2/M) sum_n w[n] x[n] cos(pi/M (n + 1/2 + M/2)(k + 1/2)), w[n] = sin(pi (n + 1/2) / 2M), M = hop.
+    The frames are centred on the hops, so T = N hop samples give N frames. At the ends, where a neighbouring
+    frame is missing, the wave is continued with the symmetry of the aliasing (odd at the start, even at the end),
+    which the synthesis divides out again.
+    """
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        self.hop = hop
+        n = torch.arange(2 * hop, dtype=torch.float64)
+        k = torch.arange(hop, dtype=torch.float64)
+        window = torch.sin(math.pi * (n + 0.5) / (2 * hop))
+        phase = math.pi / hop * torch.outer(n + 0.5 + hop / 2, k + 0.5)
+        basis = math.sqrt(2 / hop) * window[:, None] * torch.cos(phase)
+        # Constants of the transform, not weights: they are rebuilt, never stored.
+        self.register_buffer("basis", basis.float(), persistent=False)
+        half = hop // 2
+        inner, mirrored = window[half:hop], window[:half].flip(0)
+        edge = 1 / (inner * (inner + mirrored))
+        self.register_buffer("edge", edge.float(), persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """``wave (..., N hop)`` to coefficients ``(..., hop, N)``, always in float32."""
+        with torch.autocast(wave.device.type, enabled=False):
+            wave = wave.float()
+            half = self.hop // 2
+            start = -wave[..., :half].flip(-1)
+            end = wave[..., -half:].flip(-1)
+            frames = torch.cat([start, wave, end], -1).unfold(-1, 2 * self.hop, self.hop)
+            return (frames @ self.basis).transpose(-1, -2)
+
+    def inverse(self, coefficients: Tensor) -> Tensor:
+        """Coefficients ``(..., hop, N)`` to the wave ``(..., N hop)``, by time-domain alias cancellation."""
+        with torch.autocast(coefficients.device.type, enabled=False):
+            frames = coefficients.float().transpose(-1, -2) @ self.basis.T
+            first, second = frames[..., : self.hop], frames[..., self.hop :]
+            blocks = F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))
+            half = self.hop // 2
+            wave = blocks.flatten(-2)[..., half:-half]
+            start = wave[..., :half] * self.edge
+            end = wave[..., -half:] * self.edge.flip(-1)
+            return torch.cat([start, wave[..., half:-half], end], -1)
+
+
+def signed_sqrt(x: Tensor) -> Tensor:
+    """y = sign(x) sqrt|x|."""
+    return torch.sign(x) * torch.sqrt(torch.abs(x))
+
+
+def signed_square(y: Tensor) -> Tensor:
+    """The inverse of `signed_sqrt`: x = y |y|."""
+    return y * torch.abs(y)
+
+
+def band_edges(first: int, last: int, bands: int) -> list[int]:
+    """``bands + 1`` bin numbers from ``first`` to ``last``, spaced geometrically, every band at least one bin."""
+    if bands > last - first:
+        raise ValueError(f"{bands} bands do not fit into bins {first} to {last}")
+    ratio = (last / first) ** (1 / bands)
+    edges = [first]
+    for b in range(1, bands):
+        edges.append(min(max(edges[-1] + 1, round(first * ratio**b)), last - (bands - b)))
+    return [*edges, last]
+
+
+class BandReplication(nn.Module):
+    """The bins above ``low`` as ``bands`` mean magnitudes, and back by scaling copies of the bins below."""
+
+    def __init__(self, bins: int, low: int, bands: int) -> None:
+        super().__init__()
+        edges = band_edges(low, bins, bands)
+        mean = torch.zeros(bands, bins - low)
+        for b, (lo, hi) in enumerate(zip(edges, edges[1:], strict=False)):
+            mean[b, lo - low : hi - low] = 1 / (hi - lo)
+        # The copied range starts at a quarter of the low bins: below that, single partials stand too far apart.
+        source = low // 4 + torch.arange(bins - low) % (low - low // 4)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("spread", (mean > 0).float().T.contiguous(), persistent=False)
+        self.register_buffer("source", source, persistent=False)
+
+    def analyse(self, high: Tensor) -> Tensor:
+        """``high (B, bins - low, N)`` to mean magnitudes ``(B, bands, N)``."""
+        return self.mean @ high.abs()
+
+    def synthesise(self, low: Tensor, levels: Tensor) -> Tensor:
+        """``low (B, low, N)`` and ``levels (B, bands, N)`` to ``(B, bins - low, N)``."""
+        patch = low[:, self.source]
+        gain = levels.clamp_min(0) / (self.mean @ patch.abs()).clamp_min(1e-4)
+        return patch * (self.spread @ gain)
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over frames, layer norm over channels, a wide pointwise pair, residual."""
+
+    def __init__(self, width: int, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.depthwise(x).transpose(1, 2))
+        return x + self.contract(F.gelu(self.expand(h))).transpose(1, 2)
+
+
+def _residual_net(inputs: int, width: int, blocks: int, outputs: int) -> nn.Sequential:
+    last = nn.Conv1d(width, outputs, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Conv1d(inputs, width, 1), *(ConvNeXtBlock(width) for _ in range(blocks)), last
+    )
+
+
+class SpectralEncoder(nn.Module):
+    """``wave (B, 2, N hop)`` to ``z (B, D, N)``; see the module docstring for the order of the channels."""
+
+    def __init__(
+        self, hop: int, mid_bins: int, side_bins: int, mid_bands: int, side_bands: int, width: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.hop, self.mid_bins, self.side_bins = hop, mid_bins, side_bins
+        self.mdct = MDCT(hop)
+        self.mid_replication = BandReplication(hop, mid_bins, mid_bands)
+        self.side_replication = BandReplication(hop, side_bins, side_bands)
+        latent_channels = mid_bins + side_bins + mid_bands + side_bands
+        self.residual = _residual_net(2 * hop, width, blocks, latent_channels)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        left, right = wave.unbind(1)
+        # Orthonormal mid/side: power is kept, so one loss scale serves both.
+        mid_side = torch.stack([left + right, left - right], 1) * math.sqrt(0.5)
+        y = signed_sqrt(self.mdct(mid_side))
+        mid, side = y.unbind(1)
+        fixed = torch.cat(
+            [
+                mid[:, : self.mid_bins],
+                side[:, : self.side_bins],
+                self.mid_replication.analyse(mid[:, self.mid_bins :]),
+                self.side_replication.analyse(side[:, self.side_bins :]),
+            ],
+            1,
+        )
+        return fixed + self.residual(y.flatten(1, 2))
+
+
+class SpectralDecoder(nn.Module):
+    """``z (B, D, N)`` to ``wave (B, 2, N hop)``."""
+
+    def __init__(
+        self, hop: int, mid_bins: int, side_bins: int, mid_bands: int, side_bands: int, width: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.split = [mid_bins, side_bins, mid_bands, side_bands]
+        self.mdct = MDCT(hop)
+        self.mid_replication = BandReplication(hop, mid_bins, mid_bands)
+        self.side_replication = BandReplication(hop, side_bins, side_bands)
+        self.residual = _residual_net(2 * hop + sum(self.split), width, blocks, 2 * hop)
+        self.hop = hop
+
+    def forward(self, z: Tensor) -> Tensor:
+        mid, side, mid_levels, side_levels = z.split(self.split, 1)
+        fixed = torch.cat(
+            [
+                mid,
+                self.mid_replication.synthesise(mid, mid_levels),
+                side,
+                self.side_replication.synthesise(side, side_levels),
+            ],
+            1,
+        )
+        # The blocks see the replicated bins too: correcting a texture is easier than making one.
+        y = fixed + self.residual(torch.cat([fixed, z], 1))
+        mid_side = self.mdct.inverse(signed_square(y.float()).unflatten(1, (2, self.hop)))
+        mid, side = mid_side.unbind(1)
+        return torch.stack([mid + side, mid - side], 1) * math.sqrt(0.5)
+
+
+class SpectralCodec(nn.Module):
+    """The codec of the module docstring: stereo, level-keeping, local in time.
+
+    Parameters
+    ----------
+    sample_rate: Hz. ``hop``: samples a latent frame; 320 at 48 kHz gives 150 frames/s.
+    mid_bins, side_bins: low MDCT bins (of ``sample_rate / 2 hop`` Hz each) carried as they are.
+    mid_bands, side_bands: levels kept of the bins above. The four sum to the latent channels.
+    width, blocks: size of the learned residual networks, the same in encoder and decoder.
+    """
+
+    keeps_level = True
+    channels = 2
+
+    def __init__(
+        self,
+        sample_rate: int = 48000,
+        hop: int = 320,
+        mid_bins: int = 88,
+        side_bins: int = 20,
+        mid_bands: int = 14,
+        side_bands: int = 6,
+        width: int = 192,
+        blocks: int = 3,
+    ) -> None:
+        super().__init__()
+        if hop % 2:
+            raise ValueError(f"hop must be even, not {hop}")
+        self.sample_rate, self.hop = sample_rate, hop
+        self.latent_channels = mid_bins + side_bins + mid_bands + side_bands
+        sizes = (hop, mid_bins, side_bins, mid_bands, side_bands, width, blocks)
+        self.encoder = SpectralEncoder(*sizes)
+        self.decoder = SpectralDecoder(*sizes)
+
+    def encode(self, wave: Tensor) -> Tensor:
+        """``wave (B, 2, T)``, T a multiple of ``hop``, to ``z (B, D, T / hop)``. ValueError otherwise."""
+        check_wave(wave, self.channels, self.hop)
+        return self.encoder(wave)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """``z (B, D, N)`` to ``wave (B, 2, N hop)``. ValueError for another number of channels."""
+        check_latents(z, self.latent_channels)
+        return self.decoder(z)

@@ -1,0 +1,219 @@
+"""Experiment configurations: TOML files read into checked, frozen records.
+
+A file may name another one with ``extends = "other.toml"`` (relative to itself); its own tables then override that one's, key
+by key. Unknown keys are errors. Nothing below this module's floor knows these records: `ldm_sep.build` takes them apart.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ldm_sep.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpectralCodecConfig(Record):
+    """`ldm_sep.codec.spectral.SpectralCodec`."""
+
+    kind: Literal["spectral"]
+    sample_rate: Positive = 48000
+    hop: Positive = 320
+    mid_bins: Positive = 88
+    side_bins: Positive = 20
+    mid_bands: Positive = 14
+    side_bands: Positive = 6
+    width: Positive = 192
+    blocks: Positive = 3
+
+
+class SEANetCodecConfig(Record):
+    """`ldm_sep.codec.seanet.SEANetCodec`."""
+
+    kind: Literal["seanet"]
+    sample_rate: Positive = 48000
+    channels: Positive = 2
+    latent_channels: Positive = 128
+    filters: Positive = 32
+    ratios: tuple[Positive, ...] = (8, 5, 4, 2)
+    residual_layers: Positive = 1
+    lstm_layers: Annotated[int, Field(ge=0)] = 2
+    norm: Literal["weight_norm", "time_group_norm"] = "weight_norm"
+
+
+class Encodec48kHzConfig(Record):
+    """Meta's pretrained 48 kHz EnCodec. Its sizes are fixed; the weights come from a file or a download."""
+
+    kind: Literal["encodec_48khz"]
+
+
+CodecConfig = Annotated[
+    SpectralCodecConfig | SEANetCodecConfig | Encodec48kHzConfig, Field(discriminator="kind")
+]
+
+
+class LevelConfig(Record):
+    """One level of the U-Net; see `ldm_sep.unet.Level`."""
+
+    channels: Positive
+    factor: Positive = 1
+    blocks: Positive = 1
+    inject: bool = False
+    attention: bool = False
+
+
+class UNetConfig(Record):
+    """``unet1d`` is this project's network, ``unet_v0`` the one of audio-diffusion-pytorch."""
+
+    kind: Literal["unet1d", "unet_v0"] = "unet1d"
+    levels: Annotated[tuple[LevelConfig, ...], Field(min_length=1)]
+
+
+class SeparatorConfig(Record):
+    """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.model.LatentSeparator`."""
+
+    gated_anchor: bool = False
+
+
+class DataConfig(Record):
+    """Which layout the folder given with ``--data`` has; see `ldm_sep.data.tracks`."""
+
+    layout: Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
+
+
+class MixConfig(Record):
+    """How training items are drawn; see `ldm_sep.data.mixer.Mixer`."""
+
+    real: Share = 0.5
+    silent: Share = 0.05
+    solo: Share = 0.0
+    collage: Share = 0.7
+    pitch_semitones: Annotated[float, Field(ge=0, le=24)] = 3.0
+    balance_db: Annotated[float, Field(ge=0)] = 4.0
+    equaliser_db: Annotated[float, Field(ge=0)] = 0.0
+    reverb: Share = 0.0
+    doubling: Share = 0.0
+    layering: Share = 0.0
+
+
+class OptimiserConfig(Record):
+    """AdamW with linear warm-up and cosine decay to a twentieth; gradients clipped by their global norm."""
+
+    steps: Positive
+    batch_size: Positive
+    seconds: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    warmup: Annotated[int, Field(ge=0)] = 500
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+    log_every: Positive = 20
+    validate_every: Positive = 1000
+    save_every: Positive = 1000
+
+
+class CodecTrainingConfig(OptimiserConfig):
+    """``latent_noise``: largest std of the noise added to the latents, in units of each channel's own std."""
+
+    latent_noise: Annotated[float, Field(ge=0)] = 0.3
+    waveform_weight: Annotated[float, Field(ge=0)] = 1.0
+    spectral_weight: Annotated[float, Field(ge=0)] = 1.0
+
+
+class SeparatorTrainingConfig(OptimiserConfig):
+    """Stage 1 freezes the conditioner, stage 2 trains it at ``conditioner_rate`` times the learning rate.
+
+    ``terminal_share``: share of items at t = 1, where the posterior mean is learned. ``max_snr``: bound of the
+    v-loss weight (`ldm_sep.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.
+    ``level_weight``: of the level head's loss, where the codec loses the level.
+    """
+
+    stage: Literal[1, 2]
+    conditioner_rate: Annotated[float, Field(gt=0)] = 1.0
+    terminal_share: Share = 0.0
+    max_snr: Annotated[float, Field(gt=0)] | None = None
+    channel_weight_power: Annotated[float, Field(ge=0)] = 0.0
+    level_weight: Annotated[float, Field(ge=0)] = 0.1
+
+
+class SamplingConfig(Record):
+    """Defaults of separation: see `ldm_sep.separate.Separator`."""
+
+    steps: Positive = 8
+    eta: Share = 0.0
+    highpass: Annotated[float, Field(ge=0)] = 0.0
+    segment: Annotated[float, Field(gt=0)] = 12.0
+    overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+
+
+class CardConfig(Record):
+    """What a checkpoint says about itself besides its numbers: licence of the weights, sources with their terms, limits."""
+
+    licence: str = "unstated"
+    training_data: tuple[str, ...] = ()
+    limitations: tuple[str, ...] = ()
+
+
+class Config(Record):
+    """A whole experiment."""
+
+    name: str
+    description: str = ""
+    codec: CodecConfig
+    unet: UNetConfig | None = None
+    separator: SeparatorConfig = SeparatorConfig()
+    data: DataConfig
+    mix: MixConfig = MixConfig()
+    codec_training: CodecTrainingConfig | None = None
+    training: SeparatorTrainingConfig | None = None
+    sampling: SamplingConfig = SamplingConfig()
+    card: CardConfig = CardConfig()
+
+
+def _merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in override.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _read_toml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in seen:
+        raise ConfigError(f"{path}: extends itself through {' -> '.join(p.name for p in seen)}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration; the shipped ones are in configs/") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
+    parent = table.pop("extends", None)
+    if parent is None:
+        return table
+    return _merge(_read_toml(path.parent / str(parent), (*seen, path)), table)
+
+
+def parse_config(table: dict[str, Any], origin: str) -> Config:
+    """A checked `Config` from plain tables; ConfigError names ``origin``, the key and what is wrong with it."""
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{origin}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def load_config(path: str | Path) -> Config:
+    """Read ``path`` (and what it extends). ConfigError if a file is missing, unreadable or does not make sense."""
+    return parse_config(_read_toml(Path(path)), str(path))

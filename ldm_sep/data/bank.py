@@ -1,0 +1,156 @@
+"""All audio of a data set, decoded once to 16 bits at the codec's rate and kept on the training device."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm_sep.audio import read, resample
+from ldm_sep.data.tracks import Track
+from ldm_sep.errors import DataError
+
+# 6 dB of headroom: lossy files and sums of stems pass 1.0 now and then.
+_SCALE = 16384.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One decoded recording: ``channels`` planes of ``frames`` samples from ``offset`` on."""
+
+    offset: int
+    channels: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A track with its decoded parts; either may be missing, not both."""
+
+    track: Track
+    vocals: Part | None
+    accompaniment: Part | None
+
+
+class AudioBank:
+    """Decoded tracks in one flat int16 tensor.
+
+    The samples are kept in ``cache`` (one file for one list of tracks and rate, rebuilt when a source file changes) and
+    moved to ``device`` whole; on the CPU they stay a memory map, so a set larger than memory can be used.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        sample_rate: int,
+        cache: Path,
+        device: torch.device,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.sample_rate, self.device = sample_rate, device
+        key = _key(tracks, sample_rate)
+        data, index = cache / f"bank-{key}.i16", cache / f"bank-{key}.json"
+        if not (data.is_file() and index.is_file()):
+            _decode(tracks, sample_rate, data, index, progress)
+        parts = [
+            [Part(**p) if p else None for p in pair] for pair in json.loads(index.read_text(encoding="utf-8"))
+        ]
+        self.recordings = [Recording(t, v, a) for t, (v, a) in zip(tracks, parts, strict=True)]
+        # Copy-on-write: torch wants writable memory, and nothing here writes.
+        samples = torch.from_numpy(np.memmap(data, np.int16, "c"))
+        self._samples = samples.to(device) if device.type != "cpu" else samples
+
+    def crop(self, part: Part, start: int, frames: int) -> Tensor:
+        """Stereo ``(2, frames)`` float32 from ``start`` on, zeros where the recording does not reach; mono is doubled."""
+        out = torch.zeros(part.channels, frames, device=self.device)
+        lo, hi = max(start, 0), min(start + frames, part.frames)
+        if hi > lo:
+            plane = self._samples[part.offset : part.offset + part.channels * part.frames]
+            out[:, lo - start : hi - start] = plane.view(part.channels, part.frames)[:, lo:hi] / _SCALE
+        return out.expand(2, -1) if part.channels == 1 else out
+
+    def seconds(self, role: str) -> float:
+        """Total seconds of ``role`` (vocals or accompaniment)."""
+        parts = [getattr(r, role) for r in self.recordings]
+        return sum(p.frames for p in parts if p) / self.sample_rate
+
+
+def _key(tracks: Sequence[Track], sample_rate: int) -> str:
+    digest = hashlib.sha256(str(sample_rate).encode())
+    for track in tracks:
+        for file in track.files:
+            stat = file.stat()
+            digest.update(f"{track.name}\0{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _load(path: Path, sample_rate: int) -> np.ndarray:
+    wave, rate = read(path)
+    if wave.shape[0] > 2:
+        raise DataError(f"{path}: {wave.shape[0]} channels; training takes mono or stereo files")
+    return resample(wave, rate, sample_rate)
+
+
+def _load_track(track: Track, sample_rate: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    vocals = _load(track.vocals, sample_rate) if track.vocals else None
+    if track.accompaniment:
+        waves = [_load(path, sample_rate) for path in track.accompaniment]
+        frames = max(w.shape[1] for w in waves)
+        channels = max(w.shape[0] for w in waves)
+        accompaniment = np.zeros((channels, frames), np.float32)
+        for wave in waves:
+            accompaniment[:, : wave.shape[1]] += wave
+    elif track.mixture is not None and vocals is not None:
+        mixture = _load(track.mixture, sample_rate)
+        if mixture.shape[1] != vocals.shape[1]:
+            raise DataError(
+                f"{track.mixture}: {mixture.shape[1]} samples, its vocals have {vocals.shape[1]}; "
+                "cut both to the same length"
+            )
+        accompaniment = mixture - vocals
+    else:
+        accompaniment = None
+    return vocals, accompaniment
+
+
+def _decode(
+    tracks: Sequence[Track],
+    sample_rate: int,
+    data: Path,
+    index: Path,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    data.parent.mkdir(parents=True, exist_ok=True)
+    entries: list[list[dict[str, int] | None]] = []
+    offset = 0
+    partial = data.with_name(f"{data.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("wb") as file, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            # A few tracks in flight at a time: decoding all at once would hold the whole set in memory.
+            ahead = 2 * (os.cpu_count() or 1)
+            for first in range(0, len(tracks), ahead):
+                group = tracks[first : first + ahead]
+                for waves in pool.map(lambda t: _load_track(t, sample_rate), group):
+                    entry: list[dict[str, int] | None] = []
+                    for wave in waves:
+                        if wave is None:
+                            entry.append(None)
+                            continue
+                        file.write(np.clip(np.round(wave * _SCALE), -32768, 32767).astype(np.int16).tobytes())
+                        entry.append(asdict(Part(offset, wave.shape[0], wave.shape[1])))
+                        offset += wave.size
+                    entries.append(entry)
+                if progress is not None:
+                    progress(min(first + ahead, len(tracks)), len(tracks))
+        temporary = index.with_name(f"{index.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(entries), encoding="utf-8")
+        partial.replace(data)
+        temporary.replace(index)
+    finally:
+        partial.unlink(missing_ok=True)

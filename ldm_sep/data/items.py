@@ -1,0 +1,92 @@
+"""Fixed validation items: the same crops at the same gains whenever a model is scored."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ldm_sep.audio import read, resample
+from ldm_sep.data.tracks import Track
+from ldm_sep.errors import DataError
+
+_COLUMNS = ("group", "vocals", "vocals_start", "accompaniment", "accompaniment_start", "gain_db", "seconds")
+
+
+@dataclass(frozen=True)
+class Item:
+    """``vocals, accompaniment (2, T)`` float32 at one rate; the mixture is their sum."""
+
+    name: str
+    group: str
+    vocals: np.ndarray
+    accompaniment: np.ndarray
+
+    @property
+    def mixture(self) -> np.ndarray:
+        """vocals + accompaniment (2, T)."""
+        return self.vocals + self.accompaniment
+
+
+def _crop(path: Path, start: float, frames: int, sample_rate: int) -> np.ndarray:
+    wave, rate = read(path)
+    first = round(start * rate)
+    # A margin that the resampler's ringing may fill and that is cut away again.
+    wave = resample(wave[:2, first : first + round(frames * rate / sample_rate) + rate // 10], rate, sample_rate)
+    wave = wave[:, :frames]
+    if wave.shape[1] < frames:
+        wave = np.pad(wave, ((0, 0), (0, frames - wave.shape[1])))
+    return np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave
+
+
+def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list[Item]:
+    """Items of a CSV with the columns group, vocals, vocals_start, accompaniment, accompaniment_start, gain_db, seconds.
+
+    Paths are relative to ``root``, starts and lengths in seconds, ``gain_db`` is applied to the vocals; lengths are cut to
+    a ``multiple`` of samples. DataError if the table or a file is missing or a field is not a number.
+    """
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError:
+        raise DataError(f"{table}: no such table of validation items") from None
+    items = []
+    for number, row in enumerate(rows, 2):
+        try:
+            values = {k: float(row[k]) for k in ("vocals_start", "accompaniment_start", "gain_db", "seconds")}
+            names = {k: row[k] for k in ("group", "vocals", "accompaniment")}
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{table}: line {number} needs the columns {', '.join(_COLUMNS)}") from None
+        frames = int(values["seconds"] * sample_rate) // multiple * multiple
+        for part in (names["vocals"], names["accompaniment"]):
+            if not (root / part).is_file():
+                raise DataError(f"{root / part}: listed in {table.name} but missing; is {root} the right --data?")
+        vocals = _crop(root / names["vocals"], values["vocals_start"], frames, sample_rate)
+        backing = _crop(root / names["accompaniment"], values["accompaniment_start"], frames, sample_rate)
+        items.append(
+            Item(f"{names['group']}-{number - 1:02d}", names["group"], vocals * 10 ** (values["gain_db"] / 20), backing)
+        )
+    return items
+
+
+def items_of_songs(
+    tracks: Sequence[Track], seconds: float, sample_rate: int, multiple: int, limit: int
+) -> list[Item]:
+    """The loudest vocal window of each of the first ``limit`` songs, for data sets without a table."""
+    items = []
+    frames = int(seconds * sample_rate) // multiple * multiple
+    for track in [t for t in tracks if t.is_song][:limit]:
+        vocals, rate = read(track.vocals)
+        window = max(1, round(seconds * rate))
+        power = np.cumsum(np.pad(np.square(vocals.astype(np.float64)).sum(0), (1, 0)))
+        starts = np.arange(0, max(1, vocals.shape[1] - window), max(1, window // 2))
+        ends = np.minimum(starts + window, vocals.shape[1])
+        start = starts[np.argmax(power[ends] - power[starts])] / rate
+        voice = _crop(track.vocals, start, frames, sample_rate)
+        if track.accompaniment:
+            backing = sum(_crop(path, start, frames, sample_rate) for path in track.accompaniment)
+        else:
+            backing = _crop(track.mixture, start, frames, sample_rate) - voice
+        items.append(Item(track.name, "songs", voice, backing))
+    return items

@@ -1,0 +1,228 @@
+"""Where the audio lies: every layout is read into the same list of `Track` records."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ldm_sep.errors import DataError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
+Split = Literal["train", "valid", "test"]
+Layout = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """One song, or one recording of a solo voice or of music without voice.
+
+    A song has ``vocals`` and either ``accompaniment`` files (their sum) or a ``mixture`` (then the accompaniment
+    is mixture - vocals). ``clips`` are (start, end) seconds between which a collage may be cut; ``singer`` groups recordings of one
+    voice.
+    """
+
+    name: str
+    split: Split
+    vocals: Path | None = None
+    accompaniment: tuple[Path, ...] = ()
+    mixture: Path | None = None
+    singer: str = ""
+    clips: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def is_song(self) -> bool:
+        """Vocals and accompaniment belong together."""
+        return self.vocals is not None and (bool(self.accompaniment) or self.mixture is not None)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All audio files of the track."""
+        single = tuple(p for p in (self.vocals, self.mixture) if p is not None)
+        return single + self.accompaniment
+
+
+def find_audio(folder: Path, stem: str) -> Path | None:
+    """``folder/stem`` with any known audio suffix, or None."""
+    for suffix in AUDIO_SUFFIXES:
+        if (path := folder / f"{stem}{suffix}").is_file():
+            return path
+    return None
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+# MUSDB18-HQ's validation tracks, as fixed by the `musdb` package and used by open-unmix and demucs.
+MUSDB_VALID = frozenset(
+    {
+        "Actions - One Minute Smile",
+        "Clara Berry And Wooldog - Waltz For My Victims",
+        "Johnny Lokke - Promises & Lies",
+        "Patrick Talbot - A Reason To Leave",
+        "Triviul - Angelsaint",
+        "Alexander Ross - Goodbye Bolero",
+        "Fergessen - Nos Palpitants",
+        "Leaf - Summerghost",
+        "Skelpolu - Human Mistakes",
+        "Young Griffo - Pennies",
+        "ANiMAL - Rockshow",
+        "James May - On The Line",
+        "Meaxic - Take A Step",
+        "Traffic Experiment - Sirens",
+    }
+)
+
+
+def _song_folder(folder: Path, split: Split, need_mixture: bool) -> Track | None:
+    vocals = find_audio(folder, "vocals")
+    if vocals is None:
+        return None
+    mixture = find_audio(folder, "mixture")
+    others = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO_SUFFIXES)
+    stems = tuple(p for p in others if p.stem not in ("vocals", "mixture"))
+    if need_mixture or not stems:
+        return Track(folder.name, split, vocals, (), mixture, folder.name) if mixture else None
+    return Track(folder.name, split, vocals, stems, mixture, folder.name)
+
+
+def read_musdb18hq(root: Path) -> list[Track]:
+    """``root/{train,test}/<song>/{vocals,drums,bass,other,mixture}.wav``; `MUSDB_VALID` is taken out of train."""
+    tracks = []
+    for part in ("train", "test"):
+        if not (root / part).is_dir():
+            continue
+        for folder in _subfolders(root / part):
+            split: Split = "test" if part == "test" else "valid" if folder.name in MUSDB_VALID else "train"
+            if (track := _song_folder(folder, split, need_mixture=False)) is not None:
+                tracks.append(track)
+    return tracks
+
+
+def _read_song_folders(root: Path, need_mixture: bool) -> list[Track]:
+    parts: list[tuple[Path, Split]] = [
+        (root / "train", "train"),
+        (root / "valid", "valid"),
+        (root / "test", "test"),
+    ]
+    if not any(folder.is_dir() for folder, _ in parts):
+        parts = [(root, "train")]
+    tracks = []
+    for folder, split in parts:
+        if folder.is_dir():
+            found = (_song_folder(song, split, need_mixture) for song in _subfolders(folder))
+            tracks += [track for track in found if track is not None]
+    return tracks
+
+
+def read_stems(root: Path) -> list[Track]:
+    """``root[/train|valid|test]/<song>/vocals.* + any other stems``; everything but vocals and mixture is summed."""
+    return _read_song_folders(root, need_mixture=False)
+
+
+def read_pairs(root: Path) -> list[Track]:
+    """``root[/train|valid|test]/<song>/{vocals,mixture}.*``: what the paper needs and nothing more."""
+    return _read_song_folders(root, need_mixture=True)
+
+
+def _rows(path: Path, required: set[str]) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such table; name a CSV file with the columns {', '.join(sorted(required))}")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = required - set(reader.fieldnames or ())
+        if missing:
+            raise DataError(f"{path}: the columns {', '.join(sorted(missing))} are missing")
+        return list(reader)
+
+
+def _check_split(split: str, path: Path) -> Split:
+    if split not in ("train", "valid", "test"):
+        raise DataError(f"{path}: the split '{split}' is not one of train, valid, test")
+    return split  # type: ignore[return-value]
+
+
+def read_csv(path: Path) -> list[Track]:
+    """A table with ``track, split, vocals, mixture`` (or ``accompaniment``, several joined by ``|``), paths relative to it."""
+    tracks = []
+    for row in _rows(path, {"track", "split", "vocals"}):
+        vocals, mixture = row["vocals"], row.get("mixture", "")
+        stems = tuple(path.parent / p for p in (row.get("accompaniment") or "").split("|") if p)
+        tracks.append(
+            Track(
+                row["track"],
+                _check_split(row["split"], path),
+                path.parent / vocals if vocals else None,
+                stems,
+                path.parent / mixture if mixture else None,
+                row.get("singer") or row["track"],
+            )
+        )
+    return tracks
+
+
+def _read_clips(path: Path) -> tuple[tuple[float, float], ...]:
+    sidecar = path.with_suffix(".txt")
+    if not sidecar.is_file():
+        return ()
+    clips = []
+    for line in sidecar.read_text(encoding="utf-8").splitlines():
+        fields = line.split("\t")
+        if len(fields) >= 2:
+            clips.append((float(fields[0]), float(fields[1])))
+    return tuple(clips)
+
+
+def read_roles(path: Path) -> list[Track]:
+    """A table of single files: ``path, role, split, pair_id, singer_or_source``.
+
+    role is vocals or instrumental (others are passed over); rows that share a pair_id make one song. ``<file>.txt``
+    beside a file lists its clips (start, end in seconds, separated by tabs).
+    """
+    songs: dict[str, dict[str, tuple[Path, Split]]] = {}
+    tracks = []
+    for row in _rows(path, {"path", "role", "split", "pair_id", "singer_or_source"}):
+        if row["role"] not in ("vocals", "instrumental"):
+            continue
+        file, split = path.parent / row["path"], _check_split(row["split"], path)
+        if row["pair_id"]:
+            songs.setdefault(row["pair_id"], {})[row["role"]] = (file, split)
+        elif row["role"] == "vocals":
+            tracks.append(
+                Track(row["path"], split, file, singer=row["singer_or_source"], clips=_read_clips(file))
+            )
+        else:
+            tracks.append(
+                Track(row["path"], split, accompaniment=(file,), singer="", clips=_read_clips(file))
+            )
+    for name, song in songs.items():
+        if set(song) != {"vocals", "instrumental"}:
+            raise DataError(f"{path}: the pair {name} needs one vocals and one instrumental row")
+        vocals, split = song["vocals"]
+        tracks.append(Track(name, split, vocals, (song["instrumental"][0],), singer=name))
+    return tracks
+
+
+def read_tracks(layout: Layout, root: Path) -> list[Track]:
+    """The tracks below ``root`` (a folder, or the table for ``csv`` and ``roles``). DataError if there are none."""
+    readers: dict[Layout, Callable[[Path], list[Track]]] = {
+        "musdb18hq": read_musdb18hq,
+        "stems": read_stems,
+        "pairs": read_pairs,
+        "csv": read_csv,
+        "roles": read_roles,
+    }
+    is_table = layout in ("csv", "roles")
+    if is_table and root.is_dir():
+        root = root / ("manifest.csv" if layout == "roles" else "tracks.csv")
+    if not is_table and not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the data set's folder with --data")
+    tracks = readers[layout](root)
+    if not tracks:
+        raise DataError(f"{root}: no tracks of layout '{layout}' found; see the README for the layouts")
+    for track in tracks:
+        for file in track.files:
+            if not file.is_file():
+                raise DataError(f"{file}: listed for the track '{track.name}' but missing")
+    return tracks

@@ -1,0 +1,25 @@
+"""The errors a user can mend. Everything else that is raised is a defect of this package."""
+
+
+class LdmSepError(Exception):
+    """Base class. ``str(error)`` is one line that names the file or setting and the remedy."""
+
+
+class AudioError(LdmSepError):
+    """An audio file that cannot be read or written."""
+
+
+class ConfigError(LdmSepError):
+    """A configuration file or option that does not make sense."""
+
+
+class CheckpointError(LdmSepError):
+    """A checkpoint folder or weight file that is incomplete, damaged or of another shape."""
+
+
+class DataError(LdmSepError):
+    """A data set that lacks what training or evaluation needs."""
+
+
+class DeviceError(LdmSepError):
+    """A device that was asked for and is not there."""

@@ -1,0 +1,202 @@
+"""Training of the separator: stage 1 with the conditioner frozen, stage 2 with it trained."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ldm_sep.audio import AudioWriter
+from ldm_sep.build import build_mixer, build_separator
+from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator
+from ldm_sep.config import Config, SeparatorTrainingConfig
+from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.items import Item
+from ldm_sep.data.mixer import Mixer
+from ldm_sep.diffusion import add_noise, truncated_snr_weight, v_target, z0_from_v
+from ldm_sep.errors import ConfigError
+from ldm_sep.level import normalising_gain, relative_level_db
+from ldm_sep.loop import Progress, fit, loop_settings, step_seed
+from ldm_sep.metrics import lsd, si_sdr
+from ldm_sep.model import LatentSeparator
+from ldm_sep.windows import noise_field
+
+
+class SeparatorObjective(nn.Module):
+    """Eq. (9): E |v_hat - v|^2 over (vocals, mixture) pairs, with the optional weights of `SeparatorTrainingConfig`."""
+
+    def __init__(
+        self,
+        separator: LatentSeparator,
+        max_snr: float | None,
+        channel_weight_power: float,
+        level_weight: float,
+    ) -> None:
+        super().__init__()
+        self.separator = separator
+        self.max_snr, self.level_weight = max_snr, level_weight
+        weight = separator.whitening.std**channel_weight_power
+        self.register_buffer("channel_weight", weight / weight.mean(), persistent=False)
+
+    def forward(self, vocals: Tensor, mixture: Tensor, noise: Tensor, t: Tensor) -> Mapping[str, Tensor]:
+        gain = normalising_gain(mixture)
+        z0 = self.separator.encode(vocals * gain)
+        cond = self.separator.condition(mixture * gain)
+        z_t = add_noise(z0, noise, t)
+        v_hat = self.separator.predict_v(z_t, t, cond).float()
+        error = (v_hat - v_target(z0, noise, t)).square() * self.channel_weight
+        weighted = error if self.max_snr is None else error * truncated_snr_weight(t, self.max_snr)
+        loss = weighted.mean()
+        losses = {"v_loss": loss}
+        head = self.separator.level_head
+        if head is not None:
+            z0_hat = z0_from_v(z_t, v_hat, t).detach()
+            losses["level_loss"] = head.loss(z0_hat, cond, relative_level_db(vocals, mixture))
+            loss = loss + self.level_weight * losses["level_loss"]
+        return {"loss": loss, **losses}
+
+
+def draw_step(
+    mixer: Mixer, settings: SeparatorTrainingConfig, separator: LatentSeparator, step: int, rank: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vocals, mixture, noise and t of one step: a pure function of (seed, step, rank)."""
+    batch = mixer.batch(settings.batch_size, settings.seed, step, rank)
+    size, device = len(batch.vocals), batch.vocals.device
+    codec = separator.codec
+    generator = torch.Generator(device).manual_seed(step_seed(settings.seed, step, rank))
+    shape = (size, codec.latent_channels, batch.vocals.shape[2] // codec.hop)
+    noise = torch.randn(shape, generator=generator, device=device)
+    t = torch.rand(size, generator=generator, device=device)
+    terminal = torch.rand(size, generator=generator, device=device) < settings.terminal_share
+    return batch.vocals, batch.mixture, noise, torch.where(terminal, 1.0, t)
+
+
+@torch.no_grad()
+def separate_item(separator: LatentSeparator, item: Item, steps: int, device: torch.device) -> np.ndarray:
+    """The vocals (2, T) estimated from an item's mixture as one window, with the noise of seed 0."""
+    codec = separator.codec
+    mixture = torch.from_numpy(item.mixture)[None].to(device)
+    noise = noise_field(0, codec.latent_channels, 0, mixture.shape[2] // codec.hop)[None].to(device)
+    return separator.separate(mixture, noise, steps)[0].cpu().numpy()
+
+
+def score_separator(
+    separator: LatentSeparator, items: Sequence[Item], steps: Sequence[int], device: torch.device
+) -> dict[str, float]:
+    """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's beside it."""
+    values: dict[str, list[float | None]] = {}
+    rate = separator.codec.sample_rate
+    for item in items:
+        before = si_sdr(item.vocals, item.mixture)
+        values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(item.vocals, item.mixture, rate))
+        for count in steps:
+            estimate = separate_item(separator, item, count, device)
+            after = si_sdr(item.vocals, estimate)
+            gain = None if before is None or after is None else after - before
+            values.setdefault(f"{item.group}/si_sdr_gain_{count}", []).append(gain)
+            values.setdefault(f"{item.group}/lsd_{count}", []).append(lsd(item.vocals, estimate, rate))
+    means = {key: [v for v in row if v is not None] for key, row in values.items()}
+    return {key: float(np.mean(row)) for key, row in means.items() if row}
+
+
+def write_samples(
+    separator: LatentSeparator, items: Sequence[Item], steps: int, device: torch.device, folder: Path
+) -> None:
+    """Mixture, reference and estimate of the first item of each group, as float wav, to listen to."""
+    rate = separator.codec.sample_rate
+    for group in dict.fromkeys(item.group for item in items):
+        item = next(i for i in items if i.group == group)
+        waves = {"mixture": item.mixture, "vocals": item.vocals}
+        if not (folder.parent / f"{item.name}-vocals.wav").exists():
+            for name, wave in waves.items():
+                with AudioWriter(folder.parent / f"{item.name}-{name}.wav", rate, 2) as writer:
+                    writer.write(wave)
+        with AudioWriter(folder / f"{item.name}-estimate.wav", rate, 2) as writer:
+            writer.write(separate_item(separator, item, steps, device))
+
+
+def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None) -> LatentSeparator:
+    if init is not None:
+        _, separator = load_separator(init, codec_weights)
+        return separator
+    if codec_folder is None:
+        raise ConfigError(
+            f"{config.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
+            "or a separator to go on from with --init"
+        )
+    manifest, codec, whitening = load_codec(codec_folder, codec_weights)
+    if manifest.config.codec != config.codec:
+        raise ConfigError(
+            f"{codec_folder}: its codec has other sizes than the [codec] table of {config.name}; make them equal"
+        )
+    separator = build_separator(config, codec)
+    separator.whitening = whitening
+    return separator
+
+
+def train(
+    config: Config,
+    bank: AudioBank,
+    items: Sequence[Item],
+    run: Path,
+    accelerator: Accelerator,
+    *,
+    codec_folder: Path | None,
+    codec_weights: Path | None,
+    init: Path | None,
+    resume: bool,
+    max_minutes: float | None,
+    provenance: Provenance,
+    report: Callable[[Progress], None],
+) -> Path:
+    """Train the separator of ``config`` and write ``run/separator`` (averaged weights). Returns that folder.
+
+    Starts from the codec in ``codec_folder``, or from the separator in ``init`` (stage 2, or more of stage 1; the optimiser starts afresh).
+    ConfigError if the tables needed are missing or do not fit together.
+    """
+    settings = config.training
+    if settings is None:
+        raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
+    started = time.monotonic()
+    torch.manual_seed(settings.seed)
+    separator = _start(config, codec_folder, init, codec_weights)
+    separator.set_stage(settings.stage)
+    codec, device = separator.codec, accelerator.device
+    mixer = build_mixer(config.mix, bank, round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop)
+    objective = SeparatorObjective(
+        separator, settings.max_snr, settings.channel_weight_power, settings.level_weight
+    ).to(device)
+    optimizer = torch.optim.AdamW(
+        separator.parameter_groups(settings.learning_rate, settings.conditioner_rate),
+        weight_decay=settings.weight_decay,
+        betas=(0.9, 0.99),
+    )
+    counts = sorted({1, config.sampling.steps})
+
+    def validate(step: int) -> dict[str, float]:
+        write_samples(separator, items, config.sampling.steps, device, run / "samples" / f"{step:08d}")
+        return score_separator(separator, items, counts, device)
+
+    step = fit(
+        accelerator,
+        objective,
+        optimizer,
+        lambda step: draw_step(mixer, settings, separator, step, accelerator.process_index),
+        loop_settings(settings, max_minutes),
+        run,
+        resume=resume,
+        validate=validate,
+        report=report,
+    )
+    folder = run / "separator"
+    if accelerator.is_main_process:
+        separator.eval()
+        scores = score_separator(separator, items, counts, device)
+        minutes = (time.monotonic() - started) / 60
+        save_separator(folder, config, separator, replace(provenance, steps=step, minutes=minutes, scores=scores))
+    accelerator.wait_for_everyone()
+    return folder

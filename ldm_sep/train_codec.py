@@ -1,0 +1,165 @@
+"""Training of a codec on singing, accompaniment and mixtures."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ldm_sep.build import build_codec, build_mixer
+from ldm_sep.checkpoint import Provenance, load_codec, save_codec
+from ldm_sep.codec.base import Codec
+from ldm_sep.config import CodecTrainingConfig, Config
+from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.items import Item
+from ldm_sep.data.mixer import Batch, Mixer
+from ldm_sep.errors import ConfigError
+from ldm_sep.loop import Progress, fit, loop_settings, step_seed
+from ldm_sep.level import normalising_gain
+from ldm_sep.losses import MultiScaleSpectralLoss
+from ldm_sep.metrics import lsd, si_sdr
+from ldm_sep.model import Whitening
+
+_WAVE_FLOOR = 1e-3
+_WHITENING_BATCHES = 24
+
+
+class CodecObjective(nn.Module):
+    """Reconstruction with noise on the latents, so that the decoder forgives what a sampler leaves.
+
+    loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances). ``noise_level (B,)`` is the noise's std in units of
+    each latent channel's own std in the batch.
+    """
+
+    def __init__(self, codec: Codec, waveform_weight: float, spectral_weight: float) -> None:
+        super().__init__()
+        self.codec = codec
+        self.spectral = MultiScaleSpectralLoss(codec.sample_rate)
+        self.waveform_weight, self.spectral_weight = waveform_weight, spectral_weight
+
+    def forward(self, wave: Tensor, noise: Tensor, noise_level: Tensor) -> Mapping[str, Tensor]:
+        z = self.codec.encoder(wave)
+        std = z.detach().float().std((0, 2), keepdim=True)
+        estimate = self.codec.decoder(z + noise * std * noise_level[:, None, None]).float()
+        scale = wave.abs().mean((1, 2), keepdim=True) + _WAVE_FLOOR
+        waveform = ((estimate - wave).abs() / scale).mean()
+        spectral = self.spectral(estimate, wave)
+        total = self.waveform_weight * waveform + self.spectral_weight * spectral
+        return {"loss": total, "waveform": waveform, "spectral": spectral}
+
+
+def codec_batch(batch: Batch) -> Tensor:
+    """A third each of vocals, accompaniment and mixture, one per item in turn: (B, 2, T)."""
+    which = torch.arange(len(batch.vocals), device=batch.vocals.device) % 3
+    stacked = torch.stack([batch.vocals, batch.accompaniment, batch.mixture])
+    return stacked[which, torch.arange(len(which), device=which.device)]
+
+
+@torch.no_grad()
+def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> dict[str, float]:
+    """Mean SI-SDR (dB) and LSD of the round trip on the items' vocals and mixtures, and of vocals at latent noise std 0.1."""
+    scores: dict[str, list[float]] = {}
+    generator = torch.Generator().manual_seed(0)
+    for item in items:
+        for name, wave in (("vocals", item.vocals), ("mixture", item.mixture)):
+            z = codec.encode(torch.from_numpy(wave)[None].to(device))
+            estimate = codec.decode(z)[0].cpu().numpy()
+            scores.setdefault(f"{name}_si_sdr", []).append(si_sdr(wave, estimate))
+            scores.setdefault(f"{name}_lsd", []).append(lsd(wave, estimate, codec.sample_rate))
+            if name == "vocals":
+                noise = torch.randn(z.shape, generator=generator).to(device)
+                noisy = codec.decode(z + 0.1 * noise * z.std(2, keepdim=True))[0].cpu().numpy()
+                scores.setdefault("vocals_si_sdr_noise_0.1", []).append(si_sdr(wave, noisy))
+    return {k: float(np.mean([v for v in values if v is not None])) for k, values in scores.items()}
+
+
+@torch.no_grad()
+def measure_whitening(codec: Codec, mixer: Mixer, batch_size: int, seed: int) -> Whitening:
+    """Whitening constants over vocals and mixtures in equal shares, at the level the separator works at."""
+    whitening = Whitening(codec.latent_channels).to(mixer.bank.device)
+    latents = []
+    for step in range(_WHITENING_BATCHES):
+        batch = mixer.batch(batch_size, seed + 1, step)
+        gain = normalising_gain(batch.mixture)
+        for wave in (batch.vocals * gain, batch.mixture * gain):
+            latents.append(codec.encoder(wave).cpu())
+    whitening.cpu().measure(latents)
+    return whitening
+
+
+def train_codec(
+    config: Config,
+    bank: AudioBank,
+    items: Sequence[Item],
+    run: Path,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+    init: Path | None,
+    max_minutes: float | None,
+    provenance: Provenance,
+    report: Callable[[Progress], None],
+) -> Path:
+    """Train ``config.codec`` on ``bank`` and write ``run/codec`` (averaged weights and whitening constants).
+
+    ``init``: a codec's folder to start from. Returns the folder. ConfigError if there is nothing to train.
+    """
+    settings = config.codec_training
+    if settings is None or config.codec.kind == "encodec_48khz":
+        raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
+    started = time.monotonic()
+    torch.manual_seed(settings.seed)
+    codec = build_codec(config.codec) if init is None else load_codec(init)[1]
+    codec.requires_grad_(True)
+    frames = round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop
+    mixer = build_mixer(config.mix, bank, frames)
+    objective = CodecObjective(codec, settings.waveform_weight, settings.spectral_weight).to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        codec.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+    )
+    rank, device = accelerator.process_index, accelerator.device
+
+    def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        return draw_codec_step(mixer, settings, codec, step, rank)
+
+    step = fit(
+        accelerator,
+        objective,
+        optimizer,
+        draw,
+        loop_settings(settings, max_minutes),
+        run,
+        resume=resume,
+        validate=lambda _: score_codec(codec, items, device),
+        report=report,
+    )
+    folder = run / "codec"
+    if accelerator.is_main_process:
+        codec.eval()
+        whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
+        scores = score_codec(codec, items, device)
+        minutes = (time.monotonic() - started) / 60
+        done = replace(provenance, steps=step, minutes=minutes, scores=scores)
+        save_codec(folder, config, codec, whitening, done)
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def draw_codec_step(
+    mixer: Mixer, settings: CodecTrainingConfig, codec: Codec, step: int, rank: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Waves, latent noise and noise levels of one step: a pure function of (seed, step, rank)."""
+    wave = codec_batch(mixer.batch(settings.batch_size, settings.seed, step, rank))
+    device = wave.device
+    generator = torch.Generator(device).manual_seed(step_seed(settings.seed, step, rank))
+    shape = (len(wave), codec.latent_channels, wave.shape[2] // codec.hop)
+    noise = torch.randn(shape, generator=generator, device=device)
+    level = torch.rand(len(wave), generator=generator, device=device) * settings.latent_noise
+    # Every other item stays clean: the round trip without noise is the ceiling of everything else.
+    level = torch.where(torch.rand(len(wave), generator=generator, device=device) < 0.5, level, 0.0)
+    return wave, noise, level
+
