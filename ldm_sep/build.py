@@ -53,8 +53,10 @@ def build_unet(config: UNetConfig, latent_channels: int, *, gated_anchor: bool) 
     if config.kind == "unet_v0":
         from ldm_sep.unet_adp import UNetADP
 
-        return UNetADP(latent_channels, levels, out_channels=out_channels)
-    return UNet1d(latent_channels, levels, out_channels=out_channels)
+        network: type[nn.Module] = UNetADP
+    else:
+        network = UNet1d
+    return network(latent_channels, levels, time_features=config.time_features, out_channels=out_channels)
 
 
 def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparator:

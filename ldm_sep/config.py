@@ -75,6 +75,7 @@ class UNetConfig(Record):
     """``unet1d`` is this project's network, ``unet_v0`` the one of audio-diffusion-pytorch."""
 
     kind: Literal["unet1d", "unet_v0"] = "unet1d"
+    time_features: Positive = 1024
     levels: Annotated[tuple[LevelConfig, ...], Field(min_length=1)]
 
 

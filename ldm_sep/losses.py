@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-_FLOOR = 1e-5
+# 120 dB under full scale for outlines; 60 dB for waveforms, below which a relative error would be noise chasing noise.
+_LOG_FLOOR = 1e-6
+_COMPLEX_FLOOR = 1e-3
 
 
 def mel_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
@@ -28,7 +30,7 @@ class MultiScaleSpectralLoss(nn.Module):
     """Complex and log-mel distances over several STFT sizes, of mid and side.
 
     For each size, L1 between log mel magnitudes (the outline, at any level) plus L1 between complex STFTs relative to the reference's mean
-    magnitude (the waveform). Silence costs nothing to reproduce and is not divided by zero.
+    magnitude (the waveform), both with floors, so that silence neither divides by zero nor outweighs sound.
     """
 
     def __init__(
@@ -50,11 +52,10 @@ class MultiScaleSpectralLoss(nn.Module):
         total = estimate.new_zeros(())
         for n in self.sizes:
             est, ref = self._stft(estimate, n), self._stft(reference, n)
-            scale = ref.abs().mean((1, 2, 3), keepdim=True) + _FLOOR
+            scale = ref.abs().mean((1, 2, 3), keepdim=True) + _COMPLEX_FLOOR * n**0.5
             filters = getattr(self, f"mel_{n}")
-            # A floor 90 dB under full scale: differences below it cannot be heard and have unbounded gradients.
-            log_est = torch.log10(filters @ est.abs() + _FLOOR * n**0.5)
-            log_ref = torch.log10(filters @ ref.abs() + _FLOOR * n**0.5)
+            log_est = torch.log10(filters @ est.abs() + _LOG_FLOOR * n**0.5)
+            log_ref = torch.log10(filters @ ref.abs() + _LOG_FLOOR * n**0.5)
             complex_distance = torch.view_as_real((est - ref) / scale).abs().mean()
             total = total + (log_est - log_ref).abs().mean() + self.complex_weight * complex_distance
         return total / len(self.sizes)

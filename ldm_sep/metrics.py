@@ -14,6 +14,15 @@ _SDR_FLOOR = 1e-7
 _ACTIVE_RANGE_DB = 40.0
 
 
+def as_pcm16(wave: np.ndarray) -> np.ndarray:
+    """``wave`` rounded to the grid of 16-bit samples, unclipped.
+
+    LSD has no floor for the reference: where a lossy source leaves only the rounding noise of floats (above 20 kHz, say), it compares two
+    such noises, 200 dB down. Scored as the 16-bit files that references usually are, the comparison means something.
+    """
+    return (np.rint(wave * 32768.0) / 32768.0).astype(np.float32)
+
+
 def _check(ref: np.ndarray, est: np.ndarray) -> None:
     if ref.shape != est.shape:
         raise ValueError(f"reference {ref.shape} and estimate {est.shape} differ in shape")

@@ -21,7 +21,7 @@ from ldm_sep.diffusion import add_noise, truncated_snr_weight, v_target, z0_from
 from ldm_sep.errors import ConfigError
 from ldm_sep.level import normalising_gain, relative_level_db
 from ldm_sep.loop import Progress, fit, loop_settings, step_seed
-from ldm_sep.metrics import lsd, si_sdr
+from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 from ldm_sep.model import LatentSeparator
 from ldm_sep.windows import noise_field
 
@@ -87,18 +87,19 @@ def separate_item(separator: LatentSeparator, item: Item, steps: int, device: to
 def score_separator(
     separator: LatentSeparator, items: Sequence[Item], steps: Sequence[int], device: torch.device
 ) -> dict[str, float]:
-    """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's beside it."""
+    """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's beside it, as 16-bit files."""
     values: dict[str, list[float | None]] = {}
     rate = separator.codec.sample_rate
     for item in items:
-        before = si_sdr(item.vocals, item.mixture)
-        values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(item.vocals, item.mixture, rate))
+        reference, mixture = as_pcm16(item.vocals), as_pcm16(item.mixture)
+        before = si_sdr(reference, mixture)
+        values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(reference, mixture, rate))
         for count in steps:
-            estimate = separate_item(separator, item, count, device)
-            after = si_sdr(item.vocals, estimate)
+            estimate = as_pcm16(separate_item(separator, item, count, device))
+            after = si_sdr(reference, estimate)
             gain = None if before is None or after is None else after - before
             values.setdefault(f"{item.group}/si_sdr_gain_{count}", []).append(gain)
-            values.setdefault(f"{item.group}/lsd_{count}", []).append(lsd(item.vocals, estimate, rate))
+            values.setdefault(f"{item.group}/lsd_{count}", []).append(lsd(reference, estimate, rate))
     means = {key: [v for v in row if v is not None] for key, row in values.items()}
     return {key: float(np.mean(row)) for key, row in means.items() if row}
 

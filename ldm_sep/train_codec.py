@@ -21,7 +21,7 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.loop import Progress, fit, loop_settings, step_seed
 from ldm_sep.level import normalising_gain
 from ldm_sep.losses import MultiScaleSpectralLoss
-from ldm_sep.metrics import lsd, si_sdr
+from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 from ldm_sep.model import Whitening
 
 _WAVE_FLOOR = 1e-3
@@ -69,7 +69,8 @@ def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> di
             z = codec.encode(torch.from_numpy(wave)[None].to(device))
             estimate = codec.decode(z)[0].cpu().numpy()
             scores.setdefault(f"{name}_si_sdr", []).append(si_sdr(wave, estimate))
-            scores.setdefault(f"{name}_lsd", []).append(lsd(wave, estimate, codec.sample_rate))
+            files = as_pcm16(wave), as_pcm16(estimate)
+            scores.setdefault(f"{name}_lsd", []).append(lsd(*files, codec.sample_rate))
             if name == "vocals":
                 noise = torch.randn(z.shape, generator=generator).to(device)
                 noisy = codec.decode(z + 0.1 * noise * z.std(2, keepdim=True))[0].cpu().numpy()

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-#from ldm_sep.cli import data, models, separate, training
+from ldm_sep.cli import data, models, separate, training
 from ldm_sep.errors import LdmSepError
 
 app = typer.Typer(
@@ -13,14 +13,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Generative singing-voice separation: vocals, and the exact remainder.",
 )
-#app.command("separate")(separate.separate)
-#app.command("train-codec")(training.train_codec)
-#app.command("whiten")(training.whiten)
-#app.command("train")(training.train)
-#app.command("inspect")(models.inspect)
-#app.add_typer(models.app, name="models")
-#app.add_typer(data.app, name="data")
-#app.command("doctor")(models.doctor)
+app.command("separate")(separate.separate)
+app.command("train-codec")(training.train_codec)
+app.command("whiten")(training.whiten)
+app.command("train")(training.train)
+app.command("inspect")(models.inspect)
+app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+app.command("doctor")(models.doctor)
 
 
 def main() -> None:

@@ -196,8 +196,18 @@ class SpectralDecoder(nn.Module):
             ],
             1,
         )
-        # The blocks see the replicated bins too: correcting a texture is easier than making one.
-        y = fixed + self.residual(torch.cat([fixed, z], 1))
+        # The blocks see the replicated bins too: correcting a texture is easier than making one. Their residual is
+        # relative to the level around it, so silence decodes to silence and mono to mono, whatever was learned.
+        scale = torch.cat(
+            [
+                mid.abs().mean(1, keepdim=True).expand_as(mid),
+                self.mid_replication.spread @ mid_levels.clamp_min(0),
+                side.abs().mean(1, keepdim=True).expand_as(side),
+                self.side_replication.spread @ side_levels.clamp_min(0),
+            ],
+            1,
+        )
+        y = fixed + scale * self.residual(torch.cat([fixed, z], 1))
         mid_side = self.mdct.inverse(signed_square(y.float()).unflatten(1, (2, self.hop)))
         mid, side = mid_side.unbind(1)
         return torch.stack([mid + side, mid - side], 1) * math.sqrt(0.5)

@@ -1,0 +1,68 @@
+"""Where checkpoints are found by name, and which device a word means."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from ldm_sep.checkpoint import Manifest, read_manifest
+from ldm_sep.errors import CheckpointError, DeviceError
+
+DEFAULT_CHECKPOINT = "open"
+
+
+def checkpoint_folders() -> list[Path]:
+    """Where names are looked up: ``$LDM_SEP_CHECKPOINTS``, ``./checkpoints``, and the source checkout's ``checkpoints/``."""
+    named = os.environ.get("LDM_SEP_CHECKPOINTS")
+    places = [Path(named)] if named else []
+    places += [Path("checkpoints"), Path(__file__).resolve().parent.parent / "checkpoints"]
+    return [place for place in dict.fromkeys(p.resolve() for p in places) if place.is_dir()]
+
+
+def list_checkpoints() -> dict[str, Path]:
+    """Name to folder of everything that can be named; the first place wins."""
+    found: dict[str, Path] = {}
+    for place in checkpoint_folders():
+        for folder in sorted(place.iterdir()):
+            if (folder / "config.json").is_file():
+                found.setdefault(folder.name, folder)
+    return found
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The folder of a checkpoint by path or by name. CheckpointError lists the names there are."""
+    path = Path(name)
+    if (path / "config.json").is_file():
+        return path
+    known = list_checkpoints()
+    if str(name) in known:
+        return known[str(name)]
+    if path.is_dir():
+        raise CheckpointError(f"{path}: not a checkpoint (it has no config.json); name the folder that holds one")
+    listed = ", ".join(known) or "none were found; set LDM_SEP_CHECKPOINTS to their folder"
+    raise CheckpointError(f"{name}: no checkpoint of that name or path; there are: {listed}")
+
+
+def separators() -> dict[str, Manifest]:
+    """The manifests of all nameable separators."""
+    manifests = {name: read_manifest(folder) for name, folder in list_checkpoints().items()}
+    return {name: manifest for name, manifest in manifests.items() if manifest.kind == "separator"}
+
+
+def choose_device(word: str = "auto") -> torch.device:
+    """auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. DeviceError if it is not there."""
+    if word == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(word)
+    except RuntimeError:
+        raise DeviceError(f"the device '{word}' is unknown; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"the device '{word}' is not there: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use -d cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"the device '{word}' is not there; use -d cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"the device '{word}' is not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device

@@ -1,0 +1,109 @@
+"""`ldm-sep inspect`, `models` and `doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ldm_sep.config import Config
+
+app = typer.Typer(no_args_is_help=True, help="List, describe and verify checkpoints.")
+
+
+@app.command("list")
+def list_models() -> None:
+    """The separators that can be named with -n."""
+    from ldm_sep.catalogue import list_checkpoints
+    from ldm_sep.checkpoint import read_manifest
+
+    for name, folder in list_checkpoints().items():
+        manifest = read_manifest(folder)
+        typer.echo(f"{name}\t{manifest.kind}\t{manifest.config.description}")
+
+
+@app.command()
+def info(name: Annotated[str, typer.Argument(help="A checkpoint's name or folder.")]) -> None:
+    """A checkpoint's card: sizes, scores, licence, training data, where it fails."""
+    from ldm_sep.catalogue import find_checkpoint
+    from ldm_sep.checkpoint import model_card, read_manifest
+
+    typer.echo(model_card(read_manifest(find_checkpoint(name)).facts), nl=False)
+
+
+@app.command()
+def verify(name: Annotated[str, typer.Argument(help="A checkpoint's name or folder.")]) -> None:
+    """Compare the weight files with the hashes in config.json."""
+    from ldm_sep.catalogue import find_checkpoint
+    from ldm_sep.checkpoint import verify as act
+
+    for file in act(find_checkpoint(name)):
+        typer.echo(f"{file}: intact")
+
+
+def inspect(
+    target: Annotated[str, typer.Argument(help="A configuration file, or a checkpoint's name or folder.")],
+) -> None:
+    """Print levels, shapes and parameter counts. Nothing is allocated: the networks are built without memory."""
+    import torch
+
+    from ldm_sep.build import build_codec, build_separator
+    from ldm_sep.catalogue import find_checkpoint
+    from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.config import load_config
+
+    is_config = target.endswith(".toml")
+    config = load_config(target) if is_config else read_manifest(find_checkpoint(target)).config
+    with torch.device("meta"):
+        codec = build_codec(config.codec)
+        separator = build_separator(config, codec) if config.unet is not None else None
+    typer.echo(f"{config.name}: {config.description}")
+    typer.echo(
+        f"codec {config.codec.kind}: {codec.sample_rate} Hz, {codec.channels} channels, hop {codec.hop}, "
+        f"{codec.latent_channels} x {codec.sample_rate / codec.hop:g} Hz latents, "
+        f"{'keeps' if codec.keeps_level else 'loses'} the level"
+    )
+    _count("encoder", codec.encoder)
+    _count("decoder", codec.decoder)
+    if separator is not None:
+        _levels(config, codec.sample_rate / codec.hop)
+        _count("conditioner", separator.conditioner)
+        _count("unet", separator.unet)
+        if separator.level_head is not None:
+            _count("level head", separator.level_head)
+
+
+def _levels(config: Config, frame_rate: float) -> None:
+    typer.echo(f"unet {config.unet.kind}:")
+    rate = frame_rate
+    for number, level in enumerate(config.unet.levels, 1):
+        rate /= level.factor
+        extras = "".join([", condition" if level.inject else "", ", attention" if level.attention else ""])
+        typer.echo(f"  level {number}: {level.channels} channels at {rate:g} Hz, {level.blocks} blocks{extras}")
+
+
+def _count(name: str, module: nn.Module) -> None:
+    from ldm_sep.checkpoint import parameter_count
+
+    typer.echo(f"  {name}: {parameter_count(module):,} parameters")
+
+
+def doctor() -> None:
+    """What this installation can do: versions, devices, checkpoints."""
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    from ldm_sep.catalogue import checkpoint_folders, choose_device, list_checkpoints
+
+    typer.echo(f"ldm-sep {version('ldm-sep')}, Python {platform.python_version()}, {platform.platform()}")
+    for package in ("torch", "soundfile", "soxr", "accelerate", "encodec", "audio-diffusion-pytorch"):
+        typer.echo(f"{package} {version(package)}")
+    typer.echo(f"device: {choose_device()} ({torch.get_num_threads()} CPU threads)")
+    places = ", ".join(str(p) for p in checkpoint_folders()) or "no folder found"
+    typer.echo(f"checkpoints: {', '.join(list_checkpoints()) or 'none'} in {places}")

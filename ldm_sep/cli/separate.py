@@ -1,0 +1,102 @@
+"""`ldm-sep separate`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Container(StrEnum):
+    """File types of the outputs."""
+
+    wav = "wav"
+    flac = "flac"
+    mp3 = "mp3"
+
+
+class SampleFormat(StrEnum):
+    """Sample types of the outputs."""
+
+    float = "float"
+    int24 = "int24"
+    int16 = "int16"
+
+
+def separate(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Audio files, or folders of them.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for OUT/<track>/<stem>.wav.")] = Path("separated"),
+    name: Annotated[str, typer.Option("-n", "--name", help="Checkpoint: a name, or its folder.")] = "open",
+    stems: Annotated[str, typer.Option(help="Which to write, joined by commas.")] = "vocals,instrumental",
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; 1 is fastest and smoothest.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise: same seed, same output.")] = 0,
+    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    segment: Annotated[float | None, typer.Option(help="Seconds separated at a time.")] = None,
+    overlap: Annotated[float | None, typer.Option(help="Share of a segment shared with the next, 0 to 0.5.")] = None,
+    format: Annotated[Container, typer.Option(help="File type.")] = Container.wav,
+    samples: Annotated[
+        SampleFormat | None, typer.Option(help="Sample type; default float in wav, int24 in flac.")
+    ] = None,
+    codec_weights: Annotated[
+        Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Separate songs into vocals and the exact remainder."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ldm_sep.errors import LdmSepError
+    from ldm_sep.jobs import parse_stems, plan_jobs
+
+    wanted = parse_stems(stems)
+    jobs = plan_jobs(inputs, out, wanted, format.value, overwrite)
+
+    # Only now the heavy imports: mistakes in names and folders are told at once.
+    from ldm_sep.separate import Options, Separator
+
+    separator = Separator.load(name, device=device, codec_weights=codec_weights)
+    typer.echo(f"device: {separator.device}")
+    typer.echo(f"checkpoint: {separator.manifest.config.name}")
+    options = Options(steps=steps, seed=seed, segment=segment, overlap=overlap)
+    failures = []
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    for job in jobs:
+        try:
+            with bar:
+                task = bar.add_task(job.input.name, total=1.0)
+
+                def progress(fraction: float, task: object = task) -> bool:
+                    bar.update(task, completed=fraction)
+                    return True
+
+                written = separator.separate_file(
+                    job.input,
+                    job.folder,
+                    options,
+                    stems=wanted,
+                    suffix=format.value,
+                    subtype=samples.value if samples else None,
+                    progress=progress,
+                )
+                bar.update(task, completed=1.0)
+        except LdmSepError as error:
+            # One bad file does not stop the rest.
+            failures.append(error)
+            typer.echo(f"ldm-sep: {error}", err=True)
+            continue
+        finally:
+            for task_id in bar.task_ids:
+                bar.remove_task(task_id)
+        for path in written.values():
+            typer.echo(str(path))
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,157 @@
+"""A doctor for vocals/mixture pairs: what in a data set would spoil a training."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ldm_sep.audio import read
+from ldm_sep.data.tracks import Track
+from ldm_sep.errors import AudioError
+
+_CLIP = 0.999
+_CLIP_RUN = 4
+_EXCERPT_SECONDS = 30
+_MAX_LAG_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``kind`` is unreadable, length, rate, silence, clipping, level, alignment, sum or leakage; ``message`` explains it."""
+
+    track: str
+    kind: str
+    message: str
+
+
+def check_tracks(tracks: Sequence[Track]) -> Iterator[Finding]:
+    """Findings about each track, in order. Nothing is raised for a bad file: that is a finding too."""
+    for track in tracks:
+        try:
+            yield from _check_track(track)
+        except AudioError as error:
+            yield Finding(track.name, "unreadable", str(error))
+
+
+def _check_track(track: Track) -> Iterator[Finding]:
+    waves: dict[Path, np.ndarray] = {}
+    rates: dict[Path, int] = {}
+    for path in track.files:
+        waves[path], rates[path] = read(path)
+        runs = clipped_runs(waves[path])
+        if runs:
+            yield Finding(track.name, "clipping", f"{path.name}: {runs} runs of at least {_CLIP_RUN} clipped samples")
+    if len(set(rates.values())) > 1:
+        listed = ", ".join(f"{p.name} {r} Hz" for p, r in rates.items())
+        yield Finding(track.name, "rate", f"sample rates differ: {listed}")
+        return
+    rate = next(iter(rates.values()))
+    lengths = {p: w.shape[1] for p, w in waves.items()}
+    spread = max(lengths.values()) - min(lengths.values())
+    if spread:
+        yield Finding(track.name, "length", f"lengths differ by {spread / rate:.3f} s")
+    frames = min(lengths.values())
+    vocals = waves[track.vocals][:, :frames] if track.vocals else None
+    stems = [_stereo(waves[p][:, :frames]) for p in track.accompaniment]
+    mixture = waves[track.mixture][:, :frames] if track.mixture else None
+    if vocals is not None:
+        share = silent_share(vocals, rate)
+        if share > 0.95:
+            yield Finding(track.name, "silence", f"the vocals are silent for {share:.0%} of the time")
+    if vocals is None or not track.is_song:
+        return
+    vocals = _stereo(vocals)
+    if mixture is not None:
+        mixture = _stereo(mixture)
+        yield from _check_alignment(track.name, vocals, mixture, rate)
+        if stems:
+            residual = _db(mixture - vocals - sum(stems)) - _db(mixture)
+            if residual > -30:
+                yield Finding(
+                    track.name, "sum", f"mixture minus all stems is only {-residual:.0f} dB below the mixture"
+                )
+    accompaniment = sum(stems) if stems else mixture - vocals
+    balance = _db(vocals) - _db(accompaniment)
+    if not -20 <= balance <= 10:
+        yield Finding(track.name, "level", f"the vocals are {balance:+.0f} dB relative to the accompaniment")
+    correlation = leakage(vocals, accompaniment, rate)
+    if correlation is not None and correlation > 0.5:
+        yield Finding(
+            track.name,
+            "leakage",
+            f"between phrases the vocals resemble the accompaniment (correlation {correlation:.2f})",
+        )
+
+
+def clipped_runs(wave: np.ndarray) -> int:
+    """Runs of at least four neighbouring samples of ``wave (C, T)`` at full scale."""
+    count = 0
+    for channel in np.abs(wave) >= _CLIP:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], channel.astype(np.int8), [0]])))
+        count += int(((edges[1::2] - edges[::2]) >= _CLIP_RUN).sum())
+    return count
+
+
+def silent_share(wave: np.ndarray, rate: int) -> float:
+    """Share of the 100 ms frames of ``wave (C, T)`` below -60 dBFS."""
+    return float((_frame_power(wave, rate) < 1e-6).mean())
+
+
+def find_lag(vocals: np.ndarray, mixture: np.ndarray, rate: int) -> tuple[int, float]:
+    """Samples by which the vocals come late in the mixture, and how much better than lag 0 that matches (a ratio).
+
+    From the cross-correlation, whitened in frequency (PHAT), of the loudest 30 s of the vocals, up to half a second either way.
+    """
+    v, m = vocals.mean(0), mixture.mean(0)
+    n = min(len(v), _EXCERPT_SECONDS * rate)
+    power = np.concatenate([[0.0], np.cumsum(np.square(v, dtype=np.float64))])
+    start = int(np.argmax(power[n:] - power[:-n])) if len(v) > n else 0
+    v, m = v[start : start + n], m[start : start + n]
+    size = 1 << (2 * n - 1).bit_length()
+    cross = np.fft.rfft(m, size) * np.conj(np.fft.rfft(v, size))
+    correlation = np.fft.irfft(cross / (np.abs(cross) + 1e-9 * np.abs(cross).max() + 1e-30), size)
+    reach = min(n - 1, int(_MAX_LAG_SECONDS * rate))
+    lags = np.concatenate([correlation[-reach:], correlation[: reach + 1]]) if reach else correlation[:1]
+    best = int(np.argmax(lags))
+    at_zero = max(float(lags[reach]), 1e-12)
+    return best - reach, float(lags[best]) / at_zero
+
+
+def leakage(vocals: np.ndarray, accompaniment: np.ndarray, rate: int) -> float | None:
+    """Correlation of vocals and accompaniment where the vocals are quiet but not digitally silent; None if nowhere."""
+    power = _frame_power(vocals, rate)
+    quiet = (power < power.max() * 1e-3) & (power > 1e-9)
+    if quiet.sum() < 10:
+        return None
+    frame = rate // 10
+    keep = np.repeat(quiet, frame)
+    v, a = vocals[:, : len(keep)][:, keep].ravel(), accompaniment[:, : len(keep)][:, keep].ravel()
+    scale = float(np.sqrt(np.square(v).sum() * np.square(a).sum()))
+    return abs(float((v * a).sum())) / scale if scale > 0 else None
+
+
+def _check_alignment(name: str, vocals: np.ndarray, mixture: np.ndarray, rate: int) -> Iterator[Finding]:
+    if not vocals.any() or not mixture.any():
+        return
+    lag, ratio = find_lag(vocals, mixture, rate)
+    if lag and ratio > 1.5:
+        yield Finding(
+            name, "alignment", f"the vocals sit {abs(lag) / rate * 1000:.2f} ms {'early' if lag > 0 else 'late'}"
+        )
+
+
+def _frame_power(wave: np.ndarray, rate: int) -> np.ndarray:
+    frame = max(1, rate // 10)
+    usable = wave.shape[1] // frame * frame
+    if not usable:
+        return np.square(wave, dtype=np.float64).mean(keepdims=True)[0]
+    return np.square(wave[:, :usable], dtype=np.float64).reshape(wave.shape[0], -1, frame).mean((0, 2))
+
+
+def _stereo(wave: np.ndarray) -> np.ndarray:
+    return np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave
+
+
+def _db(wave: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(wave, dtype=np.float64).mean() + 1e-12))
