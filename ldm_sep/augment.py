@@ -21,7 +21,8 @@ def channel_swap(wave: Tensor, flip: Tensor) -> Tensor:
 
 
 def resample_to(wave: Tensor, frames: int) -> Tensor:
-    """``wave (..., T)`` squeezed or stretched to ``frames`` samples, band-limited (by the FFT, so periodic at the ends).
+    """``wave (..., T)`` squeezed or stretched to ``frames`` samples, band-limited (by the FFT, so periodic at the
+    ends).
 
     Played at the old rate, pitch, formants and tempo all change by T / frames: varispeed, the pitch shift that keeps a
     voice's waveform intact and turns one singer into several.
@@ -53,8 +54,8 @@ def reverberate(
 ) -> Tensor:
     """Add late reverberation: convolution with exponentially decaying ``noise (B, C, R)``.
 
-    ``rt60 (B,)`` seconds, ``predelay (B,)`` seconds, ``wet_db (B,)`` level of the reverberation relative to the dry wave
-    for a white signal; -inf leaves an item dry. The impulse response is darkened as air and walls do (first-order
+    ``rt60 (B,)`` seconds, ``predelay (B,)`` seconds, ``wet_db (B,)`` level of the reverberation relative to the dry
+    wave for a white signal; -inf leaves an item dry. The impulse response is darkened as air and walls do (first-order
     low-pass falling from the Nyquist frequency to 3 kHz over the tail, here by one fixed smoothing).
     """
     r = noise.shape[-1]

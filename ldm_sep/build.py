@@ -38,7 +38,9 @@ def codec_sample_rate(config: CodecConfig) -> int:
 
 
 def pretrained_codec(config: CodecConfig, weights: Path | None = None) -> Codec | None:
-    """The codec whose published weights exist, loaded from ``weights`` or its download; None for codecs trained here."""
+    """The codec whose published weights exist, loaded from ``weights`` or its download; None for codecs trained
+    here.
+    """
     if config.kind != "encodec_48khz":
         return None
     from ldm_sep.codec.encodec_48khz import load_encodec_48khz

@@ -12,7 +12,9 @@ DEFAULT_CHECKPOINT = "open"
 
 
 def checkpoint_folders() -> list[Path]:
-    """Where names are looked up: ``$LDM_SEP_CHECKPOINTS``, ``./checkpoints``, and the source checkout's ``checkpoints/``."""
+    """Where names are looked up: ``$LDM_SEP_CHECKPOINTS``, ``./checkpoints``, and the source checkout's
+    ``checkpoints/``.
+    """
     named = os.environ.get("LDM_SEP_CHECKPOINTS")
     places = [Path(named)] if named else []
     places += [Path("checkpoints"), Path(__file__).resolve().parent.parent / "checkpoints"]
@@ -60,7 +62,10 @@ def choose_device(word: str = "auto") -> torch.device:
     except RuntimeError:
         raise DeviceError(f"the device '{word}' is unknown; use auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"the device '{word}' is not there: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use -d cpu")
+        raise DeviceError(
+            f"the device '{word}' is not there: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; "
+            "use -d cpu"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(f"the device '{word}' is not there; use -d cpu")
     if device.type not in ("cpu", "cuda", "mps"):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ldm_sep.build import build_codec, build_separator, pretrained_codec
@@ -32,7 +32,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, measured scores."""
+    """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, measured
+    scores.
+    """
 
     command: str = ""
     steps: int = 0
@@ -65,9 +67,7 @@ def sha256_of_weights(path: Path) -> str:
     return digest.hexdigest()
 
 
-def save_codec(
-    folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance
-) -> None:
+def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance) -> None:
     """Write a codec's folder, whole or not at all; an older one of that name is replaced."""
     weights = {"whitening.safetensors": whitening.state_dict()}
     if config.codec.kind != "encodec_48khz":
@@ -107,7 +107,8 @@ def _write(
             for key, value in state.items():
                 if not torch.isfinite(value).all():
                     raise CheckpointError(f"{folder}: the weight {key} is not finite; nothing was written")
-            save_file({k: _stored(k, v) for k, v in state.items()}, temporary / name)
+            # save_file would make a file that only its owner can read.
+            (temporary / name).write_bytes(save({k: _stored(k, v) for k, v in state.items()}))
             hashes[name] = sha256_of_weights(temporary / name)
         facts = {
             "format": FORMAT,
@@ -172,7 +173,9 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
     wrong = sorted(expected.keys() ^ state.keys())
     if wrong:
         which = "missing" if wrong[0] in expected else "not expected"
-        raise CheckpointError(f"{path}: the weight {wrong[0]} is {which}; weights and config.json do not belong together")
+        raise CheckpointError(
+            f"{path}: the weight {wrong[0]} is {which}; weights and config.json do not belong together"
+        )
     for key, value in state.items():
         if value.shape != expected[key].shape:
             raise CheckpointError(
@@ -219,7 +222,11 @@ def verify(folder: Path) -> list[str]:
 
 def model_card(facts: dict[str, Any]) -> str:
     """The README of a checkpoint, from what its config.json says."""
-    lines = [f"# {facts['name']}", "", f"A {facts['kind']} of ldm-sep. {facts['config'].get('description', '')}".rstrip()]
+    lines = [
+        f"# {facts['name']}",
+        "",
+        f"A {facts['kind']} of ldm-sep. {facts['config'].get('description', '')}".rstrip(),
+    ]
     lines += ["", "## Sizes", "", "| part | parameters |", "|---|---|"]
     lines += [f"| {part} | {count:,} |" for part, count in facts["parameters"].items()]
     if facts["scores"]:

@@ -1,7 +1,8 @@
 """Experiment configurations: TOML files read into checked, frozen records.
 
-A file may name another one with ``extends = "other.toml"`` (relative to itself); its own tables then override that one's, key
-by key. Unknown keys are errors. Nothing below this module's floor knows these records: `ldm_sep.build` takes them apart.
+A file may name another one with ``extends = "other.toml"`` (relative to itself); its own tables then override that
+one's, key by key. Unknown keys are errors. Nothing below this module's floor knows these records: `ldm_sep.build`
+takes them apart.
 """
 
 import tomllib
@@ -56,9 +57,7 @@ class Encodec48kHzConfig(Record):
     kind: Literal["encodec_48khz"]
 
 
-CodecConfig = Annotated[
-    SpectralCodecConfig | SEANetCodecConfig | Encodec48kHzConfig, Field(discriminator="kind")
-]
+CodecConfig = Annotated[SpectralCodecConfig | SEANetCodecConfig | Encodec48kHzConfig, Field(discriminator="kind")]
 
 
 class LevelConfig(Record):
@@ -159,7 +158,9 @@ class SamplingConfig(Record):
 
 
 class CardConfig(Record):
-    """What a checkpoint says about itself besides its numbers: licence of the weights, sources with their terms, limits."""
+    """What a checkpoint says about itself besides its numbers: licence of the weights, sources with their terms,
+    limits.
+    """
 
     licence: str = "unstated"
     training_data: tuple[str, ...] = ()

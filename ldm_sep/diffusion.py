@@ -1,8 +1,8 @@
 """v-objective diffusion (Salimans & Ho 2022) as pure functions. Equation numbers are those of the LDM-dmx paper.
 
-``t`` in [0, 1] is the angle phi = pi t / 2 in units of a quarter turn: alpha = cos phi, sigma = sin phi, so t = 0 is the
-clean latent, t = 1 is pure noise (terminal SNR zero). Tensors ``z_t, z0, noise, v`` have shape (B, D, N); ``t`` is (B,) or a
-scalar tensor.
+``t`` in [0, 1] is the angle phi = pi t / 2 in units of a quarter turn: alpha = cos phi, sigma = sin phi, so t = 0 is
+the clean latent, t = 1 is pure noise (terminal SNR zero). Tensors ``z_t, z0, noise, v`` have shape (B, D, N); ``t``
+is (B,) or a scalar tensor.
 """
 
 import math
@@ -52,8 +52,8 @@ def truncated_snr_weight(t: Tensor, max_snr: float) -> Tensor:
     """A weight for the v-loss, min(1, (1 + max_snr) / (1 + SNR)), shaped (B, 1, 1).
 
     Since |v - v_hat|^2 = (1 + SNR) |z0 - z0_hat|^2, it bounds the pull of almost clean latents, as min-SNR-gamma
-    (arXiv 2303.09556) does; unlike that, it leaves the weight at t = 1 alone, where the posterior mean given the mixture
-    is learned and where sampling starts.
+    (arXiv 2303.09556) does; unlike that, it leaves the weight at t = 1 alone, where the posterior mean given the
+    mixture is learned and where sampling starts.
     """
     alpha2 = alpha_sigma(t)[0] ** 2
     # 1 / (1 + SNR) = sigma^2, which stays finite at t = 0.
@@ -75,8 +75,8 @@ def ddim_step(
     """Eq. (13): z_t' = alpha' z0_hat + sigma' noise_hat; with eta > 0 part of the noise is ``fresh``.
 
     The stochastic form is eq. (12), (16) of DDIM (arXiv 2010.02502) for alpha^2 + sigma^2 = 1:
-    s = eta (sigma' / sigma) sqrt(1 - (alpha / alpha')^2), z_t' = alpha' z0_hat + sqrt(sigma'^2 - s^2) noise_hat + s fresh.
-    ValueError if eta > 0 and ``fresh`` is missing.
+    s = eta (sigma' / sigma) sqrt(1 - (alpha / alpha')^2), z_t' = alpha' z0_hat + sqrt(sigma'^2 - s^2) noise_hat + s
+    fresh. ValueError if eta > 0 and ``fresh`` is missing.
     """
     z0, noise = z0_from_v(z_t, v, t), noise_from_v(z_t, v, t)
     alpha_next, sigma_next = alpha_sigma(t_next)
@@ -114,8 +114,9 @@ def sample(
 def highpass_noise(noise: Tensor, cutoff: float, frame_rate: float) -> Tensor:
     """White ``noise (B, D, N)`` without its part below ``cutoff`` Hz along the frames, at unit variance again.
 
-    Fresh noise of this kind left the slow outline of the sample alone in arXiv 2511.21342 (there 5 kHz on waveforms); on
-    latents the axis is the frame rate's, so the cut-off lies below ``frame_rate / 2``. ValueError if it does not.
+    Fresh noise of this kind left the slow outline of the sample alone in arXiv 2511.21342 (there 5 kHz on
+    waveforms); on latents the axis is the frame rate's, so the cut-off lies below ``frame_rate / 2``. ValueError if
+    it does not.
     """
     if not 0 <= cutoff < frame_rate / 2:
         raise ValueError(f"the cut-off {cutoff} Hz must lie below half the frame rate, {frame_rate / 2} Hz")

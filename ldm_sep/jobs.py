@@ -29,9 +29,7 @@ def parse_stems(text: str) -> tuple[Stem, ...]:
     return tuple(stem for stem in STEMS if stem in words)
 
 
-def plan_jobs(
-    inputs: Sequence[Path], out: Path, stems: Sequence[Stem], suffix: str, overwrite: bool
-) -> list[Job]:
+def plan_jobs(inputs: Sequence[Path], out: Path, stems: Sequence[Stem], suffix: str, overwrite: bool) -> list[Job]:
     """A job for every input file; folders stand for the audio files below them.
 
     AudioError, before anything is written, for a missing input, a folder without audio, two inputs that would write to

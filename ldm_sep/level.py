@@ -1,8 +1,8 @@
 """Levels: what is taken out of a window before the networks see it, and what some codecs cannot carry.
 
-All networks work on mixtures of one loudness: `normalising_gain` brings a window to `TARGET_RMS`, and its inverse is applied to
-what comes out. A codec that ends in a normalisation over time (the 48 kHz EnCodec) loses the vocal's level as
-well; there a small head predicts it relative to the mixture, with a gate for silence.
+All networks work on mixtures of one loudness: `normalising_gain` brings a window to `TARGET_RMS`, and its inverse is
+applied to what comes out. A codec that ends in a normalisation over time (the 48 kHz EnCodec) loses the vocal's
+level as well; there a small head predicts it relative to the mixture, with a gate for silence.
 """
 
 import torch
@@ -61,6 +61,8 @@ class LevelHead(nn.Module):
 
 
 def set_level(wave: Tensor, mixture: Tensor, level_db: Tensor, presence: Tensor) -> Tensor:
-    """``wave (B, C, T)`` scaled to ``level_db (B,)`` relative to the mixture; zero where ``presence (B,)`` is negative."""
+    """``wave (B, C, T)`` scaled to ``level_db (B,)`` relative to the mixture; zero where ``presence (B,)`` is
+    negative.
+    """
     wanted = rms(mixture) * 10 ** (level_db / 20) * (presence > 0)
     return wave * (wanted / rms(wave).clamp_min(1e-8))[:, None, None]

@@ -1,8 +1,8 @@
 """The training loop that both trainings share, and the state a killed run resumes from.
 
-All randomness comes from generators seeded by (seed, step, rank), and the learning rate is a function of the step, so a run that
-is killed and resumed takes exactly the steps an uninterrupted one takes. accelerate provides devices, precision and
-distribution; saving is our own, because a state must be complete on disk before an older one goes.
+All randomness comes from generators seeded by (seed, step, rank), and the learning rate is a function of the step,
+so a run that is killed and resumed takes exactly the steps an uninterrupted one takes. accelerate provides devices,
+precision and distribution; saving is our own, because a state must be complete on disk before an older one goes.
 """
 
 import csv
@@ -200,9 +200,10 @@ def fit(
 ) -> int:
     """Train ``objective`` until ``settings.steps`` or ``max_minutes``; returns the step reached.
 
-    ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised. A step whose
-    loss or gradient norm is not finite is skipped and counted. ``validate(step)`` runs on the main process with the averaged weights in place and
-    returns numbers for ``validation.csv``; ``report`` gets the progress. The state is saved at intervals and at the end.
+    ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised. A step
+    whose loss or gradient norm is not finite is skipped and counted. ``validate(step)`` runs on the main process
+    with the averaged weights in place and returns numbers for ``validation.csv``; ``report`` gets the progress. The
+    state is saved at intervals and at the end.
     """
     started = time.monotonic()
     base_rates = [group["lr"] for group in optimizer.param_groups]
@@ -283,7 +284,7 @@ def fit(
     return step
 
 
-def _open_board(run: Path):  # noqa: ANN202 - the type belongs to an optional package
+def _open_board(run: Path):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -291,7 +292,7 @@ def _open_board(run: Path):  # noqa: ANN202 - the type belongs to an optional pa
     return SummaryWriter(run / "tensorboard")
 
 
-def _to_board(board, prefix: str, values: Mapping[str, float], step: int) -> None:  # noqa: ANN001
+def _to_board(board, prefix: str, values: Mapping[str, float], step: int) -> None:
     if board is not None:
         for key, value in values.items():
             board.add_scalar(f"{prefix}/{key}", value, step)

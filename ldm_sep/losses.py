@@ -29,8 +29,9 @@ def mel_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
 class MultiScaleSpectralLoss(nn.Module):
     """Complex and log-mel distances over several STFT sizes, of mid and side.
 
-    For each size, L1 between log mel magnitudes (the outline, at any level) plus L1 between complex STFTs relative to the reference's mean
-    magnitude (the waveform), both with floors, so that silence neither divides by zero nor outweighs sound.
+    For each size, L1 between log mel magnitudes (the outline, at any level) plus L1 between complex STFTs relative
+    to the reference's mean magnitude (the waveform), both with floors, so that silence neither divides by zero nor
+    outweighs sound.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 
 SI-SDR: Le Roux et al., "SDR - half-baked or well done?" (2019), without mean removal.
 SDR: 10 log10((sum s^2 + 1e-7) / (sum e^2 + 1e-7)) over the whole signal, as in the Music Demixing Challenge 2021.
-LSD: mean over frames of sqrt(mean over bins of log10(R^2 / (E^2 + 1e-12))^2) on magnitudes R, E of the mono sum, frames of
-2048 / 44100 s every 10 ms; only frames in which the reference sounds.
+LSD: mean over frames of sqrt(mean over bins of log10(R^2 / (E^2 + 1e-12))^2) on magnitudes R, E of the mono sum,
+frames of 2048 / 44100 s every 10 ms; only frames in which the reference sounds.
 """
 
 import numpy as np
@@ -17,8 +17,9 @@ _ACTIVE_RANGE_DB = 40.0
 def as_pcm16(wave: np.ndarray) -> np.ndarray:
     """``wave`` rounded to the grid of 16-bit samples, unclipped.
 
-    LSD has no floor for the reference: where a lossy source leaves only the rounding noise of floats (above 20 kHz, say), it compares two
-    such noises, 200 dB down. Scored as the 16-bit files that references usually are, the comparison means something.
+    LSD has no floor for the reference: where a lossy source leaves only the rounding noise of floats (above 20 kHz,
+    say), it compares two such noises, 200 dB down. Scored as the 16-bit files that references usually are, the
+    comparison means something.
     """
     return (np.rint(wave * 32768.0) / 32768.0).astype(np.float32)
 

@@ -38,12 +38,13 @@ class Whitening(nn.Module):
 class LatentSeparator(nn.Module):
     """The vocals' latents given the mixture's, by v-objective diffusion.
 
-    ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder; `set_stage` freezes it (stage 1) or
-    trains it too (stage 2). ``unet(z_t, t, cond)`` predicts v.
+    ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder; `set_stage` freezes it (stage
+    1) or trains it too (stage 2). ``unet(z_t, t, cond)`` predicts v.
 
     With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma sigmoid(g) c, where c is
-    the conditioner's latent: at t = 1, where z0_hat = -v_hat, the estimate is a soft mask of the mixture's latents plus a correction. This pays
-    where latents are nearly additive; it stays a v-prediction without a singularity at t = 0.
+    the conditioner's latent: at t = 1, where z0_hat = -v_hat, the estimate is a soft mask of the mixture's latents
+    plus a correction. This pays where latents are nearly additive; it stays a v-prediction without a singularity at
+    t = 0.
 
     A codec that loses the level needs ``level_head``.
     """
@@ -108,8 +109,8 @@ class LatentSeparator(nn.Module):
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` and ``noise (B, D, N)`` to vocals (B, C, T), at the mixture's level.
 
-        ``steps`` network calls from ``t = start`` down; below 1 the start is the posterior mean (one more call at t = 1)
-        noised to ``start``. ``fresh(i)`` gives noise for ``eta > 0``. RuntimeError if the result is not finite.
+        ``steps`` network calls from ``t = start`` down; below 1 the start is the posterior mean (one more call at t
+        = 1) noised to ``start``. ``fresh(i)`` gives noise for ``eta > 0``. RuntimeError if the result is not finite.
         """
         gain = normalising_gain(mixture)
         cond = self.condition(mixture * gain)

@@ -26,13 +26,15 @@ _GRID = 2.0**23
 _BLOCK = 65536
 
 
-class Cancelled(LdmSepError):
+class Cancelled(LdmSepError):  # noqa: N818 - it is no error
     """The progress callback returned False."""
 
 
 @dataclass(frozen=True)
 class Stems:
-    """``vocals`` and ``instrumental``, float32 (C, T) at the input's rate, length and channels; they sum to the input."""
+    """``vocals`` and ``instrumental``, float32 (C, T) at the input's rate, length and channels; they sum to the
+    input.
+    """
 
     vocals: np.ndarray
     instrumental: np.ndarray
@@ -43,8 +45,9 @@ class Options:
     """How to separate. None takes the checkpoint's own default.
 
     steps: network calls a window (1 gives the posterior mean). seed: of the noise. eta: share of fresh noise
-    (stochastic DDIM). segment: seconds of a window. overlap: share of it shared with the next. batch_size: windows computed together on a GPU; on the
-    CPU they are computed one by one, which is as fast there and makes the result independent of it.
+    (stochastic DDIM). segment: seconds of a window. overlap: share of it shared with the next. batch_size: windows
+    computed together on a GPU; on the CPU they are computed one by one, which is as fast there and makes the result
+    independent of it.
     """
 
     steps: int | None = None
@@ -101,11 +104,14 @@ class Separator:
         """``wave (C, T)`` or ``(T,)`` float, C 1 or 2, at ``sample_rate`` Hz; the stems have its shape.
 
         The same wave, options and machine give the same samples, bit by bit. ``progress(fraction)`` is called as it
-        goes; returning False raises `Cancelled`. AudioError if the wave has no samples, other channels, or values that are not finite.
+        goes; returning False raises `Cancelled`. AudioError if the wave has no samples, other channels, or values
+        that are not finite.
         """
         mixture = np.atleast_2d(np.asarray(wave, np.float32))
         if mixture.ndim != 2 or mixture.shape[1] == 0:
-            raise AudioError(f"the wave has the shape {np.shape(wave)}; expected (channels, samples), at least one sample")
+            raise AudioError(
+                f"the wave has the shape {np.shape(wave)}; expected (channels, samples), at least one sample"
+            )
         if not np.isfinite(mixture).all():
             raise AudioError("the wave holds values that are not finite; repair it first")
         total = mixture.shape[1]

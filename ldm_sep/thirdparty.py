@@ -50,9 +50,7 @@ def _import_package(name: str, distribution: str) -> ModuleType:
                 return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name == name:
-                raise LdmSepError(
-                    f"the package {name} is not installed; run: pip install {distribution}"
-                ) from error
+                raise LdmSepError(f"the package {name} is not installed; run: pip install {distribution}") from error
             raise LdmSepError(
                 f"the package {name} needs {error.name}, which is not installed; "
                 f"run: pip install {distribution} {error.name}"

@@ -87,7 +87,9 @@ def separate_item(separator: LatentSeparator, item: Item, steps: int, device: to
 def score_separator(
     separator: LatentSeparator, items: Sequence[Item], steps: Sequence[int], device: torch.device
 ) -> dict[str, float]:
-    """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's beside it, as 16-bit files."""
+    """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's
+    beside it, as 16-bit files.
+    """
     values: dict[str, list[float | None]] = {}
     rate = separator.codec.sample_rate
     for item in items:
@@ -156,8 +158,8 @@ def train(
 ) -> Path:
     """Train the separator of ``config`` and write ``run/separator`` (averaged weights). Returns that folder.
 
-    Starts from the codec in ``codec_folder``, or from the separator in ``init`` (stage 2, or more of stage 1; the optimiser starts afresh).
-    ConfigError if the tables needed are missing or do not fit together.
+    Starts from the codec in ``codec_folder``, or from the separator in ``init`` (stage 2, or more of stage 1; the
+    optimiser starts afresh). ConfigError if the tables needed are missing or do not fit together.
     """
     settings = config.training
     if settings is None:

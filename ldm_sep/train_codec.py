@@ -18,8 +18,8 @@ from ldm_sep.data.bank import AudioBank
 from ldm_sep.data.items import Item
 from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.errors import ConfigError
-from ldm_sep.loop import Progress, fit, loop_settings, step_seed
 from ldm_sep.level import normalising_gain
+from ldm_sep.loop import Progress, fit, loop_settings, step_seed
 from ldm_sep.losses import MultiScaleSpectralLoss
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 from ldm_sep.model import Whitening
@@ -31,8 +31,8 @@ _WHITENING_BATCHES = 24
 class CodecObjective(nn.Module):
     """Reconstruction with noise on the latents, so that the decoder forgives what a sampler leaves.
 
-    loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances). ``noise_level (B,)`` is the noise's std in units of
-    each latent channel's own std in the batch.
+    loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances).
+    ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in the batch.
     """
 
     def __init__(self, codec: Codec, waveform_weight: float, spectral_weight: float) -> None:
@@ -61,7 +61,9 @@ def codec_batch(batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> dict[str, float]:
-    """Mean SI-SDR (dB) and LSD of the round trip on the items' vocals and mixtures, and of vocals at latent noise std 0.1."""
+    """Mean SI-SDR (dB) and LSD of the round trip on the items' vocals and mixtures, and of vocals at latent noise
+    std 0.1.
+    """
     scores: dict[str, list[float]] = {}
     generator = torch.Generator().manual_seed(0)
     for item in items:
@@ -163,4 +165,3 @@ def draw_codec_step(
     # Every other item stays clean: the round trip without noise is the ceiling of everything else.
     level = torch.where(torch.rand(len(wave), generator=generator, device=device) < 0.5, level, 0.0)
     return wave, noise, level
-

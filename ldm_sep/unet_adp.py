@@ -113,9 +113,7 @@ class UNetADP(nn.Module):
         size = frames + missing
         for level in self.levels:
             size //= level.factor
-            resized = (
-                F.interpolate(cond, size=size, mode="linear", align_corners=False) if level.inject else None
-            )
+            resized = F.interpolate(cond, size=size, mode="linear", align_corners=False) if level.inject else None
             channels.append(resized)
         return self.net(z_t, time=t, channels=channels)[..., :frames]
 

@@ -1,8 +1,9 @@
 """A stream cut into overlapping windows and put together again, and the noise that belongs to each place in it.
 
-With segment S, overlap O and step H = S - O, window k starts at k H. Of the overlap, the outer quarters are thrown away, since there a
-window lacks context on one side, and the middle half is cross-faded (sin^2 + cos^2 = 1). The last window is moved back to end
-where the stream ends; it sees more of the past, its cross-fade stays where it was. A stream shorter than S is one short window.
+With segment S, overlap O and step H = S - O, window k starts at k H. Of the overlap, the outer quarters are thrown
+away, since there a window lacks context on one side, and the middle half is cross-faded (sin^2 + cos^2 = 1). The
+last window is moved back to end where the stream ends; it sees more of the past, its cross-fade stays where it was.
+A stream shorter than S is one short window.
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ def noise_field(seed: int, channels: int, start: int, frames: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Window:
-    """``wave (C, L)`` from absolute sample ``start`` on; its output counts from ``fade`` (cross-faded) up to ``end``."""
+    """``wave (C, L)`` from absolute sample ``start`` on; its output counts from ``fade`` (cross-faded) up to
+    ``end``.
+    """
 
     start: int
     wave: np.ndarray
@@ -68,7 +71,9 @@ class Windower:
         return self.overlap // 2
 
     def push(self, block: np.ndarray) -> Iterator[Window]:
-        """Take in the next samples; yields the windows they complete, but for the one that may turn out to be the last."""
+        """Take in the next samples; yields the windows they complete, but for the one that may turn out to be the
+        last.
+        """
         self._buffer = np.concatenate([self._buffer, block], 1)
         while self._origin + self._buffer.shape[1] > self._next + self.segment:
             yield self._cut(self._next, self.segment, self._next + self.step + self.overlap // 4)

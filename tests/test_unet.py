@@ -143,8 +143,7 @@ def test_any_length_is_extended_by_its_mirror_image(frames: int) -> None:
     net = make()
     z_t, t, cond = inputs(frames)
     longer = [
-        torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (0, -frames % 6)), mode="symmetric"))
-        for x in (z_t, cond)
+        torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (0, -frames % 6)), mode="symmetric")) for x in (z_t, cond)
     ]
     torch.testing.assert_close(net(z_t, t, cond), net(longer[0], t, longer[1])[..., :frames])
 

@@ -132,11 +132,7 @@ def _find_frame(file: BinaryIO, start: int, like: bytes | None) -> int | None:
     at = data.find(b"\xff")
     while at >= 0:
         header = data[at : at + 4]
-        if (
-            _is_layer3(header)
-            and (like is None or _same_stream(like, header))
-            and (size := _frame_size(header))
-        ):
+        if _is_layer3(header) and (like is None or _same_stream(like, header)) and (size := _frame_size(header)):
             after = _read_at(file, start + at + size, 4)
             if _same_stream(header, after) or not after:
                 return start + at

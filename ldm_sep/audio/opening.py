@@ -175,8 +175,7 @@ def _inspect_mp3(path: Path, file: sf.SoundFile) -> tuple[FileView | None, int]:
         return FileView(path, end, claimed=end * _BIT_RATE_RANGE), walk.samples if walk else _UNKNOWN
     if tag.continues:
         raise AudioError(
-            f"{shown(path)}: holds more audio than its header declares, like joined MP3 files; "
-            f"{_convert(path)}"
+            f"{shown(path)}: holds more audio than its header declares, like joined MP3 files; {_convert(path)}"
         )
     if tag.data is not None:
         _check_size(path, file, tag.data, _MP3_SIZE_TOLERANCE)

@@ -145,9 +145,7 @@ class AudioReader:
         if source is not None and source.error is not None:
             if isinstance(source.error, OSError):
                 said = reason(source.error)
-                raise AudioError(
-                    f"{shown(self._path)}: cannot be read ({said}); check the disk"
-                ) from source.error
+                raise AudioError(f"{shown(self._path)}: cannot be read ({said}); check the disk") from source.error
             raise source.error
         if failure is not None:
             raise AudioError(self._cut_off()) from failure
@@ -187,9 +185,7 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         return reader.info
 
 
-def read(
-    path: str | os.PathLike[str], *, start: int = 0, frames: int | None = None
-) -> tuple[np.ndarray, int]:
+def read(path: str | os.PathLike[str], *, start: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
     """Read a file, or a part of it, into memory.
 
     Args:

@@ -183,13 +183,10 @@ class AudioWriter:
             raise AudioError(f"{name}: {suffix[1:]} holds {limit}; {_other(suffix, 'reduce the channels')}")
         if suffix == ".mp3" and self._sample_rate not in _MP3_RATES:
             rates = ", ".join(str(rate) for rate in _MP3_RATES)
-            raise AudioError(
-                f"{name}: mp3 holds {rates} Hz, not {self._sample_rate} Hz; write .wav or .flac instead"
-            )
+            raise AudioError(f"{name}: mp3 holds {rates} Hz, not {self._sample_rate} Hz; write .wav or .flac instead")
         if not MIN_RATE <= self._sample_rate <= MAX_RATE:
             raise AudioError(
-                f"{name}: {self._sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; "
-                "choose another sample rate"
+                f"{name}: {self._sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; choose another sample rate"
             )
         whole_tens = self._sample_rate <= _FLAC_MAX_RATE and self._sample_rate % 10 == 0
         if suffix == ".flac" and self._sample_rate > _FLAC_PLAIN_RATE and not whole_tens:

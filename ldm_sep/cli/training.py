@@ -160,9 +160,7 @@ def _accelerator(precision: str, cpu: bool) -> Accelerator:
     return accelerator
 
 
-def _prepare(
-    run: Path, resume: bool, accelerator: Accelerator, config: Config, data: Path, cache: Path
-) -> AudioBank:
+def _prepare(run: Path, resume: bool, accelerator: Accelerator, config: Config, data: Path, cache: Path) -> AudioBank:
     from ldm_sep.errors import ConfigError
     from ldm_sep.loop import find_states
 
@@ -240,7 +238,7 @@ def _provenance(device: torch.device) -> Provenance:
     return Provenance(command=shlex.join(words), hardware=name, commit=commit)
 
 
-def _reporter():  # noqa: ANN202
+def _reporter():
     import sys
     import time
 

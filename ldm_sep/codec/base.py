@@ -44,9 +44,7 @@ def check_wave(wave: Tensor, channels: int, hop: int) -> None:
     every sample costs nothing beside a network: 3 ms for a minute of stereo at 48 kHz on one CPU core.
     """
     if wave.ndim != 3 or not wave.is_floating_point():
-        raise ValueError(
-            f"a wave must be a floating-point tensor (B, C, T), got {wave.dtype} {tuple(wave.shape)}"
-        )
+        raise ValueError(f"a wave must be a floating-point tensor (B, C, T), got {wave.dtype} {tuple(wave.shape)}")
     if wave.shape[1] != channels:
         raise ValueError(f"the codec takes {channels} audio channel(s), got {wave.shape[1]}")
     samples = wave.shape[2]

@@ -192,9 +192,7 @@ def _read_pickle(file: Path, named: Path) -> Mapping[str, Tensor]:
             f"({type(error).__name__}); get the file again from {WEIGHTS_URL}"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(
-            f"{named}: is not a mapping from names to tensors; get the file from {WEIGHTS_URL}"
-        )
+        raise CheckpointError(f"{named}: is not a mapping from names to tensors; get the file from {WEIGHTS_URL}")
     return state
 
 

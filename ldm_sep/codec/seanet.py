@@ -53,9 +53,7 @@ class SEANetEncoder(nn.Module):
         width = filters
         layers: list[nn.Module] = [_Conv(channels, width, kernel_size, norm)]
         for ratio in reversed(ratios):
-            layers += _residual_units(
-                width, residual_layers, residual_kernel_size, dilation_base, compress, norm
-            )
+            layers += _residual_units(width, residual_layers, residual_kernel_size, dilation_base, compress, norm)
             layers += [nn.ELU(), _Conv(width, 2 * width, 2 * ratio, norm, stride=ratio)]
             width *= 2
         if lstm_layers:
@@ -94,9 +92,7 @@ class SEANetDecoder(nn.Module):
         for ratio in ratios:
             layers += [nn.ELU(), _Upsample(width, width // 2, ratio, norm)]
             width //= 2
-            layers += _residual_units(
-                width, residual_layers, residual_kernel_size, dilation_base, compress, norm
-            )
+            layers += _residual_units(width, residual_layers, residual_kernel_size, dilation_base, compress, norm)
         layers += [nn.ELU(), _Conv(width, channels, last_kernel_size, norm)]
         self.layers = nn.Sequential(*layers)
 

@@ -12,6 +12,7 @@ low bins scaled to the stored band levels (spectral band replication, Dietz et a
 from the exact transform. No normalisation looks across time: latents keep the level and are local.
 """
 
+import itertools
 import math
 
 import torch
@@ -96,7 +97,7 @@ class BandReplication(nn.Module):
         super().__init__()
         edges = band_edges(low, bins, bands)
         mean = torch.zeros(bands, bins - low)
-        for b, (lo, hi) in enumerate(zip(edges, edges[1:], strict=False)):
+        for b, (lo, hi) in enumerate(itertools.pairwise(edges)):
             mean[b, lo - low : hi - low] = 1 / (hi - lo)
         # The copied range starts at a quarter of the low bins: below that, single partials stand too far apart.
         source = low // 4 + torch.arange(bins - low) % (low - low // 4)
@@ -134,9 +135,7 @@ def _residual_net(inputs: int, width: int, blocks: int, outputs: int) -> nn.Sequ
     last = nn.Conv1d(width, outputs, 1)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(
-        nn.Conv1d(inputs, width, 1), *(ConvNeXtBlock(width) for _ in range(blocks)), last
-    )
+    return nn.Sequential(nn.Conv1d(inputs, width, 1), *(ConvNeXtBlock(width) for _ in range(blocks)), last)
 
 
 class SpectralEncoder(nn.Module):

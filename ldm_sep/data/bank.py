@@ -58,16 +58,16 @@ class AudioBank:
         data, index = cache / f"bank-{key}.i16", cache / f"bank-{key}.json"
         if not (data.is_file() and index.is_file()):
             _decode(tracks, sample_rate, data, index, progress)
-        parts = [
-            [Part(**p) if p else None for p in pair] for pair in json.loads(index.read_text(encoding="utf-8"))
-        ]
+        parts = [[Part(**p) if p else None for p in pair] for pair in json.loads(index.read_text(encoding="utf-8"))]
         self.recordings = [Recording(t, v, a) for t, (v, a) in zip(tracks, parts, strict=True)]
         # Copy-on-write: torch wants writable memory, and nothing here writes.
         samples = torch.from_numpy(np.memmap(data, np.int16, "c"))
         self._samples = samples.to(device) if device.type != "cpu" else samples
 
     def crop(self, part: Part, start: int, frames: int) -> Tensor:
-        """Stereo ``(2, frames)`` float32 from ``start`` on, zeros where the recording does not reach; mono is doubled."""
+        """Stereo ``(2, frames)`` float32 from ``start`` on, zeros where the recording does not reach; mono is
+        doubled.
+        """
         out = torch.zeros(part.channels, frames, device=self.device)
         lo, hi = max(start, 0), min(start + frames, part.frames)
         if hi > lo:

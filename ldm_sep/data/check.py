@@ -18,7 +18,9 @@ _MAX_LAG_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """``kind`` is unreadable, length, rate, silence, clipping, level, alignment, sum or leakage; ``message`` explains it."""
+    """``kind`` is unreadable, length, rate, silence, clipping, level, alignment, sum or leakage; ``message``
+    explains it.
+    """
 
     track: str
     kind: str
@@ -101,7 +103,8 @@ def silent_share(wave: np.ndarray, rate: int) -> float:
 def find_lag(vocals: np.ndarray, mixture: np.ndarray, rate: int) -> tuple[int, float]:
     """Samples by which the vocals come late in the mixture, and how much better than lag 0 that matches (a ratio).
 
-    From the cross-correlation, whitened in frequency (PHAT), of the loudest 30 s of the vocals, up to half a second either way.
+    From the cross-correlation, whitened in frequency (PHAT), of the loudest 30 s of the vocals, up to half a second
+    either way.
     """
     v, m = vocals.mean(0), mixture.mean(0)
     n = min(len(v), _EXCERPT_SECONDS * rate)

@@ -41,10 +41,11 @@ def _crop(path: Path, start: float, frames: int, sample_rate: int) -> np.ndarray
 
 
 def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list[Item]:
-    """Items of a CSV with the columns group, vocals, vocals_start, accompaniment, accompaniment_start, gain_db, seconds.
+    """Items of a CSV with the columns group, vocals, vocals_start, accompaniment, accompaniment_start, gain_db,
+    seconds.
 
-    Paths are relative to ``root``, starts and lengths in seconds, ``gain_db`` is applied to the vocals; lengths are cut to
-    a ``multiple`` of samples. DataError if the table or a file is missing or a field is not a number.
+    Paths are relative to ``root``, starts and lengths in seconds, ``gain_db`` is applied to the vocals; lengths are
+    cut to a ``multiple`` of samples. DataError if the table or a file is missing or a field is not a number.
     """
     try:
         with table.open(encoding="utf-8", newline="") as file:
@@ -70,9 +71,7 @@ def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list
     return items
 
 
-def items_of_songs(
-    tracks: Sequence[Track], seconds: float, sample_rate: int, multiple: int, limit: int
-) -> list[Item]:
+def items_of_songs(tracks: Sequence[Track], seconds: float, sample_rate: int, multiple: int, limit: int) -> list[Item]:
     """The loudest vocal window of each of the first ``limit`` songs, for data sets without a table."""
     items = []
     frames = int(seconds * sample_rate) // multiple * multiple

@@ -31,8 +31,8 @@ class Batch:
 class Mixer:
     """Draws training items from a bank.
 
-    An item is a song as it is (``real``), else a remix: vocals of any song or a collage of one solo singer's clips over the
-    accompaniment of another recording. All shares are probabilities, all spreads standard deviations.
+    An item is a song as it is (``real``), else a remix: vocals of any song or a collage of one solo singer's clips
+    over the accompaniment of another recording. All shares are probabilities, all spreads standard deviations.
 
     Parameters
     ----------
@@ -185,9 +185,7 @@ class Mixer:
         )
         if torch.isfinite(wet).any():
             generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-            noise = torch.randn(
-                size, 2, int(_REVERB_SECONDS * rate), generator=generator, device=device
-            )
+            noise = torch.randn(size, 2, int(_REVERB_SECONDS * rate), generator=generator, device=device)
             rt60, predelay = tensor(rng.uniform(0.2, 1.5, size)), tensor(rng.uniform(0, 0.04, size))
             vocals = reverberate(vocals, noise, rt60, predelay, wet, rate)
         angle = tensor(rng.normal(0, 0.15, size).clip(-0.8, 0.8))

@@ -18,8 +18,8 @@ class Track:
     """One song, or one recording of a solo voice or of music without voice.
 
     A song has ``vocals`` and either ``accompaniment`` files (their sum) or a ``mixture`` (then the accompaniment
-    is mixture - vocals). ``clips`` are (start, end) seconds between which a collage may be cut; ``singer`` groups recordings of one
-    voice.
+    is mixture - vocals). ``clips`` are (start, end) seconds between which a collage may be cut; ``singer`` groups
+    recordings of one voice.
     """
 
     name: str
@@ -144,7 +144,9 @@ def _check_split(split: str, path: Path) -> Split:
 
 
 def read_csv(path: Path) -> list[Track]:
-    """A table with ``track, split, vocals, mixture`` (or ``accompaniment``, several joined by ``|``), paths relative to it."""
+    """A table with ``track, split, vocals, mixture`` (or ``accompaniment``, several joined by ``|``), paths relative
+    to it.
+    """
     tracks = []
     for row in _rows(path, {"track", "split", "vocals"}):
         vocals, mixture = row["vocals"], row.get("mixture", "")
@@ -189,13 +191,9 @@ def read_roles(path: Path) -> list[Track]:
         if row["pair_id"]:
             songs.setdefault(row["pair_id"], {})[row["role"]] = (file, split)
         elif row["role"] == "vocals":
-            tracks.append(
-                Track(row["path"], split, file, singer=row["singer_or_source"], clips=_read_clips(file))
-            )
+            tracks.append(Track(row["path"], split, file, singer=row["singer_or_source"], clips=_read_clips(file)))
         else:
-            tracks.append(
-                Track(row["path"], split, accompaniment=(file,), singer="", clips=_read_clips(file))
-            )
+            tracks.append(Track(row["path"], split, accompaniment=(file,), singer="", clips=_read_clips(file)))
     for name, song in songs.items():
         if set(song) != {"vocals", "instrumental"}:
             raise DataError(f"{path}: the pair {name} needs one vocals and one instrumental row")

@@ -108,9 +108,7 @@ def samples_of(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, np.
 
 @settings(max_examples=8, deadline=None)
 @given(size=st.integers(40, 20_000))
-def test_the_block_size_does_not_change_a_sample(
-    samples_of: list[tuple[Path, np.ndarray]], size: int
-) -> None:
+def test_the_block_size_does_not_change_a_sample(samples_of: list[tuple[Path, np.ndarray]], size: int) -> None:
     for path, whole in samples_of:
         with AudioReader(path) as reader:
             blocks = list(reader.blocks(size))
@@ -219,9 +217,7 @@ def test_a_broken_header_is_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data_size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 36])
 @pytest.mark.parametrize("riff_size", [0, 8, 36, 12036, 0xFFFFFFFF])
-def test_a_wav_from_a_pipe_has_the_frames_that_are_there(
-    tmp_path: Path, data_size: int, riff_size: int
-) -> None:
+def test_a_wav_from_a_pipe_has_the_frames_that_are_there(tmp_path: Path, data_size: int, riff_size: int) -> None:
     for values in (np.arange(-3000, 3000, dtype="<i2").reshape(-1, 2), np.zeros((3000, 2), "<i2")):
         data = wav_bytes(values.tobytes(), data_size=data_size)
         (tmp_path / "a.wav").write_bytes(data[:4] + struct.pack("<I", riff_size) + data[8:])

@@ -104,9 +104,7 @@ def test_the_same_mp3_is_read_behind_a_long_id3_tag(tmp_path: Path) -> None:
     assert np.array_equal(read(path)[0], whole)
 
 
-def test_a_read_that_fails_half_way_is_not_taken_for_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_that_fails_half_way_is_not_taken_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = vbr_mp3(tmp_path / "a.mp3", tag=False)
     for error, expected in ((OSError(5, "I/O error"), AudioError), (KeyboardInterrupt(), KeyboardInterrupt)):
         with AudioReader(path) as reader:

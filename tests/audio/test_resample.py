@@ -91,9 +91,7 @@ def test_one_sample_keeps_its_energy() -> None:
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES[:6])
 @pytest.mark.parametrize(("share", "at_least"), [(0.22, 110), (0.44, 70)])  # of the lower rate; in dB
-def test_tones_are_the_same_tones_at_the_new_rate(
-    rate_in: int, rate_out: int, share: float, at_least: float
-) -> None:
+def test_tones_are_the_same_tones_at_the_new_rate(rate_in: int, rate_out: int, share: float, at_least: float) -> None:
     highest = share * min(rate_in, rate_out)
     got = resample(tones(rate_in, 0.5, highest), rate_in, rate_out)
     want = tones(rate_out, 0.6, highest)

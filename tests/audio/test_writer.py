@@ -55,9 +55,7 @@ def test_int16_bytes_are_those_of_the_standard_library(tmp_path: Path) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(values=st.lists(st.integers(-(2**23), 2**23 - 1), min_size=1, max_size=40))
-def test_int24_grid_values_come_back_bit_by_bit(
-    tmp_path_factory: pytest.TempPathFactory, values: list[int]
-) -> None:
+def test_int24_grid_values_come_back_bit_by_bit(tmp_path_factory: pytest.TempPathFactory, values: list[int]) -> None:
     folder = tmp_path_factory.mktemp("grid")
     grid = np.array([[-(2**23), -(2**23) + 1, -1, 0, 1, 2**23 - 1, *values]], np.int32)
     sound = (grid / 2**23).astype(np.float32)
@@ -67,9 +65,7 @@ def test_int24_grid_values_come_back_bit_by_bit(
         assert np.array_equal(sf.read(folder / name, dtype="int32")[0] >> 8, grid[0])
     with wave.open(str(folder / "a.wav")) as file:  # an odd number of bytes, padded, must not add a sample
         raw = file.readframes(99)
-    assert [int.from_bytes(raw[i : i + 3], "little", signed=True) for i in range(0, len(raw), 3)] == grid[
-        0
-    ].tolist()
+    assert [int.from_bytes(raw[i : i + 3], "little", signed=True) for i in range(0, len(raw), 3)] == grid[0].tolist()
 
 
 def test_int16_flac_grid_values_come_back_bit_by_bit(tmp_path: Path) -> None:
@@ -90,13 +86,9 @@ def test_samples_between_grid_values_go_to_the_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
 @pytest.mark.parametrize(("subtype", "bits"), [("int16", 16), ("int24", 24)])
-def test_clipping_is_counted_and_nothing_is_rescaled(
-    tmp_path: Path, name: str, subtype: Subtype, bits: int
-) -> None:
+def test_clipping_is_counted_and_nothing_is_rescaled(tmp_path: Path, name: str, subtype: Subtype, bits: int) -> None:
     highest = 1 - 2.0 ** (1 - bits)
-    sound = np.array(
-        [[0.5, 1.0, 1.5, -1.0, -1.25, 3e38, -0.5], [0, 0, 0, 0, -3e38, highest, 0.25]], np.float32
-    )
+    sound = np.array([[0.5, 1.0, 1.5, -1.0, -1.25, 3e38, -0.5], [0, 0, 0, 0, -3e38, highest, 0.25]], np.float32)
     writer = save(tmp_path / name, sound, subtype)
     got, _ = read(tmp_path / name)
     assert np.array_equal(got, np.clip(sound, -1, np.float32(highest)))

@@ -222,9 +222,7 @@ def test_file_placed_in_the_cache_by_hand(
 ) -> None:
     requests = offer(weights)
     monkeypatch.setenv("LDM_SEP_CACHE", str(tmp_path))
-    with refused(
-        tmp_path / weights.name, "downloading is off", "http://127.0.0.1", "put it there", "local copy"
-    ):
+    with refused(tmp_path / weights.name, "downloading is off", "http://127.0.0.1", "put it there", "local copy"):
         load_encodec_48khz(download=False)
     shutil.copy(weights, tmp_path)
     assert same(load_encodec_48khz(download=False), model)
@@ -245,9 +243,7 @@ def test_cache_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 def test_no_network_names_address_place_and_option(tmp_path: Path) -> None:
     place = tmp_path / "encodec_48khz-7e698e3e.th"
-    with refused(
-        "http://127.0.0.1:9/", "Connection refused", f"put the file at {place}", "local copy as weights"
-    ):
+    with refused("http://127.0.0.1:9/", "Connection refused", f"put the file at {place}", "local copy as weights"):
         load_encodec_48khz(cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -68,9 +68,7 @@ def autocorrelation_pitch(frame: np.ndarray) -> float:
     size = len(frame) - longest - 1
     lags = np.arange(shortest, longest + 1)
     head = frame[:size]
-    scores = np.array(
-        [np.dot(head, frame[lag : lag + size]) / np.linalg.norm(frame[lag : lag + size]) for lag in lags]
-    )
+    scores = np.array([np.dot(head, frame[lag : lag + size]) / np.linalg.norm(frame[lag : lag + size]) for lag in lags])
     # An octave below scores as high as the pitch itself: take the shortest lag that comes close to the best.
     inner = np.arange(1, len(lags) - 1)
     peaks = inner[(scores[inner] >= scores[inner - 1]) & (scores[inner] > scores[inner + 1])]
@@ -93,9 +91,7 @@ def test_the_shipped_files_are_what_the_script_makes(full: tuple, committed: tup
     assert snr(full[1], committed[1]) > 20
 
 
-def test_the_voice_sounds_in_every_syllable_and_rests_between_phrases(
-    script: ModuleType, full: tuple
-) -> None:
+def test_the_voice_sounds_in_every_syllable_and_rests_between_phrases(script: ModuleType, full: tuple) -> None:
     vocals = full[1]
     phrases = script.read_phrases()
     seconds = vocals.shape[1] / 44_100

@@ -1,0 +1,84 @@
+"""A small data set and a tiny trained checkpoint, made once, for the tests that need the whole path."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+ROOT = Path(__file__).resolve().parent.parent
+RATE = 16000
+
+
+def sung(seconds: float, f0: float, seed: int) -> np.ndarray:
+    """A harmonic tone with vibrato and rests, mono: what a singer is to the tiny models."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * RATE)) / RATE
+    phase = 2 * np.pi * np.cumsum(f0 * (1 + 0.01 * np.sin(2 * np.pi * 5 * t))) / RATE
+    wave = sum(np.sin(k * phase + rng.uniform(0, 6)) / k for k in range(1, 8))
+    return (0.1 * wave * (np.sin(2 * np.pi * 0.4 * t) > -0.5)).astype(np.float32)
+
+
+def played(seconds: float, seed: int) -> np.ndarray:
+    """Noise bursts and a bass tone, stereo: what a band is to the tiny models."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * RATE)) / RATE
+    beat = np.exp(-8 * (t % 0.5))
+    noise = rng.normal(0, 0.1, (2, len(t))) * beat
+    return (noise + 0.1 * np.sin(2 * np.pi * 80 * t)).astype(np.float32)
+
+
+def run_cli(*words: object, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, one thread, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "ldm_sep", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        cwd=ROOT,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def stems_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three songs of vocals and two stems, one of them for validation, in the layout `stems`."""
+    root = tmp_path_factory.mktemp("stems")
+    for number, split in enumerate(("train", "train", "valid")):
+        song = root / split / f"song {number} – ü"
+        song.mkdir(parents=True)
+        sf.write(song / "vocals.wav", sung(6, 200 + 50 * number, number), RATE, subtype="PCM_16")
+        band = played(6, number)
+        sf.write(song / "drums.wav", band.T, RATE, subtype="PCM_16")
+        sf.write(song / "bass.wav", 0.3 * band[::-1].T, RATE, subtype="PCM_16")
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(stems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run: `codec`, `stage1/separator`, `stage2/separator`, made by the commands of the README."""
+    run = tmp_path_factory.mktemp("run")
+    stage2 = run / "stage2.toml"
+    stage2.write_text(f'extends = "{ROOT / "configs/tiny.toml"}"\nname = "tiny2"\n[training]\nstage = 2\n')
+    common = ["--data", stems_folder, "--cache", run / "cache", "--cpu"]
+    config = ROOT / "configs/tiny.toml"
+    for words in (
+        ["train-codec", config, "--run", run / "codec_run", *common],
+        ["train", config, "--run", run / "stage1", "--codec", run / "codec_run/codec", *common],
+        ["train", stage2, "--run", run / "stage2", "--init", run / "stage1/separator", *common],
+    ):
+        done = run_cli(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_separator(trained: Path):
+    """The tiny checkpoint, loaded."""
+    from ldm_sep.separate import Separator
+
+    return Separator.load(trained / "stage2/separator", device="cpu")

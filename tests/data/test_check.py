@@ -1,0 +1,77 @@
+"""The doctor for data sets finds what was broken on purpose, and nothing in a healthy song."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from conftest import RATE, played, run_cli, sung
+
+from ldm_sep.data.check import check_tracks, find_lag
+from ldm_sep.data.tracks import read_tracks
+
+
+def song(root: Path, vocals: np.ndarray, band: np.ndarray, mixture: np.ndarray | None = None) -> Path:
+    folder = root / "song"
+    folder.mkdir(exist_ok=True)
+    sf.write(folder / "vocals.wav", vocals.T, RATE, subtype="FLOAT")
+    sf.write(folder / "band.wav", band.T, RATE, subtype="FLOAT")
+    sf.write(folder / "mixture.wav", (vocals + band if mixture is None else mixture).T, RATE, subtype="FLOAT")
+    return folder
+
+
+def kinds(root: Path) -> set[str]:
+    return {finding.kind for finding in check_tracks(read_tracks("stems", root))}
+
+
+@pytest.fixture
+def vocals() -> np.ndarray:
+    # Breath as well as tone: a purely periodic wave is aligned with itself at every period.
+    breath = np.random.default_rng(1).normal(0, 0.02, 6 * RATE)
+    return np.repeat((sung(6, 220, 1) * (1 + 0 * breath) + breath * (sung(6, 220, 1) != 0))[None], 2, 0)
+
+
+@pytest.fixture
+def band() -> np.ndarray:
+    return played(6, 1)
+
+
+def test_a_healthy_song_has_no_findings(tmp_path: Path, vocals: np.ndarray, band: np.ndarray) -> None:
+    song(tmp_path, vocals, band)
+    assert kinds(tmp_path) == set()
+    done = run_cli("data", "check", tmp_path)
+    assert done.returncode == 0 and "1 tracks (1 songs), 0 findings" in done.stdout
+
+
+def test_misaligned_vocals_are_found_with_their_lag(tmp_path: Path, vocals: np.ndarray, band: np.ndarray) -> None:
+    late = np.roll(vocals, 80, 1)
+    assert find_lag(vocals, late + band, RATE)[0] == 80
+    song(tmp_path, vocals, band, late + band)
+    findings = {f.kind: f.message for f in check_tracks(read_tracks("stems", tmp_path))}
+    assert "5.00 ms early" in findings["alignment"]
+    assert "sum" in findings
+    done = run_cli("data", "check", tmp_path)
+    assert done.returncode == 1 and "song: alignment:" in done.stdout
+
+
+def test_clipping_silence_level_and_length(tmp_path: Path, vocals: np.ndarray, band: np.ndarray) -> None:
+    song(tmp_path, vocals, np.clip(30 * band, -1, 1))
+    assert {"clipping", "level"} <= kinds(tmp_path)
+    song(tmp_path, 0 * vocals, band)
+    assert "silence" in kinds(tmp_path)
+    folder = song(tmp_path, vocals, band)
+    sf.write(folder / "band.wav", band[:, :-400].T, RATE)
+    assert "length" in kinds(tmp_path)
+    sf.write(folder / "band.wav", band.T, 22050)
+    assert kinds(tmp_path) == {"rate"}
+    (folder / "band.wav").write_bytes(b"no sound")
+    assert kinds(tmp_path) == {"unreadable"}
+
+
+def test_accompaniment_that_leaks_into_the_vocals_is_found(
+    tmp_path: Path, vocals: np.ndarray, band: np.ndarray
+) -> None:
+    t = np.arange(vocals.shape[1]) / RATE
+    phrases = vocals * (t < 3)
+    song(tmp_path, phrases + 0.01 * band, band)
+    assert "leakage" in kinds(tmp_path)

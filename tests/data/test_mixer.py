@@ -1,0 +1,147 @@
+"""The bank and the batches drawn from it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from conftest import RATE, played, sung
+
+from ldm_sep.augment import active_rms, channel_swap, equalise, pan, polarity, resample_to, reverberate
+from ldm_sep.data.bank import AudioBank, Recording
+from ldm_sep.data.mixer import Mixer
+from ldm_sep.data.tracks import Track, read_tracks
+from ldm_sep.errors import DataError
+
+CPU = torch.device("cpu")
+PLAIN = {
+    "real": 0.5,
+    "silent": 0.0,
+    "solo": 0.0,
+    "collage": 0.5,
+    "pitch_semitones": 0.0,
+    "balance_db": 0.0,
+    "equaliser_db": 0.0,
+    "reverb": 0.0,
+    "doubling": 0.0,
+    "layering": 0.0,
+}
+
+
+@pytest.fixture
+def bank(stems_folder: Path, tmp_path: Path) -> AudioBank:
+    solo = tmp_path / "solo.wav"
+    sf.write(solo, sung(5, 330, 5), RATE)
+    tracks = [*read_tracks("stems", stems_folder)]
+    tracks.append(Track("solo", "train", solo, singer="anna", clips=((0.0, 1.0), (1.2, 2.0), (3.0, 4.5))))
+    return AudioBank(tracks, RATE, tmp_path / "cache", CPU)
+
+
+def test_the_bank_holds_the_files_to_16_bits_and_sums_stems(bank: AudioBank) -> None:
+    song = bank.recordings[0]
+    vocals, _ = sf.read(song.track.vocals, dtype="float32")
+    assert np.allclose(bank.crop(song.vocals, 1000, 500)[1].numpy(), vocals[1000:1500], atol=1e-4)
+    stems = sum(sf.read(p, dtype="float32")[0] for p in song.track.accompaniment)
+    assert np.allclose(bank.crop(song.accompaniment, 0, 800).numpy(), stems[:800].T, atol=1e-4)
+    beyond = bank.crop(song.vocals, -100, 300)
+    assert not beyond[:, :100].any() and beyond[:, 100:].any()
+
+
+def test_the_bank_is_decoded_once_and_again_when_a_file_changes(stems_folder: Path, tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    song.mkdir()
+    for stem in ("vocals", "band"):
+        sf.write(song / f"{stem}.wav", sung(1, 200, 0), RATE)
+    for _ in range(2):
+        AudioBank(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
+        assert len(list((tmp_path / "cache").glob("*.i16"))) == 1
+    sf.write(song / "band.wav", 0.5 * sung(2, 200, 0), RATE)
+    AudioBank(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
+    assert len(list((tmp_path / "cache").glob("*.i16"))) == 2
+
+
+def test_a_mixture_minus_its_vocals_is_the_accompaniment(tmp_path: Path) -> None:
+    vocals, band = sung(1, 200, 0), played(1, 0)
+    (tmp_path / "song").mkdir()
+    sf.write(tmp_path / "song/vocals.wav", vocals, RATE, subtype="FLOAT")
+    sf.write(tmp_path / "song/mixture.wav", (vocals + band).T, RATE, subtype="FLOAT")
+    bank = AudioBank(read_tracks("pairs", tmp_path), RATE, tmp_path / "cache", CPU)
+    found = bank.crop(bank.recordings[0].accompaniment, 0, RATE).numpy()
+    assert np.allclose(found, band, atol=1e-4)
+    sf.write(tmp_path / "song/mixture.wav", (vocals + band).T[:-50], RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match="cut both to the same length"):
+        AudioBank(read_tracks("pairs", tmp_path), RATE, tmp_path / "cache", CPU)
+
+
+def test_a_batch_is_a_function_of_seed_step_and_rank(bank: AudioBank) -> None:
+    mixer = Mixer(bank, 4000, **{**PLAIN, "reverb": 0.5, "equaliser_db": 2.0, "doubling": 0.5, "pitch_semitones": 3.0})
+    first, again = mixer.batch(4, 0, 7), mixer.batch(4, 0, 7)
+    assert torch.equal(first.vocals, again.vocals) and torch.equal(first.mixture, again.mixture)
+    for other in (mixer.batch(4, 1, 7), mixer.batch(4, 0, 8), mixer.batch(4, 0, 7, rank=1)):
+        assert not torch.equal(other.vocals, first.vocals)
+    assert torch.isfinite(first.mixture).all()
+
+
+def test_real_items_keep_vocals_and_accompaniment_of_one_song_in_time(bank: AudioBank) -> None:
+    batch = Mixer(bank, 8000, **{**PLAIN, "real": 1.0}).batch(12, 0, 0)
+    for vocals, accompaniment in zip(batch.vocals, batch.accompaniment, strict=True):
+        song, start, swapped = _where(accompaniment, bank)
+        original = bank.crop(song.vocals, start, 8000)
+        assert _cosine(vocals, original.flip(0) if swapped else original) > 0.999
+
+
+def _cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return abs(float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12)))
+
+
+def _where(crop: torch.Tensor, bank: AudioBank) -> tuple[Recording, int, bool]:
+    """The song, sample and channel order an accompaniment was taken from, by cross-correlation."""
+    for song in [r for r in bank.recordings if r.track.is_song]:
+        whole = bank.crop(song.accompaniment, 0, song.accompaniment.frames)
+        for swapped in (False, True):
+            order = crop.flip(0) if swapped else crop
+            size = 2 * whole.shape[1]
+            cross = torch.fft.irfft(torch.fft.rfft(whole, size) * torch.fft.rfft(order, size).conj(), size).sum(0)
+            start = int(cross.abs().argmax())
+            if _cosine(bank.crop(song.accompaniment, start, crop.shape[1]), order) > 0.999:
+                return song, start, swapped
+    raise AssertionError("the accompaniment is of no song")
+
+
+def test_shares_of_silent_and_solo_items(bank: AudioBank) -> None:
+    silent = Mixer(bank, 2000, **{**PLAIN, "silent": 1.0}).batch(4, 0, 0)
+    assert not silent.vocals.any() and silent.accompaniment.any()
+    solo = Mixer(bank, 2000, **{**PLAIN, "solo": 1.0}).batch(4, 0, 0)
+    assert not solo.accompaniment.any() and solo.vocals.any()
+
+
+def test_remixes_are_balanced_around_zero_db(bank: AudioBank) -> None:
+    batch = Mixer(bank, 16000, **{**PLAIN, "real": 0.0, "collage": 1.0}).batch(8, 0, 3)
+    ratio = 20 * torch.log10(active_rms(batch.vocals, RATE) / active_rms(batch.accompaniment, RATE))
+    assert ratio.abs().max() < 1.5
+
+
+def test_augmentations_do_what_they_say() -> None:
+    t = np.arange(16000) / RATE
+    tone = torch.from_numpy(np.stack([np.sin(2 * np.pi * 500 * t), 0.5 * np.sin(2 * np.pi * 500 * t)])).float()[None]
+    yes = torch.tensor([True])
+    assert torch.equal(polarity(tone, yes), -tone)
+    assert torch.equal(channel_swap(tone, yes)[:, 0], tone[:, 1])
+    # Varispeed: 16000 samples in 8000 are an octave higher.
+    spectrum = torch.fft.rfft(resample_to(tone, 8000)[0, 0]).abs()
+    assert int(spectrum.argmax()) * RATE / 8000 == 1000
+    assert torch.allclose(resample_to(resample_to(tone, 20000), 16000), tone, atol=1e-4)
+    louder = equalise(tone, torch.full((1, 9), 6.0206), RATE)
+    assert torch.allclose(louder, 2 * tone, atol=1e-3)
+    left = pan(tone, torch.tensor([-1.0]))
+    assert left[:, 1].abs().max() < 1e-6
+    assert torch.allclose(pan(tone, torch.tensor([0.0])), tone, atol=1e-6)
+    click = torch.zeros(1, 2, 16000)
+    click[..., 0] = 1
+    noise = torch.randn(1, 2, 16000, generator=torch.Generator().manual_seed(0))
+    wet = reverberate(click, noise, torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([0.0]), RATE) - click
+    decay = 10 * np.log10(float(wet[..., 0:1600].square().mean() / wet[..., 6400:8000].square().mean()))
+    assert decay == pytest.approx(60 / 0.5 * 0.4, abs=4)
+    dry = reverberate(click, noise, torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([-torch.inf]), RATE)
+    assert torch.allclose(dry, click, atol=1e-6)

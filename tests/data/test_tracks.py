@@ -1,0 +1,90 @@
+"""Layouts: the same songs, found in every folder shape."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from ldm_sep.data.tracks import MUSDB_VALID, read_tracks
+from ldm_sep.errors import DataError
+
+
+def write(path: Path, value: float = 0.1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, np.full((200, 2), value), 44100)
+
+
+def test_musdb18hq_splits_off_its_validation_tracks(tmp_path: Path) -> None:
+    assert len(MUSDB_VALID) == 14
+    for song in ("train/A Song", f"train/{sorted(MUSDB_VALID)[0]}", "test/Another"):
+        for stem in ("vocals", "drums", "bass", "other", "mixture"):
+            write(tmp_path / song / f"{stem}.wav")
+    tracks = {t.name: t for t in read_tracks("musdb18hq", tmp_path)}
+    assert {t.split for t in tracks.values()} == {"train", "valid", "test"}
+    assert tracks["A Song"].split == "train" and tracks["Another"].split == "test"
+    assert {p.stem for p in tracks["A Song"].accompaniment} == {"drums", "bass", "other"}
+    assert all(t.is_song for t in tracks.values())
+
+
+def test_stems_sum_everything_but_vocals_and_mixture(tmp_path: Path) -> None:
+    for stem in ("vocals", "mixture", "guitar", "tuba"):
+        write(tmp_path / "song" / f"{stem}.flac")
+    (tmp_path / "not a song").mkdir()
+    (track,) = read_tracks("stems", tmp_path)
+    assert [p.stem for p in track.accompaniment] == ["guitar", "tuba"] and track.split == "train"
+
+
+def test_pairs_need_vocals_and_mixture_only(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write(tmp_path / split / "song/vocals.wav")
+        write(tmp_path / split / "song/mixture.wav")
+    tracks = read_tracks("pairs", tmp_path)
+    assert [t.split for t in tracks] == ["train", "valid"]
+    assert all(t.is_song and not t.accompaniment for t in tracks)
+
+
+def test_csv_paths_are_relative_to_the_table(tmp_path: Path) -> None:
+    for name in ("v.wav", "a.wav", "b.wav"):
+        write(tmp_path / "audio" / name)
+    table = tmp_path / "tracks.csv"
+    table.write_text("track,split,vocals,accompaniment\nx,valid,audio/v.wav,audio/a.wav|audio/b.wav\n")
+    for root in (table, tmp_path):
+        (track,) = read_tracks("csv", root)
+        assert track.split == "valid" and len(track.accompaniment) == 2
+    table.write_text("track,split,vocals\nx,dev,audio/v.wav\n")
+    with pytest.raises(DataError, match="'dev' is not one of"):
+        read_tracks("csv", table)
+
+
+def test_roles_join_pairs_and_read_clips(tmp_path: Path) -> None:
+    for name in ("v.wav", "i.wav", "solo.wav", "band.wav", "song.wav"):
+        write(tmp_path / name)
+    (tmp_path / "solo.txt").write_text("0.0\t0.5\tla_la\t220.0\n0.6\t1.1\tle\t221.0\n")
+    rows = [
+        "path,role,split,pair_id,singer_or_source",
+        "v.wav,vocals,train,p1,x",
+        "i.wav,instrumental,train,p1,x",
+        "solo.wav,vocals,train,,anna",
+        "band.wav,instrumental,valid,,band",
+        "song.wav,mixture,test,,",
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    tracks = {t.name: t for t in read_tracks("roles", tmp_path)}
+    assert set(tracks) == {"p1", "solo.wav", "band.wav"}
+    assert tracks["p1"].is_song and not tracks["solo.wav"].is_song
+    assert tracks["solo.wav"].clips == ((0.0, 0.5), (0.6, 1.1)) and tracks["solo.wav"].singer == "anna"
+
+
+@pytest.mark.parametrize(
+    ("layout", "needle"), [("stems", "no tracks"), ("csv", "no such table"), ("pairs", "no tracks")]
+)
+def test_an_empty_folder_is_told(tmp_path: Path, layout: str, needle: str) -> None:
+    with pytest.raises(DataError, match=needle):
+        read_tracks(layout, tmp_path)
+
+
+def test_a_listed_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tracks.csv").write_text("track,split,vocals\nx,train,gone.wav\n")
+    with pytest.raises(DataError, match=r"gone\.wav: listed for the track 'x' but missing"):
+        read_tracks("csv", tmp_path)

@@ -1,0 +1,93 @@
+"""Checkpoint folders: strict in, complete out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_cli
+from safetensors.torch import load_file, save_file
+
+from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator, verify
+from ldm_sep.errors import CheckpointError
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained / "stage2/separator", tmp_path / "copy"))
+
+
+def test_what_is_saved_is_what_is_loaded(folder: Path, tmp_path: Path) -> None:
+    manifest, separator = load_separator(folder)
+    save_separator(tmp_path / "again", manifest.config, separator, Provenance(command="x"))
+    _, again = load_separator(tmp_path / "again")
+    for (key, a), b in zip(separator.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+    assert not list(tmp_path.glob(".*.tmp"))
+    assert (tmp_path / "again/model.safetensors").stat().st_mode & 0o044
+
+
+def test_nothing_is_written_when_a_weight_is_not_finite(folder: Path, tmp_path: Path) -> None:
+    manifest, separator = load_separator(folder)
+    next(separator.unet.parameters()).data[0] = torch.nan
+    with pytest.raises(CheckpointError, match="not finite; nothing was written"):
+        save_separator(tmp_path / "bad", manifest.config, separator, Provenance())
+    assert not (tmp_path / "bad").exists() and not list(tmp_path.glob(".bad*"))
+
+
+@pytest.mark.parametrize("damage", ["key", "shape", "nan", "truncated", "missing", "format", "json", "extra"])
+def test_damage_is_one_line_that_names_the_file(folder: Path, damage: str) -> None:
+    weights, manifest = folder / "model.safetensors", folder / "config.json"
+    state = load_file(weights)
+    name = next(k for k in state if k.startswith("unet."))
+    facts = json.loads(manifest.read_text())
+    match damage:
+        case "key":
+            save_file({k: v for k, v in state.items() if k != name}, weights)
+        case "extra":
+            save_file({**state, "unet.more": torch.zeros(1)}, weights)
+        case "shape":
+            save_file({**state, name: torch.zeros(3, 1, 4)}, weights)
+        case "nan":
+            save_file({**state, name: torch.full_like(state[name], torch.nan)}, weights)
+        case "truncated":
+            weights.write_bytes(weights.read_bytes()[:-100])
+        case "missing":
+            weights.unlink()
+        case "format":
+            manifest.write_text(json.dumps({**facts, "format": 99}))
+        case "json":
+            manifest.write_text("{")
+    with pytest.raises(CheckpointError) as error:
+        load_separator(folder)
+    assert str(folder) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_codec_is_not_taken_for_a_separator(trained: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds a codec"):
+        load_separator(trained / "codec_run/codec")
+    _, codec, whitening = load_codec(trained / "codec_run/codec")
+    assert float(whitening.std.min()) > 0 and codec.sample_rate == 16000
+
+
+def test_altered_weights_are_noticed_by_verify(folder: Path) -> None:
+    assert set(verify(folder)) == {"model.safetensors", "codec.safetensors"}
+    path = folder / "codec.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match=r"codec\.safetensors: missing or altered"):
+        verify(folder)
+
+
+def test_models_commands(folder: Path) -> None:
+    places = {"LDM_SEP_CHECKPOINTS": str(folder.parent)}
+    assert "copy\tseparator\t" in run_cli("models", "list", **places).stdout
+    assert "Licence of the weights" in run_cli("models", "info", "copy", **places).stdout
+    assert "model.safetensors: intact" in run_cli("models", "verify", "copy", **places).stdout
+    unknown = run_cli("models", "info", "nothing", **places)
+    assert unknown.returncode == 1 and "there are: copy" in unknown.stderr
+    assert "unet: 26,840 parameters" in run_cli("inspect", "copy", **places).stdout
+    doctor = run_cli("doctor", **places)
+    assert doctor.returncode == 0 and "torch 2" in doctor.stdout and "device: " in doctor.stdout

@@ -1,0 +1,142 @@
+"""The shape of the repository: floors, file sizes, instant help, configurations."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, run_cli
+
+from ldm_sep.build import build_codec, build_separator
+from ldm_sep.checkpoint import parameter_count
+from ldm_sep.config import load_config, parse_config
+from ldm_sep.errors import ConfigError
+
+PACKAGE = ROOT / "ldm_sep"
+FLOORS = [
+    {"errors"},
+    {"config", "diffusion", "windows", "metrics", "audio", "thirdparty", "jobs", "augment", "losses", "level"},
+    {"codec", "unet", "unet_adp"},
+    {"model", "data"},
+    {"build"},
+    {"checkpoint", "loop"},
+    {"catalogue"},
+    {"train", "train_codec", "separate"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def floor_of(module: str) -> int:
+    return next(i for i, names in enumerate(FLOORS) if module in names)
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ldm_sep"):
+            parts = node.module.split(".")
+            names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        if isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("ldm_sep.")}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_import_only_from_lower_floors(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    module = relative.parts[0].removesuffix(".py")
+    if module == "__init__":
+        assert not imports_of(path)
+        return
+    for imported in imports_of(path) - {module}:
+        assert floor_of(imported) < floor_of(module), f"{relative} imports {imported}"
+    assert len(path.read_text().splitlines()) <= 350
+
+
+def test_nothing_imports_eval() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert "import eval" not in path.read_text() and "from eval" not in path.read_text()
+
+
+def test_help_is_instant_in_that_it_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom ldm_sep.cli import app\n"
+        "for words in (['--help'], ['separate', '--help'], ['train', '--help']):\n"
+        "    assert CliRunner().invoke(app, words).exit_code == 0\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'numpy', 'accelerate', 'soundfile'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_configuration_builds_and_reports_its_parameters(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem or path.stem == "open_stage2"
+    with torch.device("meta"):
+        module = build_separator(config) if config.unet else build_codec(config.codec)
+    assert parameter_count(module) > 0
+    assert parse_config(config.model_dump(mode="json"), "round trip") == config
+    done = run_cli("inspect", path)
+    assert done.returncode == 0
+    assert f"{parameter_count(module.unet if config.unet else module.encoder):,} parameters" in done.stdout
+
+
+def test_the_paper_sizes() -> None:
+    with torch.device("meta"):
+        for name, count in (("paper_stage1", 115_892_352), ("paper_stage2", 115_892_352), ("paper_adp", 115_924_096)):
+            separator = build_separator(load_config(ROOT / f"configs/{name}.toml"))
+            assert parameter_count(separator.unet) == count
+            assert separator.level_head is not None
+
+
+def test_the_default_stays_within_its_size() -> None:
+    with torch.device("meta"):
+        separator = build_separator(load_config(ROOT / "configs/open_stage2.toml"))
+    assert parameter_count(separator) <= 15_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "needle"),
+    [
+        ("name = ", "not a readable TOML"),
+        ('name = "x"\n[codec]\nkind = "mp3"\n[data]\nlayout = "stems"', "codec"),
+        ('name = "x"\n[codec]\nkind = "spectral"\nhopp = 3\n[data]\nlayout = "stems"', "hopp"),
+        ('extends = "bad.toml"\nname = "x"', "extends itself"),
+    ],
+)
+def test_a_wrong_configuration_names_file_and_key(tmp_path: Path, text: str, needle: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=needle) as error:
+        load_config(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_extends_overrides_key_by_key() -> None:
+    one, two = (load_config(ROOT / f"configs/open_stage{n}.toml") for n in (1, 2))
+    assert one.codec == two.codec and one.unet == two.unet
+    assert one.training.stage == 1 and two.training.stage == 2
+    assert one.training.seconds == two.training.seconds
+
+
+def test_the_project_file_lists_what_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = {name.split(">=")[0] for name in project["dependencies"]}
+    top = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                top.add(node.module.split(".")[0])
+            if isinstance(node, ast.Import):
+                top |= {a.name.split(".")[0] for a in node.names}
+    wanted = top - sys.stdlib_module_names - {"ldm_sep"}
+    renamed = {"audio_diffusion_pytorch": "audio-diffusion-pytorch"}
+    assert {renamed.get(w, w) for w in wanted} <= listed

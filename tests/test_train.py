@@ -1,0 +1,123 @@
+"""Training as a user sees it: files, logs, stages, and a killed run that goes on as if nothing had happened."""
+
+import csv
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+import torch
+from conftest import ROOT, run_cli
+from safetensors.torch import load_file
+
+from ldm_sep.checkpoint import load_codec, load_separator
+from ldm_sep.config import load_config
+from ldm_sep.loop import learning_rate_scale
+
+
+def test_both_stages_leave_loadable_checkpoints_logs_and_samples(trained: Path) -> None:
+    for stage in ("stage1", "stage2"):
+        manifest, _ = load_separator(trained / stage / "separator")
+        assert manifest.facts["steps"] == 8
+        assert any(key.startswith("songs/si_sdr_gain") for key in manifest.facts["scores"])
+        rows = list(csv.DictReader((trained / stage / "train.csv").read_text().splitlines()))
+        assert [int(r["step"]) for r in rows] == [2, 4, 6, 8]
+        assert float(rows[-1]["loss"]) > 0
+        assert list((trained / stage / "tensorboard").iterdir())
+        estimate = next((trained / stage / "samples").glob("00000008/*-estimate.wav"))
+        assert sf.info(estimate).samplerate == 16000
+        assert "songs" in (trained / stage / "separator/README.md").read_text()
+
+
+def test_stage_1_leaves_the_conditioner_bit_identical_and_stage_2_does_not(trained: Path) -> None:
+    codec = load_file(trained / "codec_run/codec/codec.safetensors")
+    encoder = {k.removeprefix("encoder."): v for k, v in codec.items() if k.startswith("encoder.")}
+    assert encoder
+    for stage, same in (("stage1", True), ("stage2", False)):
+        model = load_file(trained / stage / "separator/model.safetensors")
+        conditioner = {k.removeprefix("conditioner."): v for k, v in model.items() if k.startswith("conditioner.")}
+        assert conditioner.keys() == encoder.keys()
+        assert all(torch.equal(conditioner[k], encoder[k]) for k in encoder) is same
+    assert (trained / "stage2/separator/codec.safetensors").read_bytes() == (
+        trained / "codec_run/codec/codec.safetensors"
+    ).read_bytes()
+
+
+def test_whitening_constants_whiten_what_the_codec_makes(trained: Path, stems_folder: Path) -> None:
+    _, codec, whitening = load_codec(trained / "codec_run/codec")
+    wave, _ = sf.read(next(stems_folder.glob("train/*/vocals.wav")), dtype="float32")
+    mixture = torch.from_numpy(wave[: 160 * 500]).repeat(2, 1)[None]
+    z = whitening(codec.encode(mixture * 0.1 / mixture.square().mean().sqrt()))
+    assert 0.2 < z[:, :20].std() < 5
+    assert torch.allclose(whitening.inverse(z), codec.encode(mixture * 0.1 / mixture.square().mean().sqrt()), atol=1e-4)
+
+
+def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, stems_folder: Path) -> None:
+    run = trained / "killed"
+    words = [
+        *("train", str(ROOT / "configs/tiny.toml"), "--run", str(run), "--data", str(stems_folder), "--cpu"),
+        *("--codec", str(trained / "codec_run/codec"), "--cache", str(trained / "cache")),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ldm_sep", *words], env=environment, stdout=subprocess.DEVNULL, cwd=ROOT
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "state-00000002/progress.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    refused = run_cli(*words)
+    assert refused.returncode == 1 and "--resume" in refused.stderr and refused.stderr.count("\n") == 1
+    resumed = run_cli(*words, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    killed, whole = run / "separator/model.safetensors", trained / "stage1/separator/model.safetensors"
+    assert killed.read_bytes() == whole.read_bytes()
+    rows = [r["step"] for r in csv.DictReader((run / "train.csv").read_text().splitlines())]
+    assert rows == ["2", "4", "6", "8"]
+    assert len(list(run.glob("state-*"))) == 2
+
+
+def test_max_minutes_stops_early_with_everything_saved(trained: Path, stems_folder: Path) -> None:
+    run = trained / "short"
+    done = run_cli(
+        *("train", ROOT / "configs/tiny.toml", "--run", run, "--data", stems_folder, "--cpu"),
+        *("--codec", trained / "codec_run/codec", "--cache", trained / "cache", "--max-minutes", 0),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "separator/config.json").read_text())["steps"] == 1
+    assert (run / "state-00000001/progress.json").exists()
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    scales = [learning_rate_scale(step, 1000, 100) for step in range(1000)]
+    assert scales[0] == 0.01 and scales[99] == 1.0
+    assert max(scales) == 1.0 and abs(scales[-1] - 0.05) < 1e-3
+    assert all(b <= a for a, b in itertools.pairwise(scales))
+
+
+@pytest.mark.parametrize(
+    ("words", "needle"),
+    [
+        (["train", "configs/none.toml"], "none.toml: no such configuration"),
+        (["train", "configs/tiny.toml"], "--codec"),
+        (["train", "configs/tiny.toml", "--codec", "configs"], "not a checkpoint"),
+        (["train-codec", "configs/paper_stage1.toml"], "needs a [codec_training] table"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path, tmp_path: Path) -> None:
+    done = run_cli(*words, "--data", stems_folder, "--run", tmp_path / "run", "--cache", tmp_path, "--cpu")
+    assert done.returncode == 1
+    assert needle in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_optimiser_defaults_reach_the_loop() -> None:
+    assert load_config(ROOT / "configs/open_stage2.toml").training.stage == 2
