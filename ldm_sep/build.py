@@ -11,6 +11,7 @@ from ldm_sep.data.mixer import Mixer
 from ldm_sep.errors import ConfigError
 from ldm_sep.level import LevelHead
 from ldm_sep.model import LatentSeparator
+from ldm_sep.refine import TextureFromMixture
 from ldm_sep.unet import Level, UNet1d
 
 
@@ -69,7 +70,9 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
     gated = config.separator.gated_anchor
     unet = build_unet(config.unet, codec.latent_channels, gated_anchor=gated)
     head = None if codec.keeps_level else LevelHead(codec.latent_channels)
-    return LatentSeparator(codec, unet, gated_anchor=gated, level_head=head)
+    crossover = config.separator.texture_above
+    refiner = TextureFromMixture(crossover, codec.sample_rate, codec.hop) if crossover is not None else None
+    return LatentSeparator(codec, unet, gated_anchor=gated, level_head=head, refiner=refiner)
 
 
 def build_mixer(config: MixConfig, bank: AudioBank, frames: int) -> Mixer:

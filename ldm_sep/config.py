@@ -79,9 +79,14 @@ class UNetConfig(Record):
 
 
 class SeparatorConfig(Record):
-    """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.model.LatentSeparator`."""
+    """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.model.LatentSeparator`.
+
+    ``texture_above``: Hz above which the fine structure comes from the mixture (`ldm_sep.refine`); leave it out for
+    the purely generative output.
+    """
 
     gated_anchor: bool = False
+    texture_above: Annotated[float, Field(gt=0)] | None = None
 
 
 class DataConfig(Record):
@@ -151,6 +156,7 @@ class SamplingConfig(Record):
     """Defaults of separation: see `ldm_sep.separate.Separator`."""
 
     steps: Positive = 8
+    start: Annotated[float, Field(gt=0, le=1)] = 1.0
     eta: Share = 0.0
     highpass: Annotated[float, Field(ge=0)] = 0.0
     segment: Annotated[float, Field(gt=0)] = 12.0

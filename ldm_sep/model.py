@@ -46,11 +46,18 @@ class LatentSeparator(nn.Module):
     plus a correction. This pays where latents are nearly additive; it stays a v-prediction without a singularity at
     t = 0.
 
-    A codec that loses the level needs ``level_head``.
+    A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
+    word on the decoded wave.
     """
 
     def __init__(
-        self, codec: Codec, unet: nn.Module, *, gated_anchor: bool = False, level_head: LevelHead | None = None
+        self,
+        codec: Codec,
+        unet: nn.Module,
+        *,
+        gated_anchor: bool = False,
+        level_head: LevelHead | None = None,
+        refiner: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not codec.keeps_level and level_head is None:
@@ -61,6 +68,7 @@ class LatentSeparator(nn.Module):
         self.whitening = Whitening(codec.latent_channels)
         self.gated_anchor = gated_anchor
         self.level_head = level_head
+        self.refiner = refiner
         self.set_stage(1)
 
     def set_stage(self, stage: int) -> None:
@@ -128,6 +136,8 @@ class LatentSeparator(nn.Module):
         if self.level_head is not None:
             level, presence = self.level_head(z0, cond)
             vocals = set_level(vocals, mixture * gain, level, presence)
+        if self.refiner is not None:
+            vocals = self.refiner(vocals, mixture * gain)
         if not torch.isfinite(vocals).all():
             raise RuntimeError("the network produced values that are not finite; the checkpoint may be damaged")
         return vocals / gain

@@ -44,13 +44,15 @@ class Stems:
 class Options:
     """How to separate. None takes the checkpoint's own default.
 
-    steps: network calls a window (1 gives the posterior mean). seed: of the noise. eta: share of fresh noise
+    steps: network calls a window (1 gives the posterior mean). start: t at which sampling begins; below 1 it begins
+    from the posterior mean, at one more call. seed: of the noise. eta: share of fresh noise
     (stochastic DDIM). segment: seconds of a window. overlap: share of it shared with the next. batch_size: windows
     computed together on a GPU; on the CPU they are computed one by one, which is as fast there and makes the result
     independent of it.
     """
 
     steps: int | None = None
+    start: float | None = None
     seed: int = 0
     eta: float | None = None
     segment: float | None = None
@@ -61,6 +63,7 @@ class Options:
 @dataclass(frozen=True)
 class _Plan:
     steps: int
+    start: float
     seed: int
     eta: float
     highpass: float
@@ -249,12 +252,13 @@ class Separator:
             return highpass_noise(drawn, plan.highpass, codec.sample_rate / codec.hop) if plan.highpass else drawn
 
         mixture = torch.from_numpy(np.stack([w.wave for w in group])).to(self.device)
-        return self.model.separate(mixture, noise(plan.seed), plan.steps, eta=plan.eta, fresh=fresh)
+        return self.model.separate(mixture, noise(plan.seed), plan.steps, start=plan.start, eta=plan.eta, fresh=fresh)
 
     def _plan(self, options: Options) -> _Plan:
         default = self.manifest.config.sampling
         plan = _Plan(
             steps=default.steps if options.steps is None else options.steps,
+            start=default.start if options.start is None else options.start,
             seed=options.seed,
             eta=default.eta if options.eta is None else options.eta,
             highpass=default.highpass,
@@ -264,6 +268,8 @@ class Separator:
         )
         if plan.steps < 1 or plan.batch_size < 1:
             raise ConfigError(f"steps ({plan.steps}) and batch size ({plan.batch_size}) must be at least 1")
+        if not 0 < plan.start <= 1:
+            raise ConfigError(f"the start must lie above 0 and up to 1, not {plan.start}")
         if plan.seed < 0:
             raise ConfigError(f"the seed must not be negative, got {plan.seed}")
         if not 1 <= plan.segment <= 120:

@@ -76,12 +76,14 @@ def draw_step(
 
 
 @torch.no_grad()
-def separate_item(separator: LatentSeparator, item: Item, steps: int, device: torch.device) -> np.ndarray:
+def separate_item(
+    separator: LatentSeparator, item: Item, steps: int, device: torch.device, start: float = 1.0
+) -> np.ndarray:
     """The vocals (2, T) estimated from an item's mixture as one window, with the noise of seed 0."""
     codec = separator.codec
     mixture = torch.from_numpy(item.mixture)[None].to(device)
     noise = noise_field(0, codec.latent_channels, 0, mixture.shape[2] // codec.hop)[None].to(device)
-    return separator.separate(mixture, noise, steps)[0].cpu().numpy()
+    return separator.separate(mixture, noise, steps, start=start)[0].cpu().numpy()
 
 
 def score_separator(
@@ -124,7 +126,14 @@ def write_samples(
 
 def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None) -> LatentSeparator:
     if init is not None:
-        _, separator = load_separator(init, codec_weights)
+        _, before = load_separator(init, codec_weights)
+        separator = build_separator(config, before.codec)
+        try:
+            separator.load_state_dict(before.state_dict())
+        except RuntimeError:
+            raise ConfigError(
+                f"{init}: its networks have other sizes than those of {config.name}; make them equal"
+            ) from None
         return separator
     if codec_folder is None:
         raise ConfigError(

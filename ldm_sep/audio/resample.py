@@ -5,7 +5,7 @@ import soxr
 
 # soxr's 28-bit quality, at the measured cost of its 20-bit one. Up to half the lower Nyquist frequency the
 # error is at least 110 dB below the signal, near float32's rounding for common rates; up to 0.9 of it the
-# filter's slope costs at most 0.01 dB. A mixture on its way to the model's rate and back loses nothing audible.
+# filter's slope costs at most 0.01 dB. A mixture that is converted there and back loses nothing audible.
 _QUALITY = "VHQ"
 
 
@@ -37,7 +37,7 @@ class StreamResampler:
         self._flushed = False
         self._stream: soxr.ResampleStream | None = None
         if rate_in != rate_out:
-            self._stream = soxr.ResampleStream(rate_in, rate_out, channels, "float32", _QUALITY)
+            self._stream = soxr.ResampleStream(rate_in, rate_out, channels, "float32", "LQ")
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """Take a block, float32 ``(C, T)``, T from 0; return what is ready, float32 ``(C, T')``, T' from 0.

@@ -23,7 +23,7 @@ def error_of(path: Path | str) -> str:
 
 
 def vbr_mp3(path: Path, frames: int = 3 * RATE, tag: bool = True) -> Path:
-    """A variable-bit-rate MP3 file of a fading noise, with its length tag or without the frame that holds it."""
+    """A variable-bit-rate MP3 file of fading noise, with or without the frame that holds the length tag."""
     fade = (1 - np.arange(frames) / frames) ** 4
     sound = np.random.default_rng(0).standard_normal((frames, 2)) * 0.2 * fade[:, None]
     sf.write(path, sound, RATE, format="MP3", compression_level=0.4, bitrate_mode="VARIABLE")
