@@ -233,7 +233,11 @@ def fit(
         norm = accelerator.clip_grad_norm_(trainable, settings.gradient_clip)
         # Clipping by a non-finite norm would write NaN into every weight.
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
-        if bool(accelerator.reduce((~finite).float(), "sum") == 0):
+        late = settings.max_minutes is not None and time.monotonic() - started > settings.max_minutes * 60
+        # All processes must skip, and stop, at the same step.
+        flags = torch.stack([~finite.cpu(), torch.tensor(late)]).float().to(accelerator.device)
+        unusable, late = (accelerator.reduce(flags, "sum") > 0).tolist()
+        if not unusable:
             optimizer.step()
             ema.update(trainable, step + 1)
         else:
@@ -244,7 +248,6 @@ def fit(
             totals[key] = totals.get(key, 0) + torch.nan_to_num(value.detach().float())
         window_steps += 1
 
-        late = settings.max_minutes is not None and time.monotonic() - started > settings.max_minutes * 60
         last = step >= settings.steps or late
         if main and (step % settings.log_every == 0 or last):
             means = {k: float(v) / window_steps for k, v in totals.items()}

@@ -192,3 +192,27 @@ def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path
 
 def test_optimiser_defaults_reach_the_loop() -> None:
     assert load_config(ROOT / "configs/open_stage2.toml").training.stage == 2
+
+
+def test_two_processes_train_together(trained: Path, stems_folder: Path) -> None:
+    run = trained / "two"
+    words = [
+        *("-m", "--", "ldm_sep", "train", str(ROOT / "configs/tiny.toml"), "--run", str(run), "--cpu", "--steps", "4"),
+        *("--data", str(stems_folder), "--codec", str(trained / "codec_run/codec"), "--cache", str(trained / "cache")),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("processes: 2") == 1
+    two = load_file(run / "separator/model.safetensors")
+    assert json.loads((run / "separator/config.json").read_text())["steps"] == 4
+    # The second process brings data of its own, so the result is another one than that of a single process.
+    one = load_file(trained / "stage1/separator/model.safetensors")
+    assert any(not torch.equal(one[k], two[k]) for k in one)

@@ -49,23 +49,26 @@ def pcm_data_size(path: Path) -> DataSize | None:
         return None if _is_placeholder(declared) else DataSize(declared, available)
 
 
-def unfinished_wav(path: Path) -> int | None:
-    """Offset of a size field that says 0 although samples follow, as in a WAV file that was never closed.
+def unfinished_wav(path: Path) -> tuple[int, bytes] | None:
+    """Offset of a size field that says 0 although samples follow, and what it should say.
 
-    ``None`` for a file that holds no samples, with or without other chunks behind the empty one.
+    Such is a WAV or RF64 file that was never closed, or was written to a pipe. ``None`` for a file that
+    holds no samples, with or without other chunks behind the empty one.
     """
     with path.open("rb") as file:
         chunk = _find_data(file)
-        if chunk is None or chunk.length:
-            return None
         size = os.fstat(file.fileno()).st_size
+        if chunk is None or (chunk.length if chunk.long_length is None else chunk.long_length):
+            return None
+        if chunk.long_length is not None:
+            return chunk.long_field, struct.pack("<Q", size - chunk.body)
         position = chunk.body
         while position + 8 <= size:
             file.seek(position)
             name, length = struct.unpack("<4sI", file.read(8))
             position += 8 + length + length % 2
             if not (name.isascii() and name.decode("ascii").isprintable()) or position > size + 1:
-                return chunk.body - 4
+                return chunk.body - 4, b"\xff" * 4  # libsndfile takes it for "up to the end of the file"
     return None
 
 
@@ -74,6 +77,7 @@ class _DataChunk:
     body: int
     length: int
     long_length: int | None
+    long_field: int
 
 
 def _find_data(file: BinaryIO) -> _DataChunk | None:
@@ -82,7 +86,7 @@ def _find_data(file: BinaryIO) -> _DataChunk | None:
     order = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}.get(head[:4])
     if order is None or len(head) < 12:
         return None
-    long_length = None
+    long_length, long_field = None, 0
     for _ in range(_MAX_CHUNKS):
         header = file.read(8)
         if len(header) < 8:
@@ -90,8 +94,9 @@ def _find_data(file: BinaryIO) -> _DataChunk | None:
         name, length = struct.unpack(f"{order}4sI", header)
         body = file.tell()
         if name in (b"data", b"SSND"):
-            return _DataChunk(body, length, long_length if length == 0xFFFFFFFF else None)
+            return _DataChunk(body, length, long_length if length == 0xFFFFFFFF else None, long_field)
         if name == b"ds64":
+            long_field = body + 8
             fields = file.read(24)
             long_length = struct.unpack("<QQQ", fields)[1] if len(fields) == 24 else None
         file.seek(body + length + length % 2)

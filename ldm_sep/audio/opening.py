@@ -184,10 +184,10 @@ def _inspect_mp3(path: Path, file: sf.SoundFile) -> tuple[FileView | None, int]:
 
 def _inspect_pcm(path: Path, file: sf.SoundFile) -> FileView | None:
     size = pcm_data_size(path)
-    field = unfinished_wav(path) if file.frames == 0 else None
-    if field is not None:  # libsndfile reads to the end of the file from this placeholder, but not from 0
+    patch = unfinished_wav(path) if file.frames == 0 else None
+    if patch is not None:
         length = path.stat().st_size
-        return FileView(path, length, claimed=length, patch=(field, b"\xff" * 4))
+        return FileView(path, length, claimed=length, patch=patch)
     if size is not None and file.frames:
         _check_size(path, file, size, 0)
     return None

@@ -37,7 +37,7 @@ class StreamResampler:
         self._flushed = False
         self._stream: soxr.ResampleStream | None = None
         if rate_in != rate_out:
-            self._stream = soxr.ResampleStream(rate_in, rate_out, channels, "float32", "LQ")
+            self._stream = soxr.ResampleStream(rate_in, rate_out, channels, "float32", _QUALITY)
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """Take a block, float32 ``(C, T)``, T from 0; return what is ready, float32 ``(C, T')``, T' from 0.

@@ -106,14 +106,16 @@ class BandReplication(nn.Module):
         self.register_buffer("source", source, persistent=False)
 
     def analyse(self, high: Tensor) -> Tensor:
-        """``high (B, bins - low, N)`` to mean magnitudes ``(B, bands, N)``."""
-        return self.mean @ high.abs()
+        """``high (B, bins - low, N)`` to mean magnitudes ``(B, bands, N)``, always in float32."""
+        with torch.autocast(high.device.type, enabled=False):
+            return self.mean @ high.float().abs()
 
     def synthesise(self, low: Tensor, levels: Tensor) -> Tensor:
-        """``low (B, low, N)`` and ``levels (B, bands, N)`` to ``(B, bins - low, N)``."""
-        patch = low[:, self.source]
-        gain = levels.clamp_min(0) / (self.mean @ patch.abs()).clamp_min(1e-4)
-        return patch * (self.spread @ gain)
+        """``low (B, low, N)`` and ``levels (B, bands, N)`` to ``(B, bins - low, N)``, always in float32."""
+        with torch.autocast(low.device.type, enabled=False):
+            patch = low.float()[:, self.source]
+            gain = levels.float().clamp_min(0) / (self.mean @ patch.abs()).clamp_min(1e-4)
+            return patch * (self.spread @ gain)
 
 
 class ConvNeXtBlock(nn.Module):

@@ -1,0 +1,42 @@
+"""The shipped checkpoint, on the shipped song: what `make demo` does, and that a voice comes out."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from conftest import ROOT, run_cli
+
+from ldm_sep.checkpoint import load_separator, parameter_count, verify
+from ldm_sep.metrics import lsd, si_sdr
+
+FOLDER = ROOT / "checkpoints/open"
+
+
+def test_it_is_intact_small_and_says_what_it_is() -> None:
+    assert set(verify(FOLDER)) == {"model.safetensors", "codec.safetensors"}
+    manifest, separator = load_separator(FOLDER)
+    assert parameter_count(separator) <= 15_000_000
+    assert sum(f.stat().st_size for f in FOLDER.iterdir()) <= 30e6
+    assert len(manifest.facts["training_data"]) > 5 and manifest.facts["command"].startswith("ldm-sep train")
+    for group in ("pair",):
+        scores = manifest.facts["scores"]
+        steps = manifest.config.sampling.steps
+        assert scores[f"{group}/si_sdr_gain_{steps}"] > 0
+        assert scores[f"{group}/lsd_{steps}"] < scores[f"{group}/lsd_mixture"]
+
+
+def test_the_demo_song_is_separated_better_than_not_at_all(tmp_path: Path) -> None:
+    done = run_cli("separate", "demo/song.ogg", "--out", tmp_path, "-d", "cpu")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "device: cpu"
+    assert lines[-2:] == [str(tmp_path / "song/vocals.wav"), str(tmp_path / "song/instrumental.wav")]
+    assert "100 %" in done.stderr
+    mixture, rate = sf.read(ROOT / "demo/song.ogg", dtype="float32")
+    truth, _ = sf.read(ROOT / "demo/vocals.ogg", dtype="float32")
+    vocals, vocals_rate = sf.read(tmp_path / "song/vocals.wav", dtype="float32")
+    instrumental, _ = sf.read(tmp_path / "song/instrumental.wav", dtype="float32")
+    assert vocals_rate == rate and vocals.shape == mixture.shape
+    assert np.abs(vocals + instrumental - mixture).max() <= 2**-24
+    assert si_sdr(truth.T, vocals.T) > si_sdr(truth.T, mixture.T) + 1.0
+    assert lsd(truth.T, vocals.T, rate) < lsd(truth.T, mixture.T, rate)
