@@ -141,7 +141,8 @@ class SeparatorTrainingConfig(OptimiserConfig):
 
     ``terminal_share``: share of items at t = 1, where the posterior mean is learned. ``max_snr``: bound of the
     v-loss weight (`ldm_sep.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.
-    ``level_weight``: of the level head's loss, where the codec loses the level.
+    ``level_weight``: of the level head's loss, where the codec loses the level. ``decoder_weight``: of a loss on the
+    decoded posterior mean of the items at t = 1, so that what is heard counts and not only what is encoded.
     """
 
     stage: Literal[1, 2]
@@ -150,6 +151,7 @@ class SeparatorTrainingConfig(OptimiserConfig):
     max_snr: Annotated[float, Field(gt=0)] | None = None
     channel_weight_power: Annotated[float, Field(ge=0)] = 0.0
     level_weight: Annotated[float, Field(ge=0)] = 0.1
+    decoder_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class SamplingConfig(Record):

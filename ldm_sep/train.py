@@ -19,11 +19,15 @@ from ldm_sep.data.items import Item
 from ldm_sep.data.mixer import Mixer
 from ldm_sep.diffusion import add_noise, truncated_snr_weight, v_target, z0_from_v
 from ldm_sep.errors import ConfigError
-from ldm_sep.level import normalising_gain, relative_level_db
+from ldm_sep.level import TARGET_RMS, normalising_gain, relative_level_db
 from ldm_sep.loop import Progress, fit, loop_settings, step_seed
+from ldm_sep.losses import MultiScaleSpectralLoss
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 from ldm_sep.model import LatentSeparator
 from ldm_sep.windows import noise_field
+
+# Of the log-mel distance beside the waveform's: an error of 10 dB in all bands weighs as 0.3 of the mixture's level.
+_OUTLINE_WEIGHT = 0.3
 
 
 class SeparatorObjective(nn.Module):
@@ -35,10 +39,12 @@ class SeparatorObjective(nn.Module):
         max_snr: float | None,
         channel_weight_power: float,
         level_weight: float,
+        decoder_weight: float,
     ) -> None:
         super().__init__()
         self.separator = separator
-        self.max_snr, self.level_weight = max_snr, level_weight
+        self.max_snr, self.level_weight, self.decoder_weight = max_snr, level_weight, decoder_weight
+        self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, complex_weight=0.0)
         weight = separator.whitening.std**channel_weight_power
         self.register_buffer("channel_weight", weight / weight.mean(), persistent=False)
 
@@ -57,6 +63,18 @@ class SeparatorObjective(nn.Module):
             z0_hat = z0_from_v(z_t, v_hat, t).detach()
             losses["level_loss"] = head.loss(z0_hat, cond, relative_level_db(vocals, mixture))
             loss = loss + self.level_weight * losses["level_loss"]
+        if self.decoder_weight > 0:
+            terminal = t == 1
+            # A batch may have none at t = 1; then the term is zero, not the mean of nothing.
+            losses["decoder_loss"] = loss.new_zeros(())
+            if terminal.any():
+                # At t = 1, z0_hat = -v_hat.
+                raw = self.separator.whitening.inverse(-v_hat[terminal])
+                heard = self.separator.codec.decoder(raw).float()
+                wanted = (vocals * gain)[terminal]
+                outline = self.spectral(heard, wanted)
+                losses["decoder_loss"] = (heard - wanted).abs().mean() / TARGET_RMS + _OUTLINE_WEIGHT * outline
+            loss = loss + self.decoder_weight * losses["decoder_loss"]
         return {"loss": loss, **losses}
 
 
@@ -180,7 +198,7 @@ def train(
     codec, device = separator.codec, accelerator.device
     mixer = build_mixer(config.mix, bank, round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop)
     objective = SeparatorObjective(
-        separator, settings.max_snr, settings.channel_weight_power, settings.level_weight
+        separator, settings.max_snr, settings.channel_weight_power, settings.level_weight, settings.decoder_weight
     ).to(device)
     optimizer = torch.optim.AdamW(
         separator.parameter_groups(settings.learning_rate, settings.conditioner_rate),

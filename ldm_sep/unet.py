@@ -1,22 +1,25 @@
 """The denoiser: a conditional 1-D U-Net over latent frames.
 
 Our reading of Sections III-E and IV-A of "Efficient and Fast Generative-Based Singing Voice Separation using a
-Latent Diffusion Model", where the text leaves the exact network open. Taken from the text: residual blocks of
-two 1-D convolutions, each after group norm and SiLU; FiLM from the diffusion time after the residual sum; 1024
-time features through a three-layer GELU perceptron; the condition interpolated to each level, concatenated and
-merged by a convolution at all but the first three levels; strided convolutions down, transposed ones up;
-optional self-attention over time. Ours, because the text is silent: every merge is itself residual and follows
-every block; FiLM acts on channel-normalised frames; a level's input is added to what the deeper levels return,
-scaled by a gate from the time; the same number of blocks going down and coming up. These follow ``UNetV0`` of
-``audio_diffusion_pytorch`` (A. Schneider, "ArchiSound", arXiv 2301.13267), which we hold this module against.
-One thing differs: the outermost level does not add ``z_t`` to the output. For unit-variance latents the best linear
-guess of v from z_t is 0, while a network that starts at z_t has to unlearn it first.
+Latent Diffusion Model"; the text leaves the exact network open.
+
+From the text: residual blocks of two 1-D convolutions, each after group norm and SiLU; FiLM from the diffusion
+time after the residual sum; random Fourier features of the time, 1024 features wide, through a three-layer GELU
+perceptron; the condition interpolated to each level, concatenated and merged by a convolution at all but the
+first three levels; strided convolutions down, transposed ones up; optional self-attention over time.
+
+Ours, where the text is silent: every merge is itself residual and follows every block; FiLM acts on
+channel-normalised frames; a level's input is added to what the deeper levels return, scaled by a gate from the
+time; as many blocks go up as go down. These follow ``UNetV0`` of ``audio_diffusion_pytorch`` (arXiv 2301.13267),
+against which the tests hold this module. One thing differs: the outermost level does not add ``z_t`` to the
+output. For unit-variance latents the best linear guess of v from z_t is 0, and a network that starts at z_t has
+to unlearn it first.
 
 With seven levels of 128, 128, 256, 256, 512, 512, 1024 channels, factors 1, 1, 2, 2, 2, 2, 2, blocks
 1, 3, 3, 3, 3, 3, 3 and the condition merged from the fourth level on, this network has 115,892,352 parameters
-(the paper: 115.9 M). ``UNetV0`` at that setting has 115,924,096, for two reasons: it upsamples by repetition and
-a convolution of width 3 where a transposed convolution of the factor's width does (+1,081,344), and the last two
-layers of its time perceptron are one layer applied twice (-1,049,600).
+(the paper: 115.9 M). ``UNetV0`` at that setting has 115,924,096, for two reasons: it upsamples by repetition
+and a convolution of width 3 where a transposed convolution as wide as the factor does (+1,081,344), and the
+last two layers of its time perceptron are one layer applied twice (-1,049,600).
 """
 
 from collections.abc import Sequence
@@ -51,7 +54,7 @@ class Level:
 class TimeEmbedding(nn.Module):
     """Diffusion time to features: learned random Fourier features, then three linear layers, each with GELU.
 
-    ``forward(t (B,)) -> (B, features)``, t in [0, 1]. The features are t itself and the sine and cosine of t at
+    ``forward(t (B,)) -> (B, features)``, t in [0, 1]. What enters is t itself and the sine and cosine of t at
     128 frequencies, drawn from a normal distribution at the start (cycles per unit of t).
     """
 
@@ -74,7 +77,7 @@ class TimeEmbedding(nn.Module):
 
 
 class TimeAttention(nn.Module):
-    """Residual multi-head self-attention over frames, (B, C, N) -> (B, C, N); positions come from the convolutions."""
+    """Residual multi-head self-attention over frames, (B, C, N) -> (B, C, N), blind to their order."""
 
     def __init__(self, channels: int, heads: int, head_features: int) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ class TimeAttention(nn.Module):
 
 
 class FiLM(nn.Module):
-    """Feature-wise linear modulation (Perez et al., arXiv 1709.07871) of frames normalised over their channels.
+    """Feature-wise linear modulation (arXiv 1709.07871) of frames normalised over their channels.
 
     ``forward(x (B, C, N), time (B, features)) -> (B, C, N)``.
     """
@@ -106,7 +109,7 @@ class FiLM(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual convolutions, FiLM, and where the level asks for them the merge with the condition and attention.
+    """Residual convolutions, FiLM and, where the level asks for them, the merge with the condition and attention.
 
     ``forward(x (B, C, N), time (B, features), cond (B, D, N) or None) -> (B, C, N)``.
     """
@@ -140,7 +143,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """The layers of one level: ``down``, blocks ``enter`` before and ``leave`` after the deeper levels, ``up``.
+    """One level: ``down``, the blocks ``enter`` before and ``leave`` after the deeper levels, ``up``.
 
     The level returns ``input + gate(time) * up(...)``; the outermost one ``gate(time) * up(...)``.
     """
@@ -179,14 +182,14 @@ class Stage(nn.Module):
 
 
 class UNet1d(nn.Module):
-    """Estimate the velocity of v-objective diffusion (equation 8 of the paper) from noisy latents and a condition.
+    """Estimate the velocity of v-objective diffusion (the paper's equation 8) from noisy latents and a condition.
 
-    latent_channels: D of ``z_t`` and ``cond``; levels: from the outermost to the bottleneck; time_features: width
-    of the time embedding; groups: of every group norm; attention_heads, attention_features: heads and features per
-    head, used at levels with ``attention``; out_channels: channels of the output, D when None.
+    latent_channels: D of ``z_t`` and ``cond``; levels: from the outermost to the bottleneck; time_features:
+    width of the time embedding; groups: of every group norm; attention_heads, attention_features: heads and
+    features per head, used at levels with ``attention``; out_channels: channels of the output, D when None.
 
-    A new network returns exactly zero: the outermost gate starts at zero, the inner ones near one, so that all
-    depths learn from the second step on. Raises ``ConfigError`` for sizes that cannot be built.
+    A new network returns exactly zero: the outermost gate starts at zero, the inner ones near one, so that
+    all depths learn from the second step on. Raises ``ConfigError`` for sizes that cannot be built.
     """
 
     def __init__(
@@ -208,7 +211,7 @@ class UNet1d(nn.Module):
                 raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
             if level.channels % groups:
                 raise ConfigError(
-                    f"levels: level {number} has {level.channels} channels; take a multiple of groups = {groups}"
+                    f"levels: level {number} has {level.channels} channels; use a multiple of groups = {groups}"
                 )
         self.latent_channels = latent_channels
         self.out_channels = latent_channels if out_channels is None else out_channels
@@ -235,14 +238,14 @@ class UNet1d(nn.Module):
         nn.init.zeros_(self.stages[0].gate.bias)
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """Return the estimate (B, out_channels, N) for ``z_t (B, D, N)``, ``t (B,)`` in [0, 1], ``cond (B, D, N)``.
+        """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, D, N)`` to the estimate (B, out_channels, N).
 
-        Any N of 1 or more works: inputs are extended by their mirror image to a multiple of all factors together
-        and the result is cropped.
+        Any N of 1 or more works: inputs are extended by their mirror image to a multiple of the product of all
+        factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
         if cond.shape != z_t.shape or z_t.shape[1] != self.latent_channels:
             raise ValueError(
-                f"z_t {tuple(z_t.shape)} and cond {tuple(cond.shape)} must both be (B, {self.latent_channels}, N)"
+                f"z_t {tuple(z_t.shape)}, cond {tuple(cond.shape)}: both must be (B, {self.latent_channels}, N)"
             )
         frames = z_t.shape[-1]
         multiple = prod(level.factor for level in self.levels)

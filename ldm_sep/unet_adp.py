@@ -1,9 +1,9 @@
 """``UNetV0`` of ``audio_diffusion_pytorch`` behind the call of this package's own U-Net.
 
-The network the paper most likely built on, for comparison and for weights trained with that package. At the
-paper's size (see ``ldm_sep.unet``) it has 115,924,096 parameters. Three of its habits are mended here: the two
-tied layers of its time perceptron appear once in the state dict, so ``safetensors`` takes it; a copy is
-independent, where the package's own shares its weights with the original; and it can be pickled.
+For comparison with the network the paper most likely built on. At the paper's size (see ``ldm_sep.unet``) it
+has 115,924,096 parameters. Three of its habits are mended here: the two tied layers of its time perceptron
+appear once in the state dict, so ``safetensors`` takes it; a copy is independent, where the package's own
+shares its weights with the original; and it can be pickled.
 """
 
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ class LevelSizes(Protocol):
 class UNetADP(nn.Module):
     """Estimate the velocity of v-objective diffusion (equation 8 of the paper) with ``UNetV0``.
 
-    latent_channels: D of ``z_t`` and ``cond``; levels: from the outermost to the bottleneck; time_features: width
-    of the time embedding; groups: of every group norm; attention_heads, attention_features: heads and features per
-    head, used at levels with ``attention``; out_channels: channels of the output, D when None.
+    latent_channels: D of ``z_t`` and ``cond``; levels: from the outermost to the bottleneck; time_features:
+    width of the time embedding; groups: of every group norm; attention_heads, attention_features: heads and
+    features per head, used at levels with ``attention``; out_channels: channels of the output, D when None.
 
-    ``copy.deepcopy`` and ``pickle`` rebuild the network from these arguments and its weights; hooks and gradients
-    are not carried along. Raises ``ConfigError`` for sizes that cannot be built.
+    ``copy.deepcopy`` and ``pickle`` rebuild the network from these arguments and its weights; hooks and
+    gradients are not carried along. Raises ``ConfigError`` for sizes that cannot be built.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class UNetADP(nn.Module):
                 raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
             if level.channels % groups:
                 raise ConfigError(
-                    f"levels: level {number} has {level.channels} channels; take a multiple of groups = {groups}"
+                    f"levels: level {number} has {level.channels} channels; use a multiple of groups = {groups}"
                 )
         self.latent_channels = latent_channels
         self.out_channels = latent_channels if out_channels is None else out_channels
@@ -94,14 +94,14 @@ class UNetADP(nn.Module):
         perceptron.blocks = nn.ModuleList([_Repeated(first, 1 + len(others))])
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """Return the estimate (B, out_channels, N) for ``z_t (B, D, N)``, ``t (B,)`` in [0, 1], ``cond (B, D, N)``.
+        """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, D, N)`` to the estimate (B, out_channels, N).
 
-        Any N of 1 or more works: inputs are extended by their mirror image to a multiple of all factors together
-        and the result is cropped.
+        Any N of 1 or more works: inputs are extended by their mirror image to a multiple of the product of all
+        factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
         if cond.shape != z_t.shape or z_t.shape[1] != self.latent_channels:
             raise ValueError(
-                f"z_t {tuple(z_t.shape)} and cond {tuple(cond.shape)} must both be (B, {self.latent_channels}, N)"
+                f"z_t {tuple(z_t.shape)}, cond {tuple(cond.shape)}: both must be (B, {self.latent_channels}, N)"
             )
         frames = z_t.shape[-1]
         missing = -frames % prod(level.factor for level in self.levels)

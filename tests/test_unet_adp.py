@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,7 +92,7 @@ def test_any_length_is_extended_by_its_mirror_image(frames: int) -> None:
     torch.testing.assert_close(net(z_t, t, cond), net(longer[0], t, longer[1])[..., :frames])
 
 
-def test_weights_pass_through_safetensors_strictly(tmp_path) -> None:
+def test_weights_pass_through_safetensors_strictly(tmp_path: Path) -> None:
     net, other = make(seed=0), make(seed=1)
     save_file(net.state_dict(), tmp_path / "net.safetensors")
     other.load_state_dict(load_file(tmp_path / "net.safetensors"), strict=True)
@@ -102,7 +104,7 @@ def through_pickle(net: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle], ids=["deepcopy", "pickle"])
-def test_a_copy_is_equal_and_independent(duplicate) -> None:
+def test_a_copy_is_equal_and_independent(duplicate: Callable[[nn.Module], nn.Module]) -> None:
     net = make(out_channels=10).double().eval()
     next(net.parameters()).requires_grad_(False)
     z_t, t, cond = (x.double() for x in inputs())
@@ -151,5 +153,5 @@ def test_sizes_that_cannot_be_built_are_named(levels: tuple[Level, ...], message
 
 def test_a_condition_of_another_length_is_refused() -> None:
     z_t, t, cond = inputs()
-    with pytest.raises(ValueError, match=r"must both be \(B, 6, N\)"):
+    with pytest.raises(ValueError, match=r"both must be \(B, 6, N\)"):
         make()(z_t, t, cond[..., :-1])
