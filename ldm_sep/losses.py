@@ -26,6 +26,17 @@ def mel_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
     return (triangle / triangle.sum(1, keepdim=True)).float()
 
 
+def thresholded_snr_loss(estimate: Tensor, reference: Tensor, mixture: Tensor, floor: float = 1e-3) -> Tensor:
+    """Mean over items of log10((|e - s|^2 + f |m|^2) / (|s|^2 + f |m|^2)), the negative SNR in bels.
+
+    The floor f |m|^2 (30 dB under the mixture) bounds it where the reference is silent and where the estimate is
+    good already, as in Wisdom et al., "Unsupervised sound separation using mixture invariant training" (2020).
+    """
+    threshold = floor * mixture.square().mean((1, 2)) + 1e-10
+    error = (estimate - reference).square().mean((1, 2)) + threshold
+    return torch.log10(error / (reference.square().mean((1, 2)) + threshold)).mean()
+
+
 class MultiScaleSpectralLoss(nn.Module):
     """Complex and log-mel distances over several STFT sizes, of mid and side.
 

@@ -19,14 +19,14 @@ from ldm_sep.data.items import Item
 from ldm_sep.data.mixer import Mixer
 from ldm_sep.diffusion import add_noise, truncated_snr_weight, v_target, z0_from_v
 from ldm_sep.errors import ConfigError
-from ldm_sep.level import TARGET_RMS, normalising_gain, relative_level_db
+from ldm_sep.level import normalising_gain, relative_level_db
 from ldm_sep.loop import Progress, fit, loop_settings, step_seed
-from ldm_sep.losses import MultiScaleSpectralLoss
+from ldm_sep.losses import MultiScaleSpectralLoss, thresholded_snr_loss
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 from ldm_sep.model import LatentSeparator
 from ldm_sep.windows import noise_field
 
-# Of the log-mel distance beside the waveform's: an error of 10 dB in all bands weighs as 0.3 of the mixture's level.
+# Of the log-mel distance beside the distortion: 10 dB off in all bands weighs as 1.5 dB of distortion.
 _OUTLINE_WEIGHT = 0.3
 
 
@@ -44,7 +44,7 @@ class SeparatorObjective(nn.Module):
         super().__init__()
         self.separator = separator
         self.max_snr, self.level_weight, self.decoder_weight = max_snr, level_weight, decoder_weight
-        self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, complex_weight=0.0)
+        self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, (1024, 2048), complex_weight=0.0)
         weight = separator.whitening.std**channel_weight_power
         self.register_buffer("channel_weight", weight / weight.mean(), persistent=False)
 
@@ -72,8 +72,8 @@ class SeparatorObjective(nn.Module):
                 raw = self.separator.whitening.inverse(-v_hat[terminal])
                 heard = self.separator.codec.decoder(raw).float()
                 wanted = (vocals * gain)[terminal]
-                outline = self.spectral(heard, wanted)
-                losses["decoder_loss"] = (heard - wanted).abs().mean() / TARGET_RMS + _OUTLINE_WEIGHT * outline
+                distortion = thresholded_snr_loss(heard, wanted, (mixture * gain)[terminal])
+                losses["decoder_loss"] = distortion + _OUTLINE_WEIGHT * self.spectral(heard, wanted)
             loss = loss + self.decoder_weight * losses["decoder_loss"]
         return {"loss": loss, **losses}
 
