@@ -72,7 +72,9 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
     head = None if codec.keeps_level else LevelHead(codec.latent_channels)
     crossover = config.separator.texture_above
     refiner = TextureFromMixture(crossover, codec.sample_rate, codec.hop) if crossover is not None else None
-    return LatentSeparator(codec, unet, gated_anchor=gated, level_head=head, refiner=refiner)
+    return LatentSeparator(
+        codec, unet, gated_anchor=gated, level_head=head, refiner=refiner, mask_exponent=config.separator.mask_exponent
+    )
 
 
 def build_mixer(config: MixConfig, bank: AudioBank, frames: int) -> Mixer:

@@ -82,11 +82,12 @@ class SeparatorConfig(Record):
     """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.model.LatentSeparator`.
 
     ``texture_above``: Hz above which the fine structure comes from the mixture (`ldm_sep.refine`); leave it out for
-    the purely generative output.
+    the purely generative output. ``mask_exponent``: power of the anchor's mask when separating.
     """
 
     gated_anchor: bool = False
     texture_above: Annotated[float, Field(gt=0)] | None = None
+    mask_exponent: Annotated[float, Field(gt=0, le=2)] = 1.0
 
 
 class DataConfig(Record):

@@ -46,6 +46,10 @@ class LatentSeparator(nn.Module):
     plus a correction. This pays where latents are nearly additive; it stays a v-prediction without a singularity at
     t = 0.
 
+    The posterior mean of a square-rooted latent squares to less than the posterior mean of what it stands for, so an
+    uncertain mask is too small once decoded. `separate` raises it to ``mask_exponent`` (below 1 to make up for that,
+    chosen on validation items); training always sees the mask itself.
+
     A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
     word on the decoded wave.
     """
@@ -58,6 +62,7 @@ class LatentSeparator(nn.Module):
         gated_anchor: bool = False,
         level_head: LevelHead | None = None,
         refiner: nn.Module | None = None,
+        mask_exponent: float = 1.0,
     ) -> None:
         super().__init__()
         if not codec.keeps_level and level_head is None:
@@ -69,6 +74,7 @@ class LatentSeparator(nn.Module):
         self.gated_anchor = gated_anchor
         self.level_head = level_head
         self.refiner = refiner
+        self.mask_exponent = mask_exponent
         self.set_stage(1)
 
     def set_stage(self, stage: int) -> None:
@@ -98,13 +104,15 @@ class LatentSeparator(nn.Module):
         """``mixture (B, C, T)`` at the network's level to the condition (B, D, N)."""
         return self.whitening(self.conditioner(mixture))
 
-    def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """v_hat (B, D, N) for ``z_t (B, D, N)`` at ``t (B,)``."""
+    def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor, mask_exponent: float = 1.0) -> Tensor:
+        """v_hat (B, D, N) for ``z_t (B, D, N)`` at ``t (B,)``; the exponent is of the anchor's mask, where there is
+        one.
+        """
         out = self.unet(z_t, t, cond)
         if not self.gated_anchor:
             return out
         r, g = out.chunk(2, 1)
-        mask = torch.sigmoid(g)
+        mask = torch.sigmoid(g) ** mask_exponent
         # Silence is a raw latent of zero, so the mask acts on raw latents and is whitened again.
         offset = self.whitening.mean / self.whitening.std
         anchor = mask * (cond + offset) - offset
@@ -125,7 +133,7 @@ class LatentSeparator(nn.Module):
         z = noise
 
         def predict(z_t: Tensor, t: Tensor) -> Tensor:
-            return self.predict_v(z_t, t, cond)
+            return self.predict_v(z_t, t, cond, self.mask_exponent)
 
         if start < 1:
             one = torch.ones(len(noise), device=noise.device)

@@ -127,3 +127,14 @@ def test_values_that_are_not_finite_never_leave_the_model(mixture: torch.Tensor)
     next(separator.unet.parameters()).data.fill_(torch.nan)
     with pytest.raises(RuntimeError, match="not finite"):
         separator.separate(mixture, torch.zeros(2, 32, 60), 1)
+
+
+def test_the_mask_exponent_opens_the_gate_when_separating_only(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True)
+    noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    plain = separator.predict_v(noise, torch.ones(2), noise)
+    separator.mask_exponent = 0.5
+    assert torch.equal(separator.predict_v(noise, torch.ones(2), noise), plain)
+    gain = normalising_gain(mixture)
+    expected = separator.codec.decode(0.5**0.5 * separator.codec.encode(mixture * gain)) / gain
+    assert torch.allclose(separator.separate(mixture, noise, 1), expected, atol=1e-5)
