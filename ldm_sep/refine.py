@@ -1,6 +1,7 @@
 """Mixture-guided refinement: what a codec can only outline, the mixture has in full."""
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class TextureFromMixture(nn.Module):
             raise ValueError(f"the crossover {crossover} Hz must lie between 0 and {sample_rate / 2} Hz")
         self.mdct = MDCT(hop)
         self.low = max(1, round(crossover / (sample_rate / 2) * hop))
-        octaves = torch.log2(torch.tensor(hop / self.low)).item()
+        octaves = math.log2(hop / self.low)
         bands = max(1, min(hop - self.low, round(octaves * _BANDS_PER_OCTAVE)))
         edges = band_edges(self.low, hop, bands)
         spread = torch.zeros(hop - self.low, bands)
