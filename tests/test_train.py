@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,40 @@ def test_two_processes_train_together(trained: Path, stems_folder: Path) -> None
     # The second process brings data of its own, so the result is another one than that of a single process.
     one = load_file(trained / "stage1/separator/model.safetensors")
     assert any(not torch.equal(one[k], two[k]) for k in one)
+
+
+def test_the_pretrained_codecs_path_from_weight_file_to_separated_song(stems_folder: Path, tmp_path: Path) -> None:
+    """With weights made here in the published file's format: only their values differ from the real ones."""
+    from ldm_sep.codec.encodec_48khz import Encodec48kHz
+    from ldm_sep.thirdparty import import_encodec
+
+    encodec = import_encodec()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        published = encodec.EncodecModel.encodec_model_48khz(pretrained=False)
+    weights = tmp_path / "encodec_made_here.th"
+    torch.save(published.state_dict(), weights)
+    assert Encodec48kHz().sample_rate == 48000
+    config = tmp_path / "encodec_tiny.toml"
+    config.write_text(
+        'name = "encodec_tiny"\n[codec]\nkind = "encodec_48khz"\n[data]\nlayout = "stems"\n'
+        "[unet]\ntime_features = 16\nlevels = [{ channels = 16, factor = 2, inject = true }]\n"
+        "[training]\nstage = 1\nsteps = 2\nbatch_size = 1\nseconds = 0.64\nlearning_rate = 1e-3\n"
+        "[sampling]\nsteps = 2\nsegment = 1.0\n"
+    )
+    common = ["--data", stems_folder, "--cache", tmp_path / "cache", "--cpu", "--codec-weights", weights]
+    for words in (
+        ["whiten", config, "--out", tmp_path / "codec", *common],
+        ["train", config, "--run", tmp_path / "run", "--codec", tmp_path / "codec", *common],
+        [
+            *("separate", next(stems_folder.glob("valid/*/vocals.wav")), "-o", tmp_path / "out", "-d", "cpu"),
+            *("-n", tmp_path / "run/separator", "--codec-weights", weights),
+        ],
+    ):
+        done = run_cli(*words)
+        assert done.returncode == 0, done.stderr[-2000:]
+    whitening = load_file(tmp_path / "codec/whitening.safetensors")
+    assert whitening["std"].shape == (128, 1) and float(whitening["std"].min()) > 0
+    # The codec's weights are Meta's and stay in their own file.
+    assert not (tmp_path / "run/separator/codec.safetensors").exists()
+    assert sf.info(tmp_path / "out/vocals/vocals.wav").frames == 6 * 16000
