@@ -205,7 +205,8 @@ def test_bad_input_is_one_line_that_names_the_file_and_leaves_nothing(trained: P
         words = ["separate", str(path), "-o", str(out), "-n", str(model), "-d", "cpu"]
         result = CliRunner().invoke(app, words)
         message = str(result.exception) if isinstance(result.exception, LdmSepError) else result.stderr
-        line = [text for text in message.splitlines() if path.name in text][-1]
+        (line,) = message.splitlines()
+        assert path.name in line
         assert needle in line, (name, message)
         assert result.exit_code == 1
         assert not out.exists(), name

@@ -46,7 +46,8 @@ def separate(
 ) -> None:
     """Separate songs into vocals and the exact remainder."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 
     from ldm_sep.errors import LdmSepError
     from ldm_sep.jobs import parse_stems, plan_jobs
@@ -61,41 +62,39 @@ def separate(
     typer.echo(f"device: {separator.device}")
     typer.echo(f"checkpoint: {separator.manifest.config.name}")
     options = Options(steps=steps, seed=seed, segment=segment, overlap=overlap)
-    failures = []
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+    failures = 0
+    console = Console(stderr=True)
+    columns = "{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()
     for job in jobs:
+        bar = Progress(*columns, console=console)
+        task = bar.add_task(escape(job.input.name), total=1.0)
+
+        def progress(fraction: float, bar: Progress = bar, task: TaskID = task) -> None:
+            # Shown from the first result on, so that an input that cannot be read leaves one line and no more.
+            bar.start()
+            bar.update(task, completed=fraction)
+
         try:
-            with bar:
-                task = bar.add_task(job.input.name, total=1.0)
-
-                def progress(fraction: float, task: object = task) -> bool:
-                    bar.update(task, completed=fraction)
-                    return True
-
-                written = separator.separate_file(
-                    job.input,
-                    job.folder,
-                    options,
-                    stems=wanted,
-                    suffix=format.value,
-                    subtype=samples.value if samples else None,
-                    progress=progress,
-                )
-                bar.update(task, completed=1.0)
+            written = separator.separate_file(
+                job.input,
+                job.folder,
+                options,
+                stems=wanted,
+                suffix=format.value,
+                subtype=samples.value if samples else None,
+                progress=progress,
+            )
+            progress(1.0)
         except LdmSepError as error:
             # One bad file does not stop the rest.
-            failures.append(error)
+            failures += 1
+            if bar.live.is_started:
+                bar.stop()
             typer.echo(f"ldm-sep: {error}", err=True)
             continue
         finally:
-            for task_id in bar.task_ids:
-                bar.remove_task(task_id)
+            if bar.live.is_started:
+                bar.stop()
         for path in written.values():
             typer.echo(str(path))
     if failures:
