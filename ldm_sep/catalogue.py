@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from ldm_sep.checkpoint import Manifest, read_manifest
 from ldm_sep.errors import CheckpointError, DeviceError
 
 DEFAULT_CHECKPOINT = "open"
@@ -43,12 +42,6 @@ def find_checkpoint(name: str | Path) -> Path:
         raise CheckpointError(f"{path}: not a checkpoint (it has no config.json); name the folder that holds one")
     listed = ", ".join(known) or "none were found; set LDM_SEP_CHECKPOINTS to their folder"
     raise CheckpointError(f"{name}: no checkpoint of that name or path; there are: {listed}")
-
-
-def separators() -> dict[str, Manifest]:
-    """The manifests of all nameable separators."""
-    manifests = {name: read_manifest(folder) for name, folder in list_checkpoints().items()}
-    return {name: manifest for name, manifest in manifests.items() if manifest.kind == "separator"}
 
 
 def choose_device(word: str = "auto") -> torch.device:

@@ -9,7 +9,6 @@
 Only safetensors is read: a checkpoint cannot run code.
 """
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from ldm_sep.build import build_codec, build_separator, pretrained_codec
 from ldm_sep.codec.base import Codec
+from ldm_sep.codec.encodec_48khz import sha256_of
 from ldm_sep.config import Config, parse_config
 from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.model import LatentSeparator, Whitening
@@ -56,15 +56,6 @@ class Manifest:
 def parameter_count(module: nn.Module) -> int:
     """Number of weights."""
     return sum(p.numel() for p in module.parameters())
-
-
-def sha256_of_weights(path: Path) -> str:
-    """SHA-256 of a weight file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance) -> None:
@@ -109,7 +100,7 @@ def _write(
                     raise CheckpointError(f"{folder}: the weight {key} is not finite; nothing was written")
             # save_file would make a file that only its owner can read.
             (temporary / name).write_bytes(save({k: _stored(k, v) for k, v in state.items()}))
-            hashes[name] = sha256_of_weights(temporary / name)
+            hashes[name] = sha256_of(temporary / name)
         facts = {
             "format": FORMAT,
             "kind": kind,
@@ -215,7 +206,7 @@ def verify(folder: Path) -> list[str]:
     manifest = read_manifest(folder)
     for name, wanted in manifest.facts["sha256"].items():
         path = folder / name
-        if not path.is_file() or sha256_of_weights(path) != wanted:
+        if not path.is_file() or sha256_of(path) != wanted:
             raise CheckpointError(f"{path}: missing or altered; fetch the checkpoint again")
     return list(manifest.facts["sha256"])
 

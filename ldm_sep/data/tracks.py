@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from ldm_sep.errors import DataError
+from ldm_sep.jobs import AUDIO_SUFFIXES
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
 Split = Literal["train", "valid", "test"]
 Layout = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
 
