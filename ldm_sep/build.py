@@ -12,6 +12,7 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.level import LevelHead
 from ldm_sep.model import LatentSeparator
 from ldm_sep.refine import TextureFromMixture
+from ldm_sep.spectrum import LogSpectrum
 from ldm_sep.unet import Level, UNet1d
 
 
@@ -49,7 +50,7 @@ def pretrained_codec(config: CodecConfig, weights: Path | None = None) -> Codec 
     return load_encodec_48khz(weights)
 
 
-def build_unet(config: UNetConfig, latent_channels: int, *, gated_anchor: bool) -> nn.Module:
+def build_unet(config: UNetConfig, latent_channels: int, cond_channels: int, *, gated_anchor: bool) -> nn.Module:
     """The denoiser; twice the output channels where a gate is needed."""
     levels = [Level(**level.model_dump()) for level in config.levels]
     out_channels = 2 * latent_channels if gated_anchor else latent_channels
@@ -59,7 +60,13 @@ def build_unet(config: UNetConfig, latent_channels: int, *, gated_anchor: bool) 
         network: type[nn.Module] = UNetADP
     else:
         network = UNet1d
-    return network(latent_channels, levels, time_features=config.time_features, out_channels=out_channels)
+    return network(
+        latent_channels,
+        levels,
+        time_features=config.time_features,
+        out_channels=out_channels,
+        cond_channels=cond_channels,
+    )
 
 
 def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparator:
@@ -68,12 +75,21 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
         raise ConfigError(f"{config.name}: a separator needs a [unet] table; this configuration is for a codec")
     codec = codec if codec is not None else build_codec(config.codec)
     gated = config.separator.gated_anchor
-    unet = build_unet(config.unet, codec.latent_channels, gated_anchor=gated)
+    window = config.separator.spectrum_window
+    spectrum = LogSpectrum(codec.sample_rate, codec.hop, window) if window is not None else None
+    cond_channels = codec.latent_channels + (0 if spectrum is None else spectrum.channels)
+    unet = build_unet(config.unet, codec.latent_channels, cond_channels, gated_anchor=gated)
     head = None if codec.keeps_level else LevelHead(codec.latent_channels)
     crossover = config.separator.texture_above
     refiner = TextureFromMixture(crossover, codec.sample_rate, codec.hop) if crossover is not None else None
     return LatentSeparator(
-        codec, unet, gated_anchor=gated, level_head=head, refiner=refiner, mask_exponent=config.separator.mask_exponent
+        codec,
+        unet,
+        gated_anchor=gated,
+        spectrum=spectrum,
+        level_head=head,
+        refiner=refiner,
+        mask_exponent=config.separator.mask_exponent,
     )
 
 

@@ -81,11 +81,15 @@ class UNetConfig(Record):
 class SeparatorConfig(Record):
     """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.model.LatentSeparator`.
 
+    ``spectrum_window``: samples of the window of the mixture's spectrum that the network hears besides the latents
+    (`ldm_sep.spectrum`); leave it out for the paper's condition, the latents alone.
+
     ``texture_above``: Hz above which the fine structure comes from the mixture (`ldm_sep.refine`); leave it out for
-    the purely generative output. ``mask_exponent``: power of the anchor's mask when separating.
+    the purely generative output. ``mask_exponent``: power of the anchor's gate.
     """
 
     gated_anchor: bool = False
+    spectrum_window: Positive | None = None
     texture_above: Annotated[float, Field(gt=0)] | None = None
     mask_exponent: Annotated[float, Field(gt=0, le=2)] = 1.0
 
@@ -105,6 +109,7 @@ class MixConfig(Record):
     collage: Share = 0.7
     pitch_semitones: Annotated[float, Field(ge=0, le=24)] = 3.0
     balance_db: Annotated[float, Field(ge=0)] = 4.0
+    pan: Annotated[float, Field(ge=0)] = 0.05
     equaliser_db: Annotated[float, Field(ge=0)] = 0.0
     reverb: Share = 0.0
     doubling: Share = 0.0

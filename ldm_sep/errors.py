@@ -23,3 +23,7 @@ class DataError(LdmSepError):
 
 class DeviceError(LdmSepError):
     """A device that was asked for and is not there."""
+
+
+class DependencyError(LdmSepError):
+    """An optional package that a function needs and that is not installed."""

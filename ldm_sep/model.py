@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ldm_sep.codec.base import Codec
 from ldm_sep.diffusion import alpha_sigma, sample, schedule
@@ -41,14 +42,17 @@ class LatentSeparator(nn.Module):
     ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder; `set_stage` freezes it (stage
     1) or trains it too (stage 2). ``unet(z_t, t, cond)`` predicts v.
 
-    With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma sigmoid(g) c, where c is
+    With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma gate(g) c, where c is
     the conditioner's latent: at t = 1, where z0_hat = -v_hat, the estimate is a soft mask of the mixture's latents
     plus a correction. This pays where latents are nearly additive; it stays a v-prediction without a singularity at
     t = 0.
 
-    The posterior mean of a square-rooted latent squares to less than the posterior mean of what it stands for, so an
-    uncertain mask is too small once decoded. `separate` raises it to ``mask_exponent`` (below 1 to make up for that,
-    chosen on validation items); training always sees the mask itself.
+    The gate is the sigmoid to the power ``mask_exponent``. Where latents are signed square roots (`spectral`), 0.5
+    makes sigmoid(g) the mask of the coefficients themselves; their posterior mean, not that of their roots, is what the
+    ear and every distortion measure get. A mask of the roots that is uncertain squares to too little.
+
+    With ``spectrum`` the U-Net also hears the mixture's log-magnitude spectrum (`ldm_sep.spectrum.LogSpectrum`), as
+    further channels of its condition.
 
     A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
     word on the decoded wave.
@@ -60,6 +64,7 @@ class LatentSeparator(nn.Module):
         unet: nn.Module,
         *,
         gated_anchor: bool = False,
+        spectrum: nn.Module | None = None,
         level_head: LevelHead | None = None,
         refiner: nn.Module | None = None,
         mask_exponent: float = 1.0,
@@ -72,6 +77,7 @@ class LatentSeparator(nn.Module):
         self.unet = unet
         self.whitening = Whitening(codec.latent_channels)
         self.gated_anchor = gated_anchor
+        self.spectrum = spectrum
         self.level_head = level_head
         self.refiner = refiner
         self.mask_exponent = mask_exponent
@@ -101,21 +107,23 @@ class LatentSeparator(nn.Module):
         return self.whitening(self.codec.encoder(vocals))
 
     def condition(self, mixture: Tensor) -> Tensor:
-        """``mixture (B, C, T)`` at the network's level to the condition (B, D, N)."""
-        return self.whitening(self.conditioner(mixture))
-
-    def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor, mask_exponent: float = 1.0) -> Tensor:
-        """v_hat (B, D, N) for ``z_t (B, D, N)`` at ``t (B,)``; the exponent is of the anchor's mask, where there is
-        one.
+        """``mixture (B, C, T)`` at the network's level to the condition (B, E, N): its whitened latents first, then
+        its spectrum, where there is one.
         """
+        latents = self.whitening(self.conditioner(mixture))
+        return latents if self.spectrum is None else torch.cat([latents, self.spectrum(mixture)], 1)
+
+    def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """v_hat (B, D, N) for ``z_t (B, D, N)`` at ``t (B,)`` and ``cond (B, E, N)`` from `condition`."""
         out = self.unet(z_t, t, cond)
         if not self.gated_anchor:
             return out
         r, g = out.chunk(2, 1)
-        mask = torch.sigmoid(g) ** mask_exponent
+        # Through the logarithm: its gradient stays finite where the gate closes.
+        mask = torch.exp(self.mask_exponent * F.logsigmoid(g))
         # Silence is a raw latent of zero, so the mask acts on raw latents and is whitened again.
         offset = self.whitening.mean / self.whitening.std
-        anchor = mask * (cond + offset) - offset
+        anchor = mask * (cond[:, : self.codec.latent_channels] + offset) - offset
         _, sigma = alpha_sigma(t)
         return r - sigma * anchor
 
@@ -133,7 +141,7 @@ class LatentSeparator(nn.Module):
         z = noise
 
         def predict(z_t: Tensor, t: Tensor) -> Tensor:
-            return self.predict_v(z_t, t, cond, self.mask_exponent)
+            return self.predict_v(z_t, t, cond)
 
         if start < 1:
             one = torch.ones(len(noise), device=noise.device)
@@ -142,7 +150,7 @@ class LatentSeparator(nn.Module):
         z0 = sample(predict, z, schedule(steps, start), eta, fresh)
         vocals = self.codec.decoder(self.whitening.inverse(z0))
         if self.level_head is not None:
-            level, presence = self.level_head(z0, cond)
+            level, presence = self.level_head(z0, cond[:, : self.codec.latent_channels])
             vocals = set_level(vocals, mixture * gain, level, presence)
         if self.refiner is not None:
             vocals = self.refiner(vocals, mixture * gain)

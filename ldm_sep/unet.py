@@ -111,7 +111,7 @@ class FiLM(nn.Module):
 class Block(nn.Module):
     """Residual convolutions, FiLM and, where the level asks for them, the merge with the condition and attention.
 
-    ``forward(x (B, C, N), time (B, features), cond (B, D, N) or None) -> (B, C, N)``.
+    ``forward(x (B, C, N), time (B, features), cond (B, E, N) or None) -> (B, C, N)``.
     """
 
     def __init__(
@@ -184,9 +184,10 @@ class Stage(nn.Module):
 class UNet1d(nn.Module):
     """Estimate the velocity of v-objective diffusion (the paper's equation 8) from noisy latents and a condition.
 
-    latent_channels: D of ``z_t`` and ``cond``; levels: from the outermost to the bottleneck; time_features:
+    latent_channels: D of ``z_t``; levels: from the outermost to the bottleneck; time_features:
     width of the time embedding; groups: of every group norm; attention_heads, attention_features: heads and
-    features per head, used at levels with ``attention``; out_channels: channels of the output, D when None.
+    features per head, used at levels with ``attention``; out_channels: channels of the output, D when None;
+    cond_channels: E of ``cond``, D when None.
 
     A new network returns exactly zero: the outermost gate starts at zero, the inner ones near one, so that
     all depths learn from the second step on. Raises ``ConfigError`` for sizes that cannot be built.
@@ -202,6 +203,7 @@ class UNet1d(nn.Module):
         attention_heads: int = 8,
         attention_features: int = 64,
         out_channels: int | None = None,
+        cond_channels: int | None = None,
     ) -> None:
         super().__init__()
         if not levels:
@@ -215,6 +217,7 @@ class UNet1d(nn.Module):
                 )
         self.latent_channels = latent_channels
         self.out_channels = latent_channels if out_channels is None else out_channels
+        self.cond_channels = latent_channels if cond_channels is None else cond_channels
         self.levels = tuple(levels)
         self.time = TimeEmbedding(time_features)
         outer = [latent_channels, *(level.channels for level in levels[:-1])]
@@ -224,7 +227,7 @@ class UNet1d(nn.Module):
                 level,
                 before,
                 after,
-                latent_channels,
+                self.cond_channels,
                 time_features,
                 groups,
                 attention_heads,
@@ -238,16 +241,17 @@ class UNet1d(nn.Module):
         nn.init.zeros_(self.stages[0].gate.bias)
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, D, N)`` to the estimate (B, out_channels, N).
+        """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, E, N)`` to the estimate (B, out_channels, N).
 
         Any N of 1 or more works: inputs are extended by their mirror image to a multiple of the product of all
         factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
-        if cond.shape != z_t.shape or z_t.shape[1] != self.latent_channels:
+        batch, _, frames = z_t.shape
+        if z_t.shape[1] != self.latent_channels or cond.shape != (batch, self.cond_channels, frames):
             raise ValueError(
-                f"z_t {tuple(z_t.shape)}, cond {tuple(cond.shape)}: both must be (B, {self.latent_channels}, N)"
+                f"z_t {tuple(z_t.shape)} must be (B, {self.latent_channels}, N) and "
+                f"cond {tuple(cond.shape)} (B, {self.cond_channels}, N)"
             )
-        frames = z_t.shape[-1]
         multiple = prod(level.factor for level in self.levels)
         x, cond = _extend(z_t, multiple), _extend(cond, multiple)
         # Every use of the time features is "SiLU, then a linear layer", so the SiLU is taken once.

@@ -36,9 +36,10 @@ class LevelSizes(Protocol):
 class UNetADP(nn.Module):
     """Estimate the velocity of v-objective diffusion (equation 8 of the paper) with ``UNetV0``.
 
-    latent_channels: D of ``z_t`` and ``cond``; levels: from the outermost to the bottleneck; time_features:
+    latent_channels: D of ``z_t``; levels: from the outermost to the bottleneck; time_features:
     width of the time embedding; groups: of every group norm; attention_heads, attention_features: heads and
-    features per head, used at levels with ``attention``; out_channels: channels of the output, D when None.
+    features per head, used at levels with ``attention``; out_channels: channels of the output, D when None;
+    cond_channels: E of ``cond``, D when None.
 
     ``copy.deepcopy`` and ``pickle`` rebuild the network from these arguments and its weights; hooks and
     gradients are not carried along. Raises ``ConfigError`` for sizes that cannot be built.
@@ -54,6 +55,7 @@ class UNetADP(nn.Module):
         attention_heads: int = 8,
         attention_features: int = 64,
         out_channels: int | None = None,
+        cond_channels: int | None = None,
     ) -> None:
         super().__init__()
         if not levels:
@@ -67,6 +69,7 @@ class UNetADP(nn.Module):
                 )
         self.latent_channels = latent_channels
         self.out_channels = latent_channels if out_channels is None else out_channels
+        self.cond_channels = latent_channels if cond_channels is None else cond_channels
         self.levels = tuple(levels)
         self.time_features = time_features
         self.groups = groups
@@ -80,7 +83,7 @@ class UNetADP(nn.Module):
             factors=[level.factor for level in levels],
             items=[level.blocks for level in levels],
             attentions=[int(level.attention) for level in levels],
-            context_channels=[latent_channels if level.inject else 0 for level in levels],
+            context_channels=[self.cond_channels if level.inject else 0 for level in levels],
             attention_heads=attention_heads,
             attention_features=attention_features,
             resnet_groups=groups,
@@ -94,16 +97,17 @@ class UNetADP(nn.Module):
         perceptron.blocks = nn.ModuleList([_Repeated(first, 1 + len(others))])
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, D, N)`` to the estimate (B, out_channels, N).
+        """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, E, N)`` to the estimate (B, out_channels, N).
 
         Any N of 1 or more works: inputs are extended by their mirror image to a multiple of the product of all
         factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
-        if cond.shape != z_t.shape or z_t.shape[1] != self.latent_channels:
+        batch, _, frames = z_t.shape
+        if z_t.shape[1] != self.latent_channels or cond.shape != (batch, self.cond_channels, frames):
             raise ValueError(
-                f"z_t {tuple(z_t.shape)}, cond {tuple(cond.shape)}: both must be (B, {self.latent_channels}, N)"
+                f"z_t {tuple(z_t.shape)} must be (B, {self.latent_channels}, N) and "
+                f"cond {tuple(cond.shape)} (B, {self.cond_channels}, N)"
             )
-        frames = z_t.shape[-1]
         missing = -frames % prod(level.factor for level in self.levels)
         if missing:
             ramp = torch.arange(frames + missing, device=z_t.device) % (2 * frames)
@@ -127,6 +131,7 @@ class UNetADP(nn.Module):
             self.attention_heads,
             self.attention_features,
             self.out_channels,
+            self.cond_channels,
             self.training,
             trainable,
             dict(self.state_dict()),
@@ -154,6 +159,7 @@ def _rebuild(
     attention_heads: int,
     attention_features: int,
     out_channels: int,
+    cond_channels: int,
     training: bool,
     trainable: dict[str, bool],
     weights: dict[str, Tensor],
@@ -168,6 +174,7 @@ def _rebuild(
             attention_heads=attention_heads,
             attention_features=attention_features,
             out_channels=out_channels,
+            cond_channels=cond_channels,
         )
     net.load_state_dict(weights, assign=True)
     for name, parameter in net.named_parameters():

@@ -7,6 +7,7 @@ from ldm_sep.codec.seanet import SEANetCodec
 from ldm_sep.codec.spectral import SpectralCodec
 from ldm_sep.level import LevelHead, normalising_gain, relative_level_db, rms, set_level
 from ldm_sep.model import LatentSeparator, Whitening
+from ldm_sep.spectrum import LogSpectrum
 from ldm_sep.unet import Level, UNet1d
 
 
@@ -129,12 +130,26 @@ def test_values_that_are_not_finite_never_leave_the_model(mixture: torch.Tensor)
         separator.separate(mixture, torch.zeros(2, 32, 60), 1)
 
 
-def test_the_mask_exponent_opens_the_gate_when_separating_only(mixture: torch.Tensor) -> None:
+def test_the_mask_exponent_opens_the_gate(mixture: torch.Tensor) -> None:
     separator = small_separator(gated=True)
     noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
-    plain = separator.predict_v(noise, torch.ones(2), noise)
     separator.mask_exponent = 0.5
-    assert torch.equal(separator.predict_v(noise, torch.ones(2), noise), plain)
     gain = normalising_gain(mixture)
     expected = separator.codec.decode(0.5**0.5 * separator.codec.encode(mixture * gain)) / gain
+    assert torch.allclose(separator.separate(mixture, noise, 1), expected, atol=1e-5)
+
+
+def test_the_spectrum_joins_the_condition_behind_the_latents(mixture: torch.Tensor) -> None:
+    codec, spectrum = small_codec(), LogSpectrum(16000, 160, 512)
+    unet = UNet1d(
+        32, [Level(16, 2, 1, inject=True)], time_features=16, out_channels=64, cond_channels=32 + spectrum.channels
+    )
+    separator = LatentSeparator(codec, unet, gated_anchor=True, spectrum=spectrum).eval()
+    level = mixture * normalising_gain(mixture)
+    cond = separator.condition(level)
+    assert torch.equal(cond[:, :32], codec.encode(level))
+    assert torch.equal(cond[:, 32:], spectrum(level))
+    # The gate is of the latents: an untrained one halves them, whatever the spectrum.
+    noise = torch.zeros(2, 32, 60)
+    expected = codec.decode(0.5 * cond[:, :32]) / normalising_gain(mixture)
     assert torch.allclose(separator.separate(mixture, noise, 1), expected, atol=1e-5)

@@ -265,5 +265,5 @@ def test_sizes_that_cannot_be_built_are_named(levels: tuple[Level, ...], message
 
 def test_a_condition_of_another_length_is_refused() -> None:
     z_t, t, cond = inputs()
-    with pytest.raises(ValueError, match=r"both must be \(B, 6, N\)"):
+    with pytest.raises(ValueError, match=r"must be \(B, 6, N\)"):
         make()(z_t, t, cond[..., :-1])

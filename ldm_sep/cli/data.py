@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Look at training data.")
+app = typer.Typer(no_args_is_help=True, help="Look at training data, and make more.")
 
 
 class LayoutName(StrEnum):
@@ -21,7 +21,7 @@ class LayoutName(StrEnum):
 
 @app.callback()
 def group() -> None:
-    """Look at training data."""
+    """Look at training data, and make more."""
 
 
 @app.command()
@@ -45,3 +45,66 @@ def check(
     typer.echo(f"{len(tracks)} tracks ({songs} songs), {findings} findings")
     if findings:
         raise typer.Exit(1)
+
+
+@app.command()
+def render(
+    scores: Annotated[Path, typer.Argument(metavar="ZIP", help="A zip of MIDI songs with tracks MELODY and PIANO.")],
+    soundfont: Annotated[Path, typer.Option(help="A General MIDI soundfont (.sf2).")],
+    out: Annotated[Path, typer.Option(help="The folder to fill; train with it as a further --data.")],
+    pieces: Annotated[int, typer.Option(min=1, help="How many pieces to render.")] = 200,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each.")] = 45.0,
+    seed: Annotated[int, typer.Option(help="Chooses songs, instruments, keys and tempos.")] = 0,
+) -> None:
+    """Render accompaniments from MIDI songs, orchestrated at random, as training data of layout roles.
+
+    Needs the program fluidsynth. Pieces that are there already are kept.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ldm_sep.data.render import render as act
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("rendering", total=pieces)
+        unusable = act(
+            scores,
+            soundfont,
+            out,
+            pieces=pieces,
+            seconds=seconds,
+            seed=seed,
+            progress=lambda done, total: bar.update(task, completed=done),
+        )
+    if unusable:
+        typer.echo(f"{unusable} songs were passed over: no MIDI files with tracks MELODY and PIANO")
+    typer.echo(f"rendered: {out}")
+
+
+@app.command()
+def preview(
+    config: Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")],
+    data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],
+    out: Annotated[Path, typer.Option(help="The folder to fill.")],
+    items: Annotated[int, typer.Option(min=1, max=100, help="How many items.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which items.")] = 0,
+    cache: Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")] = Path(".cache"),
+) -> None:
+    """Write training items as mixture and vocals to listen to, and a sheet of their spectrograms."""
+    import torch
+
+    from ldm_sep.build import build_codec, build_mixer
+    from ldm_sep.cli.training import open_bank
+    from ldm_sep.config import load_config
+    from ldm_sep.data.preview import preview as act
+    from ldm_sep.errors import ConfigError
+
+    resolved = load_config(config)
+    settings = resolved.training or resolved.codec_training
+    if settings is None:
+        raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")
+    bank = open_bank(resolved, data, cache, torch.device("cpu"))
+    hop = build_codec(resolved.codec).hop
+    mixer = build_mixer(resolved.mix, bank, round(settings.seconds * bank.sample_rate / hop) * hop)
+    written = act(mixer, items, seed, out)
+    typer.echo(f"{items} items and {written[-1]}")

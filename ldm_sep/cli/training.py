@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from ldm_sep.loop import Progress
 
 ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
-Data = Annotated[Path, typer.Option(help="The data set: its folder, or its table for the layouts csv and roles.")]
+Data = Annotated[
+    list[Path],
+    typer.Option(help="The data set: its folder, or its table for the layouts csv and roles. May be repeated."),
+]
 Run = Annotated[Path, typer.Option(help="Where states, logs, samples and the result go.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last state in --run.")]
 Init = Annotated[Path | None, typer.Option(help="A checkpoint folder whose weights to start from.")]
@@ -26,7 +29,8 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the configura
 MaxMinutes = Annotated[float | None, typer.Option(min=0, help="Stop, with everything saved, after this long.")]
 Cache = Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")]
 Items = Annotated[
-    Path | None, typer.Option(help="Table of validation items; default: windows of the validation songs.")
+    Path | None,
+    typer.Option(help="Table of validation items, files of the first --data; default: the validation songs."),
 ]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")]
 CodecWeights = Annotated[
@@ -132,7 +136,7 @@ def whiten(
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] table, whose window the latents are measured in")
     accelerator = _accelerator("fp32", cpu)
-    bank = _bank(resolved, data, cache, accelerator.device)
+    bank = open_bank(resolved, data, cache, accelerator.device)
     ready = ready.to(accelerator.device)
     mixer = build_mixer(resolved.mix, bank, round(settings.seconds * ready.sample_rate / ready.hop) * ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
@@ -160,7 +164,9 @@ def _accelerator(precision: str, cpu: bool) -> Accelerator:
     return accelerator
 
 
-def _prepare(run: Path, resume: bool, accelerator: Accelerator, config: Config, data: Path, cache: Path) -> AudioBank:
+def _prepare(
+    run: Path, resume: bool, accelerator: Accelerator, config: Config, data: list[Path], cache: Path
+) -> AudioBank:
     from ldm_sep.errors import ConfigError
     from ldm_sep.loop import find_states
 
@@ -173,20 +179,21 @@ def _prepare(run: Path, resume: bool, accelerator: Accelerator, config: Config, 
         except OSError as error:
             raise ConfigError(f"{run}: cannot be written ({error.strerror}); name another --run") from None
         # The others find the decoded audio in the cache.
-        bank = _bank(config, data, cache, accelerator.device)
+        bank = open_bank(config, data, cache, accelerator.device)
     accelerator.wait_for_everyone()
-    return bank if accelerator.is_main_process else _bank(config, data, cache, accelerator.device)
+    return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device)
 
 
-def _bank(config: Config, data: Path, cache: Path, device: torch.device) -> AudioBank:
+def open_bank(config: Config, data: list[Path], cache: Path, device: torch.device) -> AudioBank:
+    """The decoded training split of all ``data``, with its hours printed. DataError if it is empty."""
     from ldm_sep.build import codec_sample_rate
     from ldm_sep.data.bank import AudioBank
     from ldm_sep.data.tracks import read_tracks
     from ldm_sep.errors import DataError
 
-    tracks = [t for t in read_tracks(config.data.layout, data) if t.split == "train"]
+    tracks = [t for root in data for t in read_tracks(config.data.layout, root) if t.split == "train"]
     if not tracks:
-        raise DataError(f"{data}: no track of the training split")
+        raise DataError(f"{', '.join(map(str, data))}: no track of the training split")
 
     def decoded(done: int, total: int) -> None:
         typer.echo(f"\rdecoding {done}/{total}", nl=done == total, err=True)
@@ -197,7 +204,7 @@ def _bank(config: Config, data: Path, cache: Path, device: torch.device) -> Audi
     return bank
 
 
-def _items(config: Config, data: Path, table: Path | None) -> list[Item]:
+def _items(config: Config, data: list[Path], table: Path | None) -> list[Item]:
     from ldm_sep.build import codec_sample_rate
     from ldm_sep.data.items import items_of_songs, read_items
     from ldm_sep.data.tracks import read_tracks
@@ -205,14 +212,15 @@ def _items(config: Config, data: Path, table: Path | None) -> list[Item]:
 
     rate = codec_sample_rate(config.codec)
     settings = config.training or config.codec_training
+    first = data[0]
     if table is not None:
         # 3200 is a multiple of every codec's hop here and leaves whole frames.
-        return read_items(table, data if data.is_dir() else data.parent, rate, 3200)
-    tracks = read_tracks(config.data.layout, data)
+        return read_items(table, first if first.is_dir() else first.parent, rate, 3200)
+    tracks = [t for root in data for t in read_tracks(config.data.layout, root)]
     valid = [t for t in tracks if t.split == "valid"] or [t for t in tracks if t.split == "train"]
     items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, 3200, _VALIDATION_SONGS)
     if not items:
-        raise DataError(f"{data}: no song with vocals and accompaniment to validate on; give a table with --items")
+        raise DataError(f"{first}: no song with vocals and accompaniment to validate on; give a table with --items")
     return items
 
 

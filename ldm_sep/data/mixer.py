@@ -41,6 +41,7 @@ class Mixer:
     collage: share of solo singers among the vocals of remixes.
     pitch_semitones: largest varispeed, drawn evenly up and down.
     balance_db: spread of vocals against accompaniment around 0 dB in remixes (a third of it in songs).
+    pan: spread of the position of the vocals of remixes, where 0 is the centre and 1 one side only.
     equaliser_db: spread of the smooth equaliser. ``reverb``: share of solo voices with reverberation.
     doubling: share of collages with a second, detuned take. ``layering``: share of remixes with a second accompaniment.
     """
@@ -56,6 +57,7 @@ class Mixer:
         collage: float,
         pitch_semitones: float,
         balance_db: float,
+        pan: float,
         equaliser_db: float,
         reverb: float,
         doubling: float,
@@ -63,7 +65,8 @@ class Mixer:
     ) -> None:
         self.bank, self.frames = bank, frames
         self.real, self.silent, self.solo, self.collage = real, silent, solo, collage
-        self.pitch_semitones, self.balance_db, self.equaliser_db = pitch_semitones, balance_db, equaliser_db
+        self.pitch_semitones, self.balance_db = pitch_semitones, balance_db
+        self.pan, self.equaliser_db = pan, equaliser_db
         self.reverb, self.doubling, self.layering = reverb, doubling, layering
         self._songs = [r for r in bank.recordings if r.track.is_song]
         soloists = [r for r in bank.recordings if r.vocals and not r.track.is_song]
@@ -188,7 +191,7 @@ class Mixer:
             noise = torch.randn(size, 2, int(_REVERB_SECONDS * rate), generator=generator, device=device)
             rt60, predelay = tensor(rng.uniform(0.2, 1.5, size)), tensor(rng.uniform(0, 0.04, size))
             vocals = reverberate(vocals, noise, rt60, predelay, wet, rate)
-        angle = tensor(rng.normal(0, 0.15, size).clip(-0.8, 0.8))
+        angle = tensor(rng.normal(0, self.pan, size).clip(-0.8, 0.8))
         vocals = torch.where(remix[:, None, None], pan(vocals, angle), vocals)
 
         # Songs keep their own balance, but for a smaller change.

@@ -22,7 +22,7 @@ PLAIN = {
     "collage": 0.5,
     "pitch_semitones": 0.0,
     "balance_db": 0.0,
-    "equaliser_db": 0.0,
+    "pan": 0.15, "equaliser_db": 0.0,
     "reverb": 0.0,
     "doubling": 0.0,
     "layering": 0.0,

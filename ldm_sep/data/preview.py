@@ -1,0 +1,59 @@
+"""What a configuration's training items sound and look like, before anything is trained on them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ldm_sep.audio import AudioWriter
+from ldm_sep.data.mixer import Mixer
+from ldm_sep.errors import DependencyError
+from ldm_sep.metrics import spectrogram
+
+_WINDOW_SECONDS = 0.046
+_HIGHEST_HZ = 10000
+_RANGE_DB = 80
+
+
+def preview(mixer: Mixer, count: int, seed: int, out: Path) -> list[Path]:
+    """Write the first ``count`` training items of ``seed``: ``NN-mixture.wav``, ``NN-vocals.wav`` and ``sheet.png``.
+
+    Returns what was written. DependencyError without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise DependencyError('the spectrogram sheet needs matplotlib; pip install "ldm-sep[eval]"') from None
+    batch = mixer.batch(count, seed, 0)
+    rate = mixer.bank.sample_rate
+    written = []
+    figure = Figure(figsize=(12, 2.2 * count), layout="constrained")
+    axes = figure.subplots(count, 2, squeeze=False, sharex=True, sharey=True)
+    for number, row in enumerate(axes):
+        waves = {"mixture": batch.mixture[number], "vocals": batch.vocals[number]}
+        loudest = None
+        for axis, (name, wave) in zip(row, waves.items(), strict=True):
+            path = out / f"{number:02d}-{name}.wav"
+            with AudioWriter(path, rate, wave.shape[0]) as writer:
+                writer.write(wave.cpu().numpy())
+            written.append(path)
+            hop = rate // 100
+            level = 20 * np.log10(spectrogram(wave.mean(0).cpu().numpy(), round(_WINDOW_SECONDS * rate), hop) + 1e-7)
+            # Both are drawn on the mixture's scale: absent vocals look absent.
+            loudest = level.max() if loudest is None else loudest
+            axis.imshow(
+                level.T,
+                origin="lower",
+                aspect="auto",
+                cmap="magma",
+                vmin=loudest - _RANGE_DB,
+                vmax=loudest,
+                extent=(0, wave.shape[1] / rate, 0, rate / 2000),
+            )
+            axis.set_ylim(0, min(_HIGHEST_HZ, rate / 2) / 1000)
+            axis.set_title(f"{number:02d} {name}", fontsize=9)
+        row[0].set_ylabel("kHz")
+    for axis in axes[-1]:
+        axis.set_xlabel("s")
+    sheet = out / "sheet.png"
+    figure.savefig(sheet, dpi=80)
+    return [*written, sheet]

@@ -1,0 +1,294 @@
+"""Accompaniments rendered from MIDI songs: any number of pieces without a voice, from scores and a soundfont.
+
+A song's own tracks are re-orchestrated at random: other instruments, another key and tempo, a bass line from the lowest
+notes, drums on its beats. A leading line may be played by an instrument, so that a tune alone does not make a voice.
+"""
+
+import csv
+import io
+import itertools
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ldm_sep.audio import AudioWriter, read
+from ldm_sep.errors import DataError, DependencyError
+
+if TYPE_CHECKING:
+    from mido import MidiFile
+
+# General MIDI programs (from 0). Left out: the voices and choirs 52-54, 85, 91, and the noises 120-127.
+_VOICES = {52, 53, 54, 85, 91}
+_CHORDS = [p for p in [*range(32), *range(40, 52), *range(88, 96), *range(104, 112)] if p not in _VOICES]
+_LEADS = [p for p in [*range(0, 16), *range(22, 32), *range(40, 46), *range(56, 85), *range(104, 112)]]
+_BASSES = list(range(32, 40))
+_PADS = [p for p in [*range(48, 52), *range(88, 96)] if p not in _VOICES]
+_LOWEST_CHORD_PITCH = 52
+_DRUM_CHANNEL = 9
+# Kick, snare, closed and open hi-hat, ride, crash, shaker.
+_KICK, _SNARE, _HAT, _OPEN_HAT, _RIDE, _CRASH, _SHAKER = 36, 38, 42, 46, 51, 49, 70
+_TICKS_PER_SECOND = 960
+_TAIL_SECONDS = 1.0
+COLUMNS = ("path", "role", "pair_id", "singer_or_source", "split")
+
+
+@dataclass(frozen=True)
+class Note:
+    """``onset`` and ``duration`` in seconds, MIDI ``pitch`` and ``velocity``."""
+
+    onset: float
+    duration: float
+    pitch: int
+    velocity: int
+
+
+@dataclass(frozen=True)
+class Song:
+    """Notes of the tracks MELODY, BRIDGE and PIANO, and the seconds of the beats."""
+
+    melody: tuple[Note, ...]
+    bridge: tuple[Note, ...]
+    piano: tuple[Note, ...]
+    beats: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One instrument: General MIDI ``program`` (None for drums), ``volume`` and ``pan`` (0 to 127), ``reverb``."""
+
+    program: int | None
+    volume: int
+    pan: int
+    reverb: int
+    notes: tuple[Note, ...]
+
+
+def read_song(data: bytes) -> Song:
+    """A song of the POP909 layout from the bytes of its MIDI file. ValueError if it is none."""
+    import mido
+
+    try:
+        file = mido.MidiFile(file=io.BytesIO(data))
+    except Exception as error:
+        # A damaged file can break the parser anywhere.
+        raise ValueError(f"not a MIDI file: {error}") from None
+    seconds = _clock(file)
+    tracks = {track.name.strip().upper(): track for track in file.tracks}
+    if not {"MELODY", "PIANO"} <= set(tracks):
+        raise ValueError("it has no tracks MELODY and PIANO")
+    notes = {name: _notes(tracks[name], seconds) for name in ("MELODY", "BRIDGE", "PIANO") if name in tracks}
+    last = max(sum(message.time for message in track) for track in file.tracks)
+    beats = tuple(seconds(tick) for tick in range(0, last, file.ticks_per_beat))
+    return Song(notes["MELODY"], notes.get("BRIDGE", ()), notes["PIANO"], beats)
+
+
+def _clock(file: "MidiFile") -> Callable[[int], float]:
+    """Ticks to seconds through all tempo changes."""
+    tick, changes = 0, [(0, 500000)]
+    for message in file.tracks[0]:
+        tick += message.time
+        if message.type == "set_tempo":
+            changes.append((tick, message.tempo))
+    ticks = np.array([t for t, _ in changes], float)
+    tempos = np.array([tempo for _, tempo in changes]) / 1e6 / file.ticks_per_beat
+    starts = np.concatenate([[0.0], np.cumsum(np.diff(ticks) * tempos[:-1])])
+
+    def seconds(tick: int) -> float:
+        segment = int(np.searchsorted(ticks, tick, side="right")) - 1
+        return float(starts[segment] + (tick - ticks[segment]) * tempos[segment])
+
+    return seconds
+
+
+def _notes(track: Sequence, seconds: Callable[[int], float]) -> tuple[Note, ...]:
+    tick, sounding, notes = 0, {}, []
+    for message in track:
+        tick += message.time
+        if message.type not in ("note_on", "note_off"):
+            continue
+        begun = sounding.pop(message.note, None)
+        if begun is not None:
+            onset = seconds(begun[0])
+            notes.append(Note(onset, max(0.02, seconds(tick) - onset), message.note, begun[1]))
+        if message.type == "note_on" and message.velocity > 0:
+            sounding[message.note] = (tick, message.velocity)
+    return tuple(sorted(notes, key=lambda n: n.onset))
+
+
+def arrange(song: Song, seconds: float, rng: np.random.Generator) -> list[Part]:
+    """Parts of a random window of ``seconds``, orchestrated at random; times start at 0."""
+    tempo = rng.uniform(0.85, 1.2)
+    transposition = int(rng.integers(-6, 7))
+    end = song.beats[-1] if song.beats else 0.0
+    start = rng.uniform(0, max(0.0, end - seconds * tempo))
+
+    def window(notes: Sequence[Note], shift: int) -> tuple[Note, ...]:
+        inside = (n for n in notes if start <= n.onset < start + seconds * tempo)
+        return tuple(
+            replace(
+                n,
+                onset=(n.onset - start) / tempo,
+                duration=n.duration / tempo,
+                pitch=int(np.clip(n.pitch + shift, 0, 127)),
+            )
+            for n in inside
+        )
+
+    def part(program: int, notes: Sequence[Note], shift: int = 0) -> Part:
+        volume, pan, reverb = rng.integers(60, 115), np.clip(rng.normal(64, 25), 0, 127), rng.integers(10, 80)
+        return Part(program, int(volume), int(pan), int(reverb), window(notes, transposition + shift))
+
+    high = [n for n in song.piano if n.pitch >= _LOWEST_CHORD_PITCH]
+    low = [n for n in song.piano if n.pitch < _LOWEST_CHORD_PITCH]
+    parts = [part(int(rng.choice(_CHORDS)), high)]
+    if rng.random() < 0.3:
+        parts.append(part(int(rng.choice(_PADS)), high))
+    parts.append(part(int(rng.choice(_BASSES)), low))
+    if rng.random() < 0.8:
+        parts.append(part(int(rng.choice(_LEADS)), song.bridge, int(rng.choice([-12, 0, 0, 12]))))
+    if rng.random() < 0.35:
+        parts.append(part(int(rng.choice(_LEADS)), song.melody, int(rng.choice([-12, 0, 0, 12]))))
+    if rng.random() < 0.7:
+        beats = [(b - start) / tempo for b in song.beats if start <= b < start + seconds * tempo]
+        parts.append(Part(None, int(rng.integers(60, 115)), 64, int(rng.integers(5, 50)), _drums(beats, rng)))
+    return [p for p in parts if p.notes]
+
+
+def _drums(beats: Sequence[float], rng: np.random.Generator) -> tuple[Note, ...]:
+    """A pattern of two beats, drawn once and repeated with small changes."""
+    cymbal = int(rng.choice([_HAT, _HAT, _RIDE, _SHAKER]))
+    divisions = int(rng.choice([1, 2, 2, 4]))
+    kick_offbeat, backbeat = rng.random() < 0.4, rng.random() < 0.85
+    notes = []
+
+    def hit(onset: float, pitch: int, velocity: float) -> None:
+        notes.append(Note(max(0.0, onset), 0.1, pitch, int(np.clip(rng.normal(velocity, 8), 20, 127))))
+
+    for index, (beat, following) in enumerate(itertools.pairwise(beats)):
+        length = following - beat
+        if index % 2 == 0 or not backbeat:
+            hit(beat, _KICK, 100)
+        else:
+            hit(beat, _SNARE, 95)
+        if kick_offbeat and rng.random() < 0.5:
+            hit(beat + length / 2, _KICK, 85)
+        for division in range(divisions):
+            pitch = _OPEN_HAT if cymbal == _HAT and rng.random() < 0.06 else cymbal
+            hit(beat + division * length / divisions, pitch, 80 if division == 0 else 62)
+        if index % 16 == 0 and rng.random() < 0.5:
+            hit(beat, _CRASH, 90)
+    return tuple(notes)
+
+
+def write_midi(parts: Sequence[Part], path: Path) -> None:
+    """The parts as a type-1 MIDI file, one track each."""
+    import mido
+
+    file = mido.MidiFile(ticks_per_beat=_TICKS_PER_SECOND // 2)
+    free = (channel for channel in range(16) if channel != _DRUM_CHANNEL)
+    for part in parts:
+        channel = _DRUM_CHANNEL if part.program is None else next(free)
+        events = []
+        for note in part.notes:
+            on = round(note.onset * _TICKS_PER_SECOND)
+            off = max(on + 1, round((note.onset + note.duration) * _TICKS_PER_SECOND))
+            # At one tick a note ends before the next begins.
+            events += [(on, 1, note.pitch, note.velocity), (off, 0, note.pitch, 0)]
+        track = mido.MidiTrack()
+        if part.program is not None:
+            track.append(mido.Message("program_change", channel=channel, program=part.program))
+        for control, value in ((7, part.volume), (10, part.pan), (91, part.reverb)):
+            track.append(mido.Message("control_change", channel=channel, control=control, value=value))
+        tick = 0
+        for at, begins, pitch, velocity in sorted(events):
+            kind = "note_on" if begins else "note_off"
+            track.append(mido.Message(kind, channel=channel, note=pitch, velocity=velocity, time=at - tick))
+            tick = at
+        file.tracks.append(track)
+    file.save(path)
+
+
+def _synthesise(midi: Path, soundfont: Path, wav: Path) -> None:
+    command = ["fluidsynth", "-ni", "-q", "-g", "0.5", "-r", "44100", "-T", "wav", "-F", wav, soundfont, midi]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not wav.is_file():
+        words = (done.stderr or done.stdout).strip().splitlines()
+        raise DataError(f"{soundfont}: fluidsynth could not render with it ({words[-1] if words else 'no message'})")
+
+
+def render(
+    scores: Path,
+    soundfont: Path,
+    out: Path,
+    *,
+    pieces: int,
+    seconds: float,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Render ``pieces`` accompaniments of ``seconds`` from the zip of MIDI files ``scores`` into ``out``.
+
+    Writes FLAC files and ``out/manifest.csv`` (layout ``roles``, role instrumental, split train); piece i depends on
+    (seed, i) alone, and files that are there already are kept. Returns the number of songs passed over as unusable.
+    DependencyError without fluidsynth or mido, DataError if the zip or the soundfont cannot be used.
+    """
+    try:
+        import mido  # noqa: F401
+    except ImportError:
+        raise DependencyError('MIDI files need mido; pip install "ldm-sep[midi]"') from None
+    if shutil.which("fluidsynth") is None:
+        raise DependencyError("the program fluidsynth was not found; install it (apt install fluidsynth)")
+    if not soundfont.is_file():
+        raise DataError(f"{soundfont}: no such soundfont; name an .sf2 file with --soundfont")
+    try:
+        with zipfile.ZipFile(scores) as archive:
+            names = sorted(n for n in archive.namelist() if n.lower().endswith((".mid", ".midi")))
+            songs = {name: archive.read(name) for name in names}
+    except (OSError, zipfile.BadZipFile):
+        raise DataError(f"{scores}: not a readable zip of MIDI files") from None
+    if not songs:
+        raise DataError(f"{scores}: holds no .mid files")
+    out.mkdir(parents=True, exist_ok=True)
+    rows, unusable = [], set()
+    for index in range(pieces):
+        rng = np.random.default_rng((seed, index))
+        name = names[int(rng.integers(len(names)))]
+        target = out / f"{Path(name).stem}_{seed}_{index:04d}.flac"
+        try:
+            parts = arrange(read_song(songs[name]), seconds, rng)
+        except ValueError:
+            unusable.add(name)
+            continue
+        if not target.is_file() and parts:
+            _render_piece(parts, soundfont, target, seconds)
+        if parts:
+            rows.append((target.name, "instrumental", "", f"rendered {Path(name).stem}", "train"))
+        progress(index + 1, pieces)
+    partial = out / "manifest.csv.tmp"
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    partial.replace(out / "manifest.csv")
+    return len(unusable)
+
+
+def _render_piece(parts: Sequence[Part], soundfont: Path, target: Path, seconds: float) -> None:
+    midi, wav = target.with_suffix(".mid"), target.with_suffix(".wav")
+    try:
+        write_midi(parts, midi)
+        _synthesise(midi, soundfont, wav)
+        wave, rate = read(wav)
+        wave = wave[:, : round((seconds + _TAIL_SECONDS) * rate)]
+        # One level for all pieces: quiet instruments are no rarer than loud ones.
+        wave = wave * min(10.0, 0.1 / max(1e-6, float(np.sqrt(np.square(wave).mean()))))
+        wave = wave / max(1.0, float(np.abs(wave).max()) / 0.98)
+        with AudioWriter(target, rate, wave.shape[0], subtype="int16") as writer:
+            writer.write(wave.astype(np.float32))
+    finally:
+        midi.unlink(missing_ok=True)
+        wav.unlink(missing_ok=True)
