@@ -160,15 +160,27 @@ class SeparatorTrainingConfig(OptimiserConfig):
     decoder_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
+class PresetConfig(Record):
+    """What a preset changes of the defaults; see `ldm_sep.separate.Options`."""
+
+    steps: Positive | None = None
+    start: Annotated[float, Field(gt=0, le=1)] | None = None
+    eta: Share | None = None
+    averages: Positive | None = None
+    overlap: Annotated[float, Field(ge=0, le=0.5)] | None = None
+
+
 class SamplingConfig(Record):
-    """Defaults of separation: see `ldm_sep.separate.Separator`."""
+    """Defaults of separation, the preset "balanced", and further ``presets``; see `ldm_sep.separate.Options`."""
 
     steps: Positive = 8
     start: Annotated[float, Field(gt=0, le=1)] = 1.0
     eta: Share = 0.0
+    averages: Positive = 1
     highpass: Annotated[float, Field(ge=0)] = 0.0
     segment: Annotated[float, Field(gt=0)] = 12.0
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    presets: dict[Literal["fast", "best"], PresetConfig] = {}
 
 
 class CardConfig(Record):

@@ -1,6 +1,8 @@
 """`LatentSeparator`: frozen codec, conditioner and denoiser as one module."""
 
 import copy
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -127,27 +129,54 @@ class LatentSeparator(nn.Module):
         _, sigma = alpha_sigma(t)
         return r - sigma * anchor
 
-    @torch.no_grad()
-    def separate(
-        self, mixture: Tensor, noise: Tensor, steps: int, *, start: float = 1.0, eta: float = 0.0, fresh=None
+    def sample(
+        self,
+        cond: Tensor,
+        noise: Tensor,
+        steps: int,
+        start: float = 1.0,
+        eta: float = 0.0,
+        fresh: Callable[[int], Tensor] | None = None,
     ) -> Tensor:
-        """One window: ``mixture (B, C, T)`` and ``noise (B, D, N)`` to vocals (B, C, T), at the mixture's level.
+        """Whitened latents z0 (B, D, N) of the vocals by DDIM from ``noise (B, D, N)`` and ``cond (B, E, N)``.
 
         ``steps`` network calls from ``t = start`` down; below 1 the start is the posterior mean (one more call at t
-        = 1) noised to ``start``. ``fresh(i)`` gives noise for ``eta > 0``. RuntimeError if the result is not finite.
+        = 1) noised to ``start``. ``fresh(i)`` gives the noise of step i for ``eta > 0``.
         """
-        gain = normalising_gain(mixture)
-        cond = self.condition(mixture * gain)
-        z = noise
 
         def predict(z_t: Tensor, t: Tensor) -> Tensor:
             return self.predict_v(z_t, t, cond)
 
+        z = noise
         if start < 1:
             one = torch.ones(len(noise), device=noise.device)
             alpha, sigma = alpha_sigma(torch.tensor(start, device=noise.device))
             z = alpha * -predict(noise, one) + sigma * noise
-        z0 = sample(predict, z, schedule(steps, start), eta, fresh)
+        return sample(predict, z, schedule(steps, start), eta, fresh)
+
+    @torch.no_grad()
+    def separate(
+        self,
+        mixture: Tensor,
+        noises: Sequence[Tensor],
+        steps: int,
+        *,
+        start: float = 1.0,
+        eta: float = 0.0,
+        fresh: Callable[[int, int], Tensor] | None = None,
+    ) -> Tensor:
+        """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
+
+        A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded;
+        ``fresh(k, i)`` is for sample k. RuntimeError if the result is not finite.
+        """
+        gain = normalising_gain(mixture)
+        cond = self.condition(mixture * gain)
+        samples = [
+            self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
+            for k, noise in enumerate(noises)
+        ]
+        z0 = torch.stack(samples).mean(0)
         vocals = self.codec.decoder(self.whitening.inverse(z0))
         if self.level_head is not None:
             level, presence = self.level_head(z0, cond[:, : self.codec.latent_channels])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from ldm_sep.audio import AudioReader, AudioWriter, StreamResampler, Subtype
 from ldm_sep.catalogue import DEFAULT_CHECKPOINT, choose_device, find_checkpoint
 from ldm_sep.checkpoint import Manifest, load_separator
+from ldm_sep.config import PresetConfig
 from ldm_sep.diffusion import highpass_noise
 from ldm_sep.errors import AudioError, ConfigError, LdmSepError
 from ldm_sep.jobs import STEMS, Stem
@@ -22,6 +23,8 @@ from ldm_sep.windows import CrossFader, Window, Windower, noise_field
 _SILENCE = 1e-5
 # The grid of 24-bit samples. Vocals on it leave a remainder that is exact wherever the mixture is on it too.
 _GRID = 2.0**23
+# What a checkpoint's own defaults are called among its presets.
+_DEFAULT_PRESET = "balanced"
 # Bounds the memory of blocks read at any sample rate.
 _BLOCK = 65536
 
@@ -42,19 +45,22 @@ class Stems:
 
 @dataclass(frozen=True)
 class Options:
-    """How to separate. None takes the checkpoint's own default.
+    """How to separate. None takes the value of the preset, or else the checkpoint's own default.
 
-    steps: network calls a window (1 gives the posterior mean). start: t at which sampling begins; below 1 it begins
-    from the posterior mean, at one more call. seed: of the noise. eta: share of fresh noise
-    (stochastic DDIM). segment: seconds of a window. overlap: share of it shared with the next. batch_size: windows
-    computed together on a GPU; on the CPU they are computed one by one, which is as fast there and makes the result
-    independent of it.
+    preset: one of the checkpoint's (`Separator.presets`), such as fast, balanced, best. steps: network calls a window
+    (1 gives the posterior mean). start: t at which sampling begins; below 1 it begins from the posterior mean, at one
+    more call. seed: of the noise. eta: share of fresh noise (stochastic DDIM). averages: samples whose mean is taken,
+    each from noise of its own; fewer artefacts and less detail, at as many times the cost. segment: seconds of a
+    window. overlap: share of it shared with the next. batch_size: windows computed together on a GPU; on the CPU they
+    are computed one by one, which is as fast there and makes the result independent of it.
     """
 
+    preset: str | None = None
     steps: int | None = None
     start: float | None = None
     seed: int = 0
     eta: float | None = None
+    averages: int | None = None
     segment: float | None = None
     overlap: float | None = None
     batch_size: int = 4
@@ -66,6 +72,7 @@ class _Plan:
     start: float
     seed: int
     eta: float
+    averages: int
     highpass: float
     segment: float
     overlap: float
@@ -246,28 +253,42 @@ class Separator:
             fields = [noise_field(seed, codec.latent_channels, start, frames) for start in starts]
             return torch.stack(fields).to(self.device)
 
-        def fresh(step: int) -> torch.Tensor:
-            # A field of its own for every step, away from the seeds that users count up.
-            drawn = noise((plan.seed + 1) * 2**20 + step)
+        def fresh(sample: int, step: int) -> torch.Tensor:
+            # A field of its own for every sample and step, away from the seeds that users count up.
+            drawn = noise((plan.seed + 1) * 2**20 + (sample + 1) * 2**10 + step)
             return highpass_noise(drawn, plan.highpass, codec.sample_rate / codec.hop) if plan.highpass else drawn
 
         mixture = torch.from_numpy(np.stack([w.wave for w in group])).to(self.device)
-        return self.model.separate(mixture, noise(plan.seed), plan.steps, start=plan.start, eta=plan.eta, fresh=fresh)
+        # Further samples take fields far from those of other seeds.
+        noises = [noise(plan.seed), *(noise((plan.seed + 1) * 2**20 + k) for k in range(1, plan.averages))]
+        return self.model.separate(mixture, noises, plan.steps, start=plan.start, eta=plan.eta, fresh=fresh)
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """Names for `Options.preset`: balanced, which is the checkpoint's default, and its others."""
+        return (_DEFAULT_PRESET, *self.manifest.config.sampling.presets)
 
     def _plan(self, options: Options) -> _Plan:
-        default = self.manifest.config.sampling
+        sampling = self.manifest.config.sampling
+        if options.preset is not None and options.preset not in self.presets:
+            raise ConfigError(f"no preset '{options.preset}'; this checkpoint has: {', '.join(self.presets)}")
+        preset = sampling.presets.get(options.preset or _DEFAULT_PRESET, PresetConfig())
+
+        def choose(key: str) -> Any:
+            for source in (options, preset, sampling):
+                if (value := getattr(source, key)) is not None:
+                    return value
+
         plan = _Plan(
-            steps=default.steps if options.steps is None else options.steps,
-            start=default.start if options.start is None else options.start,
+            **{key: choose(key) for key in ("steps", "start", "eta", "averages", "overlap")},
             seed=options.seed,
-            eta=default.eta if options.eta is None else options.eta,
-            highpass=default.highpass,
-            segment=default.segment if options.segment is None else options.segment,
-            overlap=default.overlap if options.overlap is None else options.overlap,
+            highpass=sampling.highpass,
+            segment=sampling.segment if options.segment is None else options.segment,
             batch_size=options.batch_size,
         )
-        if plan.steps < 1 or plan.batch_size < 1:
-            raise ConfigError(f"steps ({plan.steps}) and batch size ({plan.batch_size}) must be at least 1")
+        if min(plan.steps, plan.averages, plan.batch_size) < 1:
+            counts = f"steps ({plan.steps}), averages ({plan.averages}) and batch size ({plan.batch_size})"
+            raise ConfigError(f"{counts} must be at least 1")
         if not 0 < plan.start <= 1:
             raise ConfigError(f"the start must lie above 0 and up to 1, not {plan.start}")
         if plan.seed < 0:

@@ -61,7 +61,7 @@ class SeparatorObjective(nn.Module):
         head = self.separator.level_head
         if head is not None:
             z0_hat = z0_from_v(z_t, v_hat, t).detach()
-            losses["level_loss"] = head.loss(z0_hat, cond, relative_level_db(vocals, mixture))
+            losses["level_loss"] = head.loss(z0_hat, cond[:, : z0.shape[1]], relative_level_db(vocals, mixture))
             loss = loss + self.level_weight * losses["level_loss"]
         if self.decoder_weight > 0:
             terminal = t == 1
@@ -101,7 +101,7 @@ def separate_item(
     codec = separator.codec
     mixture = torch.from_numpy(item.mixture)[None].to(device)
     noise = noise_field(0, codec.latent_channels, 0, mixture.shape[2] // codec.hop)[None].to(device)
-    return separator.separate(mixture, noise, steps, start=start)[0].cpu().numpy()
+    return separator.separate(mixture, [noise], steps, start=start)[0].cpu().numpy()
 
 
 def score_separator(
@@ -114,14 +114,14 @@ def score_separator(
     rate = separator.codec.sample_rate
     for item in items:
         reference, mixture = as_pcm16(item.vocals), as_pcm16(item.mixture)
-        before = si_sdr(reference, mixture)
-        values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(reference, mixture, rate))
+        before = si_sdr(reference, mixture).value
+        values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(reference, mixture, rate).value)
         for count in steps:
             estimate = as_pcm16(separate_item(separator, item, count, device))
-            after = si_sdr(reference, estimate)
+            after = si_sdr(reference, estimate).value
             gain = None if before is None or after is None else after - before
             values.setdefault(f"{item.group}/si_sdr_gain_{count}", []).append(gain)
-            values.setdefault(f"{item.group}/lsd_{count}", []).append(lsd(reference, estimate, rate))
+            values.setdefault(f"{item.group}/lsd_{count}", []).append(lsd(reference, estimate, rate).value)
     means = {key: [v for v in row if v is not None] for key, row in values.items()}
     return {key: float(np.mean(row)) for key, row in means.items() if row}
 

@@ -64,19 +64,19 @@ def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> di
     """Mean SI-SDR (dB) and LSD of the round trip on the items' vocals and mixtures, and of vocals at latent noise
     std 0.1.
     """
-    scores: dict[str, list[float]] = {}
+    scores: dict[str, list[float | None]] = {}
     generator = torch.Generator().manual_seed(0)
     for item in items:
         for name, wave in (("vocals", item.vocals), ("mixture", item.mixture)):
             z = codec.encode(torch.from_numpy(wave)[None].to(device))
             estimate = codec.decode(z)[0].cpu().numpy()
-            scores.setdefault(f"{name}_si_sdr", []).append(si_sdr(wave, estimate))
+            scores.setdefault(f"{name}_si_sdr", []).append(si_sdr(wave, estimate).value)
             files = as_pcm16(wave), as_pcm16(estimate)
-            scores.setdefault(f"{name}_lsd", []).append(lsd(*files, codec.sample_rate))
+            scores.setdefault(f"{name}_lsd", []).append(lsd(*files, codec.sample_rate).value)
             if name == "vocals":
                 noise = torch.randn(z.shape, generator=generator).to(device)
                 noisy = codec.decode(z + 0.1 * noise * z.std(2, keepdim=True))[0].cpu().numpy()
-                scores.setdefault("vocals_si_sdr_noise_0.1", []).append(si_sdr(wave, noisy))
+                scores.setdefault("vocals_si_sdr_noise_0.1", []).append(si_sdr(wave, noisy).value)
     return {k: float(np.mean([v for v in values if v is not None])) for k, values in scores.items()}
 
 

@@ -31,7 +31,7 @@ def test_an_untrained_gate_is_half_open_on_raw_latents(mixture: torch.Tensor) ->
     separator = small_separator(gated=True)
     separator.whitening.measure([separator.codec.encoder(mixture).detach()])
     noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
-    estimate = separator.separate(mixture, noise, 1)
+    estimate = separator.separate(mixture, [noise], 1)
     gain = normalising_gain(mixture)
     expected = separator.codec.decode(0.5 * separator.codec.encode(mixture * gain)) / gain
     assert torch.allclose(estimate, expected, atol=1e-5)
@@ -89,12 +89,12 @@ def test_the_level_comes_from_the_head_where_the_codec_loses_it() -> None:
     with torch.no_grad():
         separator.level_head.out.weight.zero_()
         separator.level_head.out.bias.copy_(torch.tensor([-0.4, 1.0]))
-    vocals = separator.separate(mixture, noise, 2)
+    vocals = separator.separate(mixture, [noise], 2)
     assert float(relative_level_db(vocals, mixture)) == pytest.approx(-10, abs=0.01)
-    assert torch.allclose(separator.separate(3 * mixture, noise, 2), 3 * vocals, atol=1e-5)
+    assert torch.allclose(separator.separate(3 * mixture, [noise], 2), 3 * vocals, atol=1e-5)
     with torch.no_grad():
         separator.level_head.out.bias[1] = -1.0
-    assert not separator.separate(mixture, noise, 2).any()
+    assert not separator.separate(mixture, [noise], 2).any()
 
 
 def test_the_level_head_learns_level_and_presence() -> None:
@@ -127,7 +127,7 @@ def test_values_that_are_not_finite_never_leave_the_model(mixture: torch.Tensor)
     separator = small_separator(gated=True)
     next(separator.unet.parameters()).data.fill_(torch.nan)
     with pytest.raises(RuntimeError, match="not finite"):
-        separator.separate(mixture, torch.zeros(2, 32, 60), 1)
+        separator.separate(mixture, [torch.zeros(2, 32, 60)], 1)
 
 
 def test_the_mask_exponent_opens_the_gate(mixture: torch.Tensor) -> None:
@@ -136,7 +136,20 @@ def test_the_mask_exponent_opens_the_gate(mixture: torch.Tensor) -> None:
     separator.mask_exponent = 0.5
     gain = normalising_gain(mixture)
     expected = separator.codec.decode(0.5**0.5 * separator.codec.encode(mixture * gain)) / gain
-    assert torch.allclose(separator.separate(mixture, noise, 1), expected, atol=1e-5)
+    assert torch.allclose(separator.separate(mixture, [noise], 1), expected, atol=1e-5)
+
+
+def test_several_noises_give_the_mean_of_their_latents(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True)
+    torch.nn.init.normal_(separator.unet.stages[0].gate.bias, std=0.5)
+    noises = torch.randn(3, 2, 32, 60, generator=torch.Generator().manual_seed(2))
+    gain = normalising_gain(mixture)
+    cond = separator.condition(mixture * gain)
+    with torch.no_grad():
+        mean = sum(separator.sample(cond, noise, 2) for noise in noises) / 3
+        expected = separator.codec.decode(separator.whitening.inverse(mean)) / gain
+    assert torch.allclose(separator.separate(mixture, list(noises), 2), expected, atol=1e-5)
+    assert not torch.allclose(separator.separate(mixture, list(noises[:1]), 2), expected, atol=1e-4)
 
 
 def test_the_spectrum_joins_the_condition_behind_the_latents(mixture: torch.Tensor) -> None:
@@ -152,4 +165,4 @@ def test_the_spectrum_joins_the_condition_behind_the_latents(mixture: torch.Tens
     # The gate is of the latents: an untrained one halves them, whatever the spectrum.
     noise = torch.zeros(2, 32, 60)
     expected = codec.decode(0.5 * cond[:, :32]) / normalising_gain(mixture)
-    assert torch.allclose(separator.separate(mixture, noise, 1), expected, atol=1e-5)
+    assert torch.allclose(separator.separate(mixture, [noise], 1), expected, atol=1e-5)

@@ -52,6 +52,22 @@ def test_same_seed_same_samples_other_seed_others(tiny_separator: Separator) -> 
     assert not np.array_equal(first.vocals, other.vocals)
 
 
+def test_presets_stand_for_their_settings_and_options_override_them(tiny_separator: Separator) -> None:
+    assert set(tiny_separator.presets) == {"balanced", "fast", "best"}
+    wave = mixture(2)
+
+    def vocals(**options: object) -> np.ndarray:
+        return tiny_separator.separate(wave, RATE, Options(**options)).vocals
+
+    assert np.array_equal(vocals(preset="balanced"), vocals())
+    assert np.array_equal(vocals(preset="fast"), vocals(steps=1))
+    assert np.array_equal(vocals(preset="best"), vocals(averages=3))
+    assert np.array_equal(vocals(preset="best", averages=1), vocals())
+    assert not np.array_equal(vocals(preset="best"), vocals())
+    with pytest.raises(ConfigError, match=r"no preset 'finest'; this checkpoint has: balanced, fast, best"):
+        vocals(preset="finest")
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_the_batch_size_changes_nothing(tiny_separator: Separator, batch_size: int) -> None:
     wave = mixture(5)
@@ -111,7 +127,8 @@ def test_refusals(tiny_separator: Separator) -> None:
     for wave in (np.zeros((3, 100)), np.zeros((2, 0)), np.full((2, 100), np.nan)):
         with pytest.raises(AudioError):
             tiny_separator.separate(wave, RATE)
-    for options in (Options(steps=0), Options(overlap=0.9), Options(segment=0.1), Options(seed=-1), Options(eta=2)):
+    wrong = Options(steps=0), Options(overlap=0.9), Options(segment=0.1), Options(seed=-1), Options(eta=2)
+    for options in (*wrong, Options(averages=0)):
         with pytest.raises(ConfigError):
             tiny_separator.separate(np.zeros((2, 100)), RATE, options)
     with pytest.raises(DeviceError, match="use auto"):

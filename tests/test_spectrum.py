@@ -1,5 +1,6 @@
 """The mixture's spectrum against scipy's, and what it promises: alignment, level and stereo."""
 
+import itertools
 import math
 
 import numpy as np
@@ -30,7 +31,7 @@ def test_bands_hold_mean_magnitudes_of_mid_and_side(wave: torch.Tensor) -> None:
     for row, signal in enumerate((left + right, left - right)):
         segment = signal[begin : begin + WINDOW] * math.sqrt(0.5)
         spectrum = np.abs(np.fft.rfft(segment * stft.win)) / math.sqrt(WINDOW)
-        bands = [spectrum[a:b].mean() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        bands = [spectrum[a:b].mean() for a, b in itertools.pairwise(edges)]
         expected = np.log10(np.array(bands) + 1e-4) + 2
         half = network.channels // 2
         np.testing.assert_allclose(out[row * half : (row + 1) * half, 20], expected, atol=1e-4)

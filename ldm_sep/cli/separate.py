@@ -30,6 +30,7 @@ def separate(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for OUT/<track>/<stem>.wav.")] = Path("separated"),
     name: Annotated[str, typer.Option("-n", "--name", help="Checkpoint: a name, or its folder.")] = "open",
     stems: Annotated[str, typer.Option(help="Which to write, joined by commas.")] = "vocals,instrumental",
+    preset: Annotated[str | None, typer.Option(help="fast, balanced (the default) or best.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; 1 is fastest and smoothest.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise: same seed, same output.")] = 0,
     device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -61,7 +62,7 @@ def separate(
     separator = Separator.load(name, device=device, codec_weights=codec_weights)
     typer.echo(f"device: {separator.device}")
     typer.echo(f"checkpoint: {separator.manifest.config.name}")
-    options = Options(steps=steps, seed=seed, segment=segment, overlap=overlap)
+    options = Options(preset=preset, steps=steps, seed=seed, segment=segment, overlap=overlap)
     failures = 0
     console = Console(stderr=True)
     columns = "{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()
@@ -88,10 +89,8 @@ def separate(
         except LdmSepError as error:
             # One bad file does not stop the rest.
             failures += 1
-            if bar.live.is_started:
-                bar.stop()
-            typer.echo(f"ldm-sep: {error}", err=True)
-            continue
+            written = {}
+            console.print(f"ldm-sep: {error}", markup=False, highlight=False, soft_wrap=True)
         finally:
             if bar.live.is_started:
                 bar.stop()

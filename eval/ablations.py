@@ -1,0 +1,151 @@
+"""What each dial of the sampler buys: one row a setting, on the same held-out items.
+
+    python eval/ablations.py --data DATA [--name open] [--items configs/open_valid.csv] [--out results/ablations]
+
+Steps T, eta, K averaged samples, a start from the posterior mean, and texture from the mixture on and off, each changed
+alone from the checkpoint's defaults. Scores are means over the items of a group, on 16-bit waves. Prints the table and
+writes ``ablations.json`` and ``ablations.png`` (scores against T).
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ldm_sep.data.items import Item, read_items
+from ldm_sep.metrics import measure
+from ldm_sep.separate import Options, Separator
+
+METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
+STEPS = (1, 2, 4, 8, 16, 50)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row: how the sampler is set, and whether texture is taken from the mixture."""
+
+    name: str
+    options: Options
+    texture: bool = True
+
+
+@dataclass
+class Result:
+    """Means by ``group/metric``, ``si_sdr_gain`` among them, and seconds per audio second."""
+
+    name: str
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def settings(base: Options) -> list[Setting]:
+    """The rows, in the order of the table."""
+    rows = [Setting(f"T = {steps}", replace(base, steps=steps)) for steps in STEPS]
+    rows += [Setting(f"T = 8, eta = {eta}", replace(base, steps=8, eta=eta)) for eta in (0.4, 1.0)]
+    rows += [Setting(f"T = 4, K = {k}", replace(base, steps=4, averages=k)) for k in (2, 4, 8)]
+    rows += [Setting(f"T = 1, K = {k}", replace(base, steps=1, averages=k)) for k in (4,)]
+    rows += [Setting(f"start {t}, T = 2", replace(base, steps=2, start=t)) for t in (0.2, 0.4, 0.6, 0.8)]
+    rows += [Setting("T = 1, no texture from the mixture", replace(base, steps=1), texture=False)]
+    return rows
+
+
+def score(
+    separator: Separator, items: Sequence[Item], setting: Setting, metrics: Sequence[str] = METRICS
+) -> Result:
+    """Separate every item with the setting and average its scores by group."""
+    rate = separator.model.codec.sample_rate
+    refiner = separator.model.refiner
+    if not setting.texture:
+        separator.model.refiner = None
+    values: dict[str, list[float]] = {}
+    seconds = audio = 0.0
+    try:
+        for item in items:
+            started = time.perf_counter()
+            estimate = separator.separate(item.mixture, rate, setting.options).vocals
+            seconds += time.perf_counter() - started
+            audio += item.mixture.shape[1] / rate
+            scores = measure(item.vocals, estimate, rate, item.mixture, metrics)
+            before = measure(item.vocals, item.mixture, rate, item.mixture, ("si_sdr",))["si_sdr"]
+            gain = scores["si_sdr"]
+            if gain.value is not None and before.value is not None:
+                values.setdefault(f"{item.group}/si_sdr_gain", []).append(gain.value - before.value)
+            for key, value in scores.items():
+                if value.value is not None:
+                    values.setdefault(f"{item.group}/{key}", []).append(value.value)
+    finally:
+        separator.model.refiner = refiner
+    return Result(setting.name, {key: float(np.mean(row)) for key, row in values.items()}, seconds / audio)
+
+
+def table(results: Sequence[Result], groups: Sequence[str], metrics: Sequence[str]) -> str:
+    """Markdown, one row a setting; groups joined by slashes."""
+    shown = ("si_sdr_gain", *(m for m in metrics if m != "si_sdr"))
+    lines = [
+        f"| setting | {' | '.join(shown)} | s per audio s |",
+        "|---" * (len(shown) + 2) + "|",
+    ]
+    for result in results:
+        cells = []
+        for metric in shown:
+            numbers = [result.scores.get(f"{group}/{metric}") for group in groups]
+            cells.append(" / ".join("-" if n is None else f"{n:.2f}" for n in numbers))
+        lines.append(f"| {result.name} | {' | '.join(cells)} | {result.seconds:.3f} |")
+    return "\n".join(lines)
+
+
+def figure(results: Sequence[Result], groups: Sequence[str], path: Path) -> None:
+    """SI-SDR gain and LSD against the number of steps."""
+    rows = [r for r in results if r.name.removeprefix("T = ").isdigit()]
+    steps = [int(r.name.removeprefix("T = ")) for r in rows]
+    sheet = Figure(figsize=(9, 3.5), layout="constrained")
+    for axis, metric, label in zip(
+        sheet.subplots(1, 2), ("si_sdr_gain", "lsd"), ("SI-SDR over the mixture, dB", "LSD"), strict=True
+    ):
+        for group in groups:
+            axis.plot(steps, [r.scores.get(f"{group}/{metric}", np.nan) for r in rows], "o-", label=group)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(steps, [str(s) for s in steps])
+        axis.set_xlabel("steps T")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    axis.legend()
+    sheet.savefig(path, dpi=110)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse, run every row, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="the folder the table of items refers to")
+    parser.add_argument("--items", type=Path, default=Path("configs/open_valid.csv"))
+    parser.add_argument("--name", default="open", help="checkpoint: a name or a folder")
+    parser.add_argument("--metrics", default=",".join(METRICS))
+    parser.add_argument("--only", help="only rows whose name begins with this")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("results/ablations"))
+    options = parser.parse_args(arguments)
+    separator = Separator.load(options.name, device=options.device)
+    rate = separator.model.codec.sample_rate
+    items = read_items(options.items, options.data, rate, separator.model.codec.hop)
+    groups = list(dict.fromkeys(item.group for item in items))
+    metrics = tuple(dict.fromkeys(("si_sdr", *options.metrics.split(","))))
+    results = []
+    for setting in settings(Options()):
+        if options.only is None or setting.name.startswith(options.only):
+            results.append(score(separator, items, setting, metrics))
+            print(f"{setting.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = [asdict(result) for result in results]
+    record = {"checkpoint": str(options.name), "groups": groups, "items": len(items), "rows": rows}
+    (options.out / "ablations.json").write_text(json.dumps(record, indent=2))
+    figure(results, groups, options.out / "ablations.png")
+    print(f"{len(items)} items; groups: {' / '.join(groups)}\n\n{table(results, groups, metrics)}")
+
+
+if __name__ == "__main__":
+    main()

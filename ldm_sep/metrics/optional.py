@@ -1,0 +1,41 @@
+"""Packages that only some metrics need."""
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Iterable
+from types import ModuleType
+
+from ldm_sep.errors import DependencyError
+
+# Metric -> (package, extra of ldm-sep that brings it).
+_NEEDS = {
+    "log_f0_rmse": ("librosa", "eval"),
+    "pesq": ("pesq", "eval"),
+    "visqol": ("visqol", "visqol"),
+}
+
+
+def check_installed(metrics: Iterable[str]) -> None:
+    """``DependencyError`` if a package that one of ``metrics`` (keys) needs is not installed. Imports none of them."""
+    for key in metrics:
+        if key in _NEEDS and importlib.util.find_spec(_NEEDS[key][0]) is None:
+            raise _missing(key)
+
+
+def load_for(key: str) -> ModuleType:
+    """The package that metric ``key`` needs, imported; its import-time warnings are not the caller's.
+
+    Raises ``DependencyError`` if it is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(_NEEDS[key][0])
+        except ImportError as error:
+            raise _missing(key) from error
+
+
+def _missing(key: str) -> DependencyError:
+    package, extra = _NEEDS[key]
+    return DependencyError(f'the metric {key} needs the package {package}; run: pip install "ldm-sep[{extra}]"')

@@ -1,0 +1,138 @@
+"""Distances between magnitude spectra, and between the pitches in them.
+
+Each metric is a pair of functions: ``lsd(ref, est, sample_rate)`` on waves ``(C, T)`` or ``(T,)``, and the same with
+``_of`` on a `Reference`, which keeps its half of the work for the next estimate. All raise ValueError if the shapes
+differ, and are undefined under 0.25 s, for a silent estimate and for what else makes a wave unfit.
+"""
+
+import numpy as np
+
+from ldm_sep.metrics.records import Score
+from ldm_sep.metrics.reference import Reference
+from ldm_sep.metrics.signal import blocks, hann, mono
+from ldm_sep.metrics.tracker import track_pitch
+
+_LSD_FLOOR = 1e-12
+_MEL_FLOOR = 1e-10
+_MEL_DEPTH_DB = 80.0
+# auraloss 0.4, MultiResolutionSTFTLoss(): FFT length, hop, window length; the least power.
+_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+_MR_STFT_FLOOR = 1e-8
+_SILENT_THERE = "the estimate is silent where the reference is voiced"
+
+
+def lsd(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
+    """Log-spectral distance over the voiced frames (`voiced_frames`).
+
+    Mean over frames of sqrt(mean over bins of log10(R^2 / (E^2 + 1e-12) + 1e-12)^2), R and E the magnitudes of the
+    mono sums: periodic Hann frames of 2048 / 44100 s, centred, every 10 ms.
+    """
+    return lsd_of(Reference(ref, sample_rate), est)
+
+
+def lsd_of(reference: Reference, est: np.ndarray) -> Score:
+    """`lsd` of a kept reference."""
+    if reason := reference.undefined(est):
+        return Score(None, reason)
+    e = reference.lsd_power_of(mono(est))
+    if not e.any():
+        return Score(None, _SILENT_THERE)
+    distance = np.square(np.log10(reference.lsd_power / (e + _LSD_FLOOR) + _LSD_FLOOR))
+    return Score(float(np.sqrt(distance.mean(1, dtype=np.float64)).mean()))
+
+
+def mel_mae(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
+    """Mean absolute difference in dB of mel spectra over the voiced frames, each in dB under its own maximum there.
+
+    Mono sum, power in 80 Slaney bands, frames of 2048 every 512 samples; values more than 80 dB under the maximum
+    count as 80 dB under it. Blind to gain.
+    """
+    return mel_mae_of(Reference(ref, sample_rate), est)[0]
+
+
+def mel_mae_1(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
+    """As `mel_mae`, but in dB under 1, so that the level counts."""
+    return mel_mae_of(Reference(ref, sample_rate), est)[1]
+
+
+def mel_mae_of(reference: Reference, est: np.ndarray) -> tuple[Score, Score]:
+    """`mel_mae` and `mel_mae_1` of a kept reference."""
+    if reason := reference.undefined(est):
+        return Score(None, reason), Score(None, reason)
+    e = reference.mel_power_of(mono(est))
+    if not e.any():
+        return Score(None, _SILENT_THERE), Score(None, _SILENT_THERE)
+    r_db, e_db = _decibels(reference.mel_power), _decibels(e)
+    under_own = np.abs((r_db - r_db.max()) - (e_db - e_db.max()))
+    return tuple(Score(float(d.mean(dtype=np.float64))) for d in (under_own, np.abs(r_db - e_db)))
+
+
+def _decibels(power: np.ndarray) -> np.ndarray:
+    db = 10 * np.log10(np.maximum(power, _MEL_FLOOR))
+    return np.maximum(db, db.max() - _MEL_DEPTH_DB)
+
+
+def mr_stft(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
+    """Multi-resolution STFT distance (Yamamoto et al., arXiv 1910.11480) over the whole track, channels pooled.
+
+    Mean over the resolutions of |R - E|_F / |R|_F + mean |ln R - ln E| with magnitudes R, E of at least 1e-4, as
+    `MultiResolutionSTFTLoss` of auraloss with its defaults, in float32 as there. Sizes are in samples at any rate.
+    """
+    if reason := Reference(ref, sample_rate).undefined(est):
+        return Score(None, reason)
+    distances = [_stft_distance(np.atleast_2d(ref), np.atleast_2d(est), *sizes) for sizes in _RESOLUTIONS]
+    return Score(float(np.mean(distances)))
+
+
+def _stft_distance(ref: np.ndarray, est: np.ndarray, n_fft: int, hop: int, window_length: int) -> float:
+    """Spectral convergence plus log-magnitude distance of ``ref, est (C, T)`` at one resolution."""
+    window = hann(window_length).astype(np.float32)
+    error = energy = log_distance = 0.0
+    count = 0
+    for waves in zip(ref, est, strict=True):
+        r_frames, e_frames = (_mirrored_frames(wave, n_fft, hop, window_length) for wave in waves)
+        for block in blocks(len(r_frames)):
+            r, e = (_floored_power(frames[block] * window, n_fft) for frames in (r_frames, e_frames))
+            log_distance += 0.5 * float(np.abs(np.log(r / e)).sum())
+            energy += float(r.sum())
+            error += float(np.square(np.sqrt(r) - np.sqrt(e)).sum())
+            count += r.size
+    return float(np.sqrt(error / energy)) + log_distance / count
+
+
+def _mirrored_frames(wave: np.ndarray, n_fft: int, hop: int, window_length: int) -> np.ndarray:
+    """A view ``(frames, window_length)``, float32: what a window sees of centred frames, the wave mirrored at its ends.
+
+    The zeros that fill a frame up to ``n_fft`` may all follow it: where they stand changes phases only.
+    """
+    padded = np.pad(wave.astype(np.float32), n_fft // 2, mode="reflect")
+    lead = (n_fft - window_length) // 2
+    return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop, lead : lead + window_length]
+
+
+def _floored_power(frames: np.ndarray, n_fft: int) -> np.ndarray:
+    spectra = np.fft.rfft(frames, n_fft, axis=1)
+    return np.maximum(np.square(spectra.real) + np.square(spectra.imag), np.float32(_MR_STFT_FLOOR))
+
+
+def log_f0_rmse(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
+    """sqrt(mean (ln f_est - ln f_ref)^2) over the frames in which pYIN finds a pitch in both (mono sums, 65-1047 Hz).
+
+    ``DependencyError`` without librosa.
+    """
+    return log_f0_rmse_of(Reference(ref, sample_rate), est)
+
+
+def log_f0_rmse_of(reference: Reference, est: np.ndarray) -> Score:
+    """`log_f0_rmse` of a kept reference."""
+    if reason := reference.undefined(est):
+        return Score(None, reason)
+    if not reference.pitch:
+        return Score(None, "the reference has no pitch that pYIN finds")
+    stretches = [(stretch.start, stretch.stop) for stretch in reference.pitch]
+    tracked = track_pitch(mono(est), reference.sample_rate, stretches)
+    f_ref, f_est = (np.concatenate([stretch.f0 for stretch in side]) for side in (reference.pitch, tracked))
+    both = np.isfinite(f_ref) & np.isfinite(f_est)
+    if not both.any():
+        return Score(None, "the estimate has no pitch that pYIN finds where the reference has one")
+    return Score(float(np.sqrt(np.mean(np.square(np.log(f_est[both] / f_ref[both]))))))

@@ -1,0 +1,60 @@
+"""Rows of the sampler's dials hold what the separator really does at that setting."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from ldm_sep.data.items import read_items
+from ldm_sep.metrics import measure
+from ldm_sep.separate import Options, Separator
+
+
+@pytest.fixture(scope="module")
+def ablations() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ablations", ROOT / "eval/ablations.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_rows_are_the_mean_scores_of_their_setting(
+    ablations: ModuleType, trained: Path, stems_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs = [f"{split}/song {n} – ü" for n, split in ((0, "train"), (2, "valid"))]
+    table = tmp_path / "items.csv"
+    header = "group,vocals,vocals_start,accompaniment,accompaniment_start,gain_db,seconds\n"
+    rows = "".join(f"known,{song}/vocals.wav,1,{song}/drums.wav,1,0,1.5\n" for song in songs)
+    table.write_text(header + rows, encoding="utf-8")
+    checkpoint = trained / "stage2/separator"
+    out = tmp_path / "out"
+    words = ["--data", stems_folder, "--items", table, "--name", checkpoint, "--device", "cpu", "--out", out]
+    ablations.main([*map(str, words), "--metrics", "lsd", "--only", "T = 1"])
+    separator = Separator.load(checkpoint, device="cpu")
+    items = read_items(table, stems_folder, 16000, 160)
+
+    def scores(options: Options) -> dict[str, float]:
+        gains, distances = [], []
+        for item in items:
+            estimate = separator.separate(item.mixture, 16000, options).vocals
+            after = measure(item.vocals, estimate, 16000, None, ("si_sdr", "lsd"))
+            before = measure(item.vocals, item.mixture, 16000, None, ("si_sdr",))
+            gains.append(after["si_sdr"].value - before["si_sdr"].value)
+            distances.append(after["lsd"].value)
+        return {"known/si_sdr_gain": float(np.mean(gains)), "known/lsd": float(np.mean(distances))}
+
+    record = json.loads((out / "ablations.json").read_text())
+    by_name = {row["name"]: row["scores"] for row in record["rows"]}
+    assert set(by_name) == {"T = 1", "T = 16", "T = 1, K = 4", "T = 1, no texture from the mixture"}
+    for name, options in {"T = 16": Options(steps=16), "T = 1, K = 4": Options(steps=1, averages=4)}.items():
+        expected = scores(options)
+        assert {key: by_name[name][key] for key in expected} == pytest.approx(expected)
+    plain, untextured = by_name["T = 1"], by_name["T = 1, no texture from the mixture"]
+    assert plain["known/lsd"] != untextured["known/lsd"]
+    assert (out / "ablations.png").stat().st_size > 1000
+    printed = capsys.readouterr().out
+    assert f"| T = 16 | {by_name['T = 16']['known/si_sdr_gain']:.2f} |" in printed

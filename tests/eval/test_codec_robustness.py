@@ -1,0 +1,113 @@
+"""Table I on two tiny tracks, against what noise must do."""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from ldm_sep.audio import read
+from ldm_sep.checkpoint import load_codec
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("codec_robustness", ROOT / "eval/codec_robustness.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def record(script: ModuleType, trained: Path, stems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    out = tmp_path_factory.mktemp("robustness")
+    codec = trained / "stage2/separator"
+    words = ["--vocals", stems_folder / "train", "--name", codec, "--seconds", 2, "--segment", 0.5]
+    script.main([*map(str, words), "--codebooks", "4", "--codebook-size", "32", "--device", "cpu", "--out", str(out)])
+    assert (out / "codec_robustness.png").stat().st_size > 1000
+    return json.loads((out / "codec_robustness.json").read_text())
+
+
+def test_the_identity_row_is_the_definition(record: dict, stems_folder: Path) -> None:
+    expected = []
+    for file in sorted((stems_folder / "train").glob("*/vocals.wav")):
+        wave = np.repeat(read(file)[0][:, :32000], 2, 0).astype(np.float64)
+        energy = (wave**2).sum()
+        expected.append([10 * math.log10((energy + 1e-7) / (wave.size * s**2 + 1e-7)) for s in (0.01, 0.1, 1.0)])
+    assert record["tracks"] == len(expected) == 2
+    assert record["sdr"]["Identity"][3:] == pytest.approx(np.mean(expected, 0), abs=0.05)
+
+
+def test_noise_costs_and_quantisation_costs(record: dict) -> None:
+    rows = record["sdr"]
+    for name in ("NQ", "BQ", "Identity"):
+        assert rows[name][5] < rows[name][4] < rows[name][0] + 0.01
+    assert rows["BQ"][0] < rows["NQ"][0]
+    assert "fitted here" in record["quantiser"]
+
+
+def test_truncated_indices_fall_at_the_least_noise_and_rounded_ones_do_not(record: dict) -> None:
+    rows = record["sdr"]
+    assert rows["AQ, rounded"][1] == rows["AQ, rounded"][0] == rows["AQ, truncated"][0] == rows["BQ"][0]
+    assert rows["AQ, truncated"][1] < rows["AQ, truncated"][0] - 1
+
+
+def test_truncation_moves_every_index_with_negative_noise(script: ModuleType) -> None:
+    codes = 7 + torch.arange(10000).view(1, 1, -1) % 2
+    noise = torch.randn(1, 1, 10000, generator=torch.Generator().manual_seed(1))
+    moved = script.noisy_codes(codes, 1e-6, noise, torch.trunc, 32)
+    assert torch.equal(moved, codes - (noise < 0).long())
+    assert torch.equal(script.noisy_codes(codes, 1e-6, noise, torch.round, 32), codes)
+
+
+def test_latent_noise_is_relative_to_the_latents(script: ModuleType) -> None:
+    z = 40 * torch.randn(2, 8, 5000, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2, 8, 5000, generator=torch.Generator().manual_seed(1))
+    assert float((script.noisy(z, 0.1, noise) - z).std()) == pytest.approx(4.0, rel=0.02)
+
+
+def test_more_codebooks_leave_less_of_a_residual(script: ModuleType) -> None:
+    z = torch.randn(6, 3000, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for stages in (1, 2, 4):
+        quantiser = script.fit_quantiser(z, stages, 16)
+        codes = quantiser.encode(z[None])
+        assert codes.shape == (stages, 1, 3000) and int(codes.max()) < 16
+        errors.append(float((quantiser.decode(codes) - z[None]).square().mean()))
+    assert errors[0] > 1.3 * errors[1] > 1.5 * errors[2]
+    # Frames that are codebook entries are coded without loss.
+    exact = script.ResidualQuantiser(z.T[None, :16])
+    assert torch.equal(exact.decode(exact.encode(z[None, :, :16])), z[None, :, :16])
+
+
+def test_the_pretrained_codecs_own_quantiser_is_used(script: ModuleType) -> None:
+    from ldm_sep.codec.encodec_48khz import Encodec48kHz
+
+    torch.manual_seed(0)
+    codec = Encodec48kHz()
+    for layer in codec.quantizer.vq.layers:
+        layer._codebook.embed.normal_()
+    quantiser = script.OwnQuantiser(codec.quantizer, 150.0)
+    z = torch.randn(1, 128, 7)
+    codes = quantiser.encode(z)
+    assert quantiser.size == 1024 and codes.shape[1:] == (1, 7) and len(codes) == len(codec.quantizer.vq.layers)
+    assert torch.equal(quantiser.decode(codes), codec.quantizer.decode(codes))
+
+
+def test_the_codec_of_a_checkpoint_without_noise_is_its_round_trip(
+    script: ModuleType, trained: Path, stems_folder: Path
+) -> None:
+    _, codec, _ = load_codec(trained / "stage2/separator")
+    wave = np.repeat(read(stems_folder / "valid/song 2 – ü/vocals.wav")[0][:, : 160 * 100], 2, 0)
+    quantiser = script.ResidualQuantiser(torch.zeros(1, 1, codec.latent_channels))
+    ours = script.contaminate(codec, quantiser, "NQ", wave, 0.0, 1.0)
+    with torch.no_grad():
+        x = torch.from_numpy(wave)[None]
+        gain = 0.1 / x.square().mean().sqrt()
+        expected = codec.decode(codec.encode(x * gain)) / gain
+    np.testing.assert_allclose(ours, expected[0].numpy(), atol=1e-5)
