@@ -9,6 +9,7 @@ writes ``ablations.json`` and ``ablations.png`` (scores against T).
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ldm_sep.data.items import Item, read_items
+from ldm_sep.errors import LdmSepError
 from ldm_sep.metrics import measure
 from ldm_sep.separate import Options, Separator
 
@@ -148,4 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LdmSepError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

@@ -15,6 +15,7 @@ so. Prints the table beside the published one, writes ``codec_robustness.json`` 
 import argparse
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from ldm_sep.audio import read, resample
 from ldm_sep.catalogue import choose_device, find_checkpoint
 from ldm_sep.checkpoint import load_codec
 from ldm_sep.codec.base import Codec
+from ldm_sep.errors import LdmSepError
 from ldm_sep.evaluate import match_tracks
 from ldm_sep.level import normalising_gain, rms
 from ldm_sep.metrics import sdr
@@ -259,4 +261,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LdmSepError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

@@ -1,24 +1,62 @@
-"""Seconds per second of audio: codec encoder, U-Net step, codec decoder, and the whole separation.
+"""What separation costs: time by part, warm and cold, against the duration; memory, parameters and operations.
 
-    python eval/speed.py [--name open] [--seconds 60] [--device cpu] [--rate 44100]
+    python eval/speed.py [--name open] [--durations 5,10,20,40,80] [--device cpu,cuda] [--out results/speed]
 
-Prints a table; the whole is measured on a 16-bit stereo signal at ``--rate``, resampling included, after one warm
-run. Peak memory is the process's own.
+For every device: seconds per audio second of codec encoder, U-Net step, codec decoder and the whole separation of a
+16-bit stereo signal at ``--rate`` (resampling included), each the median of ``--repeats`` warm runs with its lowest
+and highest; the real-time factor (its inverse) with a 95 % bootstrap interval; the cold run, a process of its own from
+start to written files; peak memory; parameters and floating-point operations per audio second by part; a straight line
+through the times at the durations. Prints tables, writes ``speed.json`` and ``speed.png``.
 """
 
 import argparse
+import json
 import resource
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from ldm_sep.separate import Options, Separator
+from ldm_sep.audio import AudioWriter
+from ldm_sep.catalogue import choose_device, find_checkpoint
+from ldm_sep.checkpoint import parameter_count
+from ldm_sep.errors import LdmSepError
+from ldm_sep.evaluate import bootstrap_interval
+from ldm_sep.separate import Separator
 
 
-def clock(act: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median seconds of ``act`` over ``repeats`` runs after one warm-up."""
+@dataclass(frozen=True)
+class Line:
+    """Least-squares line through (duration, time): seconds per audio second, seconds at duration 0, R^2."""
+
+    slope: float
+    intercept: float
+    r2: float
+
+
+@dataclass
+class DeviceCost:
+    """All figures of one device; times in seconds per audio second, all repeats of each kept."""
+
+    device: str
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    durations: dict[float, list[float]] = field(default_factory=dict)
+    line: Line | None = None
+    cold_seconds: float | None = None
+    peak_memory_mib: float | None = None
+
+
+def clock(act: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
+    """Seconds of each of ``repeats`` runs of ``act``, after one warm-up."""
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -26,53 +64,191 @@ def clock(act: Callable[[], object], device: torch.device, repeats: int) -> floa
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - started)
-    return float(np.median(times[1:]))
+    return times[1:]
+
+
+def fit_line(durations: Sequence[float], seconds: Sequence[float]) -> Line:
+    """The least-squares line of ``seconds`` over ``durations``."""
+    x, y = np.asarray(durations, float), np.asarray(seconds, float)
+    slope, intercept = np.polyfit(x, y, 1)
+    rest = np.square(y - slope * x - intercept).sum()
+    return Line(float(slope), float(intercept), float(1 - rest / np.square(y - y.mean()).sum()))
+
+
+def noise_song(seconds: float, rate: int) -> np.ndarray:
+    """16-bit stereo noise ``(2, T)``: the cost does not depend on what is heard, only silence is skipped."""
+    return (np.random.default_rng(0).integers(-3000, 3000, (2, round(seconds * rate))) / 32768).astype(np.float32)
 
 
 @torch.no_grad()
-def measure(separator: Separator, seconds: float, rate: int, repeats: int) -> dict[str, float]:
-    """Seconds per audio second by part, and for the whole; peak memory in MiB."""
+def flops(separator: Separator) -> dict[str, float]:
+    """Floating-point operations (a multiply-add is two) per audio second by part, as torch counts them."""
+    wave, z, t, cond, duration = _inputs(separator)
+    model = separator.model
+    acts = {
+        "codec encoder": lambda: model.codec.encoder(wave),
+        "conditioner": lambda: model.condition(wave),
+        "U-Net, one step": lambda: model.predict_v(z, t, cond),
+        "codec decoder": lambda: model.codec.decoder(z),
+    }
+    counts = {}
+    for name, act in acts.items():
+        with FlopCounterMode(display=False) as counter:
+            act()
+        counts[name] = counter.get_total_flops() / duration
+    return counts
+
+
+def parameters(separator: Separator) -> dict[str, int]:
+    """Parameters by part."""
+    model = separator.model
+    parts: dict[str, nn.Module] = {
+        "codec encoder": model.codec.encoder,
+        "conditioner": model.conditioner,
+        "U-Net, one step": model.unet,
+        "codec decoder": model.codec.decoder,
+    }
+    return {name: parameter_count(part) for name, part in parts.items()}
+
+
+def _inputs(separator: Separator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float]:
+    """One window of noise: wave, latents, t, condition, and its seconds."""
     model, device = separator.model, separator.device
     codec = model.codec
-    segment = separator.manifest.config.sampling.segment
-    frames = round(segment * codec.sample_rate / codec.hop)
+    frames = round(separator.manifest.config.sampling.segment * codec.sample_rate / codec.hop)
     wave = 0.1 * torch.randn(1, codec.channels, frames * codec.hop, device=device)
     z = torch.randn(1, codec.latent_channels, frames, device=device)
-    t = torch.full((1,), 0.5, device=device)
-    duration = frames * codec.hop / codec.sample_rate
-    parts = {
-        "codec encode": clock(lambda: codec.encode(wave), device, repeats) / duration,
-        "U-Net, one step": clock(lambda: model.predict_v(z, t, z), device, repeats) / duration,
-        "codec decode": clock(lambda: codec.decode(z), device, repeats) / duration,
+    cond = model.condition(wave)
+    return wave, z, torch.full((1,), 0.5, device=device), cond, frames * codec.hop / codec.sample_rate
+
+
+@torch.no_grad()
+def measure_device(separator: Separator, durations: Sequence[float], rate: int, repeats: int) -> DeviceCost:
+    """Parts, whole separations at the durations, their line, and peak memory of the device the separator is on."""
+    device, model = separator.device, separator.model
+    cost = DeviceCost(str(device))
+    wave, z, t, cond, duration = _inputs(separator)
+    parts: dict[str, Callable[[], object]] = {
+        "codec encoder": lambda: model.codec.encoder(wave),
+        "conditioner": lambda: model.condition(wave),
+        "U-Net, one step": lambda: model.predict_v(z, t, cond),
+        "codec decoder": lambda: model.codec.decoder(z),
     }
-    rng = np.random.default_rng(0)
-    song = (rng.integers(-3000, 3000, (2, round(seconds * rate))) / 32768).astype(np.float32)
-    separator.separate(song[:, : rate // 2], rate)
-    started = time.perf_counter()
-    separator.separate(song, rate, Options())
-    parts["whole separation"] = (time.perf_counter() - started) / seconds
-    parts["peak memory MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return parts
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    cost.parts = {name: [s / duration for s in clock(act, device, repeats)] for name, act in parts.items()}
+    separator.separate(noise_song(1.0, rate), rate)
+    for seconds in durations:
+        song = noise_song(seconds, rate)
+        cost.durations[seconds] = clock(lambda song=song: separator.separate(song, rate), device, repeats)
+    longest = max(durations)
+    cost.parts["whole separation"] = [s / longest for s in cost.durations[longest]]
+    if len(durations) > 2:
+        cost.line = fit_line(durations, [float(np.median(cost.durations[d])) for d in durations])
+    if device.type == "cuda":
+        cost.peak_memory_mib = torch.cuda.max_memory_allocated(device) / 2**20
+    else:
+        cost.peak_memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return cost
+
+
+def cold_run(checkpoint: Path, device: str, seconds: float, rate: int) -> float:
+    """Seconds of `ldm-sep separate` on one file in a fresh process: imports, loading and writing included."""
+    with tempfile.TemporaryDirectory() as folder:
+        song = Path(folder) / "song.wav"
+        with AudioWriter(song, rate, 2) as writer:
+            writer.write(noise_song(seconds, rate))
+        words = ["separate", str(song), "-o", folder, "-n", str(checkpoint), "-d", device]
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ldm_sep", *words], check=True, capture_output=True)
+        return time.perf_counter() - started
+
+
+def tables(name: str, costs: Sequence[DeviceCost], sizes: dict[str, int], work: dict[str, float]) -> str:
+    """Markdown: sizes by part, then times of each device."""
+    lines = ["| part | parameters | GFLOP per audio second |", "|---|---|---|"]
+    lines += [f"| {part} | {sizes[part]:,} | {work[part] / 1e9:.3f} |" for part in sizes]
+    for cost in costs:
+        lines += ["", f"{name} on {cost.device}, {torch.get_num_threads()} threads", ""]
+        lines += ["| part | s per audio second | lowest | highest |", "|---|---|---|---|"]
+        for part, values in cost.parts.items():
+            lines.append(f"| {part} | {np.median(values):.4f} | {min(values):.4f} | {max(values):.4f} |")
+        factors = [1 / value for value in cost.parts["whole separation"]]
+        interval = bootstrap_interval(factors)
+        shown = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
+        lines += ["", f"times faster than real time: {np.mean(factors):.1f}{shown}, {len(factors)} runs"]
+        if cost.line:
+            line = cost.line
+            lines.append(
+                f"time = {line.slope:.4f} x duration + {line.intercept:.3f} s over {min(cost.durations):g} to "
+                f"{max(cost.durations):g} s, R^2 = {line.r2:.4f}"
+            )
+        if cost.cold_seconds is not None:
+            shortest = min(cost.durations)
+            lines.append(f"cold, a process of its own for {shortest:g} s of audio: {cost.cold_seconds:.1f} s")
+        lines.append(f"peak memory: {cost.peak_memory_mib:.0f} MiB")
+    return "\n".join(lines)
+
+
+def figure(costs: Sequence[DeviceCost], path: Path) -> None:
+    """Time against duration, and the share of the parts."""
+    sheet = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = sheet.subplots(1, 2)
+    width = 0.8 / len(costs)
+    for number, cost in enumerate(costs):
+        x = list(cost.durations)
+        left.plot(x, [np.median(cost.durations[d]) for d in x], "o", label=cost.device, color=f"C{number}")
+        if cost.line:
+            left.plot(x, [cost.line.slope * d + cost.line.intercept for d in x], "-", color=f"C{number}", alpha=0.5)
+        heights = [np.median(values) for values in cost.parts.values()]
+        right.bar(np.arange(len(heights)) + number * width, heights, width, label=cost.device, color=f"C{number}")
+        labels = [part.replace(", ", "\n").replace(" ", "\n") for part in cost.parts]
+        right.set_xticks(range(len(heights)), labels, fontsize=8)
+    left.set_xlabel("duration, s")
+    left.set_ylabel("time of separation, s")
+    left.grid(alpha=0.3)
+    right.set_ylabel("s per audio second")
+    right.legend()
+    sheet.savefig(path, dpi=110)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse, measure, print."""
+    """Parse, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--name", default="open")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--name", default="open", help="checkpoint: a name or a folder")
+    parser.add_argument("--durations", default="5,10,20,40,80", help="seconds, joined by commas")
     parser.add_argument("--rate", type=int, default=44100)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", help="joined by commas; default: cpu, and cuda where there is one")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--no-cold", action="store_true", help="leave the cold run out")
+    parser.add_argument("--out", type=Path, default=Path("results/speed"))
     options = parser.parse_args(arguments)
-    separator = Separator.load(options.name, device=options.device)
-    steps = separator.manifest.config.sampling.steps
-    print(
-        f"{options.name} on {separator.device}, {torch.get_num_threads()} threads, {steps} steps, {options.seconds:g} s"
-    )
-    for part, value in measure(separator, options.seconds, options.rate, options.repeats).items():
-        unit = "" if "memory" in part else " s per audio second"
-        print(f"{part:20s} {value:10.4f}{unit}")
+    words = options.device.split(",") if options.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    durations = sorted(float(word) for word in options.durations.split(","))
+    costs, sizes, work = [], {}, {}
+    for word in words:
+        separator = Separator.load(options.name, device=str(choose_device(word)))
+        sizes, work = parameters(separator), flops(separator)
+        cost = measure_device(separator, durations, options.rate, options.repeats)
+        if not options.no_cold:
+            cost.cold_seconds = cold_run(find_checkpoint(options.name), word, durations[0], options.rate)
+        costs.append(cost)
+    options.out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "checkpoint": str(options.name),
+        "steps": separator.manifest.config.sampling.steps,
+        "threads": torch.get_num_threads(),
+        "parameters": sizes,
+        "flops_per_audio_second": work,
+        "devices": [asdict(cost) for cost in costs],
+    }
+    (options.out / "speed.json").write_text(json.dumps(record, indent=2))
+    figure(costs, options.out / "speed.png")
+    print(tables(str(options.name), costs, sizes, work))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LdmSepError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

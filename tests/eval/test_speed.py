@@ -1,18 +1,77 @@
-"""The speed table is printed for any checkpoint."""
+"""The cost tables of a tiny checkpoint, and the arithmetic behind them."""
 
 import importlib.util
-import re
+import json
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
+from ldm_sep.separate import Separator
 
-def test_every_part_is_timed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+@pytest.fixture(scope="module")
+def speed() -> ModuleType:
     spec = importlib.util.spec_from_file_location("speed", ROOT / "eval/speed.py")
-    speed = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(speed)
-    speed.main(["--name", str(trained / "stage2/separator"), "--seconds", "2", "--device", "cpu", "--repeats", "1"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_figure_is_measured_printed_and_written(
+    speed: ModuleType, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--name", trained / "stage2/separator", "--durations", "0.5,1,2", "--repeats", 2, "--device", "cpu"]
+    speed.main([*map(str, words), "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "speed.json").read_text())
+    (cost,) = record["devices"]
+    assert set(cost["parts"]) == {
+        "codec encoder",
+        "conditioner",
+        "U-Net, one step",
+        "codec decoder",
+        "whole separation",
+    }
+    for values in (*cost["parts"].values(), *cost["durations"].values()):
+        assert len(values) == 2 and min(values) > 0
+    # A fresh interpreter that imports torch cannot be faster than the warm run.
+    assert cost["cold_seconds"] > max(cost["durations"]["0.5"])
+    assert cost["peak_memory_mib"] > 50
+    assert (tmp_path / "speed.png").stat().st_size > 1000
     printed = capsys.readouterr().out
-    for part in ("codec encode", "U-Net, one step", "codec decode", "whole separation", "peak memory MiB"):
-        assert float(re.search(rf"{part}\s+([\d.]+)", printed).group(1)) > 0
+    for words in ("GFLOP per audio second", "times faster than real time", "R^2", "cold, a process of its own"):
+        assert words in printed
+
+
+def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, trained: Path) -> None:
+    separator = Separator.load(trained / "stage2/separator", device="cpu")
+    codec = separator.model.codec
+    sizes, work = speed.parameters(separator), speed.flops(separator)
+    assert sizes["U-Net, one step"] == sum(p.numel() for p in separator.model.unet.parameters())
+    assert sizes["codec encoder"] == sizes["conditioner"]
+    # The encoder's dense layers, by hand: the MDCT of two channels, two pointwise layers and the block's pair.
+    frames, hop = codec.sample_rate / codec.hop, codec.hop
+    width, latent = 16, codec.latent_channels
+    mdct = 2 * 2 * hop * hop
+    bands = sum(r.mean.numel() for r in (codec.encoder.mid_replication, codec.encoder.side_replication))
+    residual = 2 * hop * width + width * 7 + 2 * 4 * width * width + width * latent
+    assert work["codec encoder"] == pytest.approx(2 * frames * (mdct + bands + residual), rel=0.02)
+
+
+def test_the_line_is_least_squares(speed: ModuleType) -> None:
+    line = speed.fit_line([1, 2, 3, 4], [1.5, 2.0, 2.5, 3.0])
+    assert (line.slope, line.intercept, line.r2) == pytest.approx((0.5, 1.0, 1.0))
+    rng = np.random.default_rng(0)
+    x = np.arange(20.0)
+    y = 2 * x + rng.normal(0, 5, 20)
+    noisy = speed.fit_line(x, y)
+    assert noisy.r2 == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def test_the_clock_leaves_the_warm_up_out(speed: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 9.0, 10.0, 11.0, 20.0, 22.0])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
+    assert speed.clock(lambda: None, torch.device("cpu"), 2) == [1.0, 2.0]
