@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ldm_sep.cli import data, models, separate, training
+from ldm_sep.cli import data, evaluate, models, separate, training
 from ldm_sep.errors import LdmSepError
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Generative singing-voice separation: vocals, and the exact remainder.",
 )
 app.command("separate")(separate.separate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("train-codec")(training.train_codec)
 app.command("whiten")(training.whiten)
 app.command("train")(training.train)

@@ -1,0 +1,203 @@
+"""What was measured of one track and system, and the file that keeps it across runs.
+
+``scores.jsonl`` has one line per row, appended and flushed as soon as the row is known. A row is keyed by what it was
+computed from, so that another run takes over what still holds and computes what changed. Of two lines for the same
+track and system the later one counts; a line that cannot be read, as a kill leaves it, counts as absent.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ldm_sep.audio.paths import reason, shown
+from ldm_sep.errors import DataError
+from ldm_sep.evaluate.match import TrackFiles
+from ldm_sep.metrics import METRICS, Score
+
+# Whatever can change a number.
+_PACKAGES = ("ldm-sep", "numpy", "scipy", "soxr", "soundfile", "librosa", "pesq", "visqol-python", "torch")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores by metric key of one track and system, what they cost in seconds, and the key of what they rest on.
+
+    Where the pair could not be scored at all, ``error`` says why in one line and there are no scores.
+    """
+
+    track: str
+    system: str
+    key: str
+    scores: dict[str, Score]
+    error: str | None
+    seconds: float
+
+    def to_json(self) -> str:
+        """One line."""
+        record: dict[str, Any] = {
+            "track": self.track,
+            "system": self.system,
+            "scores": {name: score.value for name, score in self.scores.items()},
+            "undefined": {name: score.reason for name, score in self.scores.items() if score.value is None},
+            "error": self.error,
+            "seconds": self.seconds,
+            "key": self.key,
+        }
+        return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
+def row_from_json(line: str) -> Row | None:
+    """The row that `Row.to_json` wrote, or None for anything else."""
+    try:
+        record = json.loads(line)
+        scores = {
+            name: Score(None if value is None else float(value), record["undefined"][name] if value is None else None)
+            for name, value in record["scores"].items()
+        }
+        return Row(
+            str(record["track"]),
+            str(record["system"]),
+            str(record["key"]),
+            scores,
+            record["error"],
+            float(record["seconds"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on; packages that are not installed are left out."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def identity(path: Path) -> list[str | int]:
+    """What tells whether a file is still the same: place, size and time of change. DataError if it is gone."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be read ({reason(error)}); check the file") from None
+    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+
+
+def row_key(track: TrackFiles, system: str, parts: Sequence[Path], packages: Mapping[str, str]) -> str:
+    """Hash of what a row rests on: reference, mixture, the estimate or the ``parts`` of a codec's checkpoint, the
+    metrics' definitions and the versions of ``packages``. Which metrics were asked for is not in it.
+    """
+    estimate = track.estimates.get(system)
+    files = [track.reference, track.mixture, estimate, *parts]
+    record = {
+        "system": system if estimate is None else "",
+        "files": [None if path is None else identity(path) for path in files],
+        "definitions": [[metric.key, metric.definition] for metric in METRICS],
+        "versions": dict(packages),
+    }
+    return hash_of(json.dumps(record))
+
+
+def hash_of(text: str) -> str:
+    """The first 12 digits of the SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def track_hash(names: Iterable[str]) -> str:
+    """First 12 digits of the SHA-256 of the sorted names, one a line: the same list, the same hash."""
+    return hash_of("\n".join(sorted(names)))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all. DataError if it cannot be written."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. DataError if it cannot be written."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be written ({reason(error)}); choose another --out") from None
+
+
+class RowFile:
+    """``scores.jsonl``, open for appending. A context manager; at its end superseded lines are taken out.
+
+    ``rows`` by (track, system) is what it holds. DataError if it cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[tuple[str, str], Row] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Undecodable bytes are those of a torn line, which is passed over.
+            text = path.read_text("utf-8", "replace") if path.exists() else ""
+            self._file = path.open("ab")
+            if text and not text.endswith("\n"):
+                self._file.write(b"\n")
+        except OSError as error:
+            raise DataError(f"{shown(path)}: cannot be written ({reason(error)}); choose another --out") from None
+        # Not splitlines: names may hold other characters that count as line ends there.
+        for line in text.split("\n"):
+            if (row := row_from_json(line)) is not None:
+                self.rows[row.track, row.system] = row
+
+    def append(self, row: Row) -> None:
+        """Add a row; it is in the file when this returns."""
+        try:
+            self._file.write(row.to_json().encode("utf-8", "backslashreplace") + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise DataError(f"{shown(self.path)}: cannot be written ({reason(error)}); free some space") from None
+        self.rows[row.track, row.system] = row
+
+    def compact(self) -> None:
+        """Keep the last line of every track and system, sorted."""
+        lines = [self.rows[place].to_json() + "\n" for place in sorted(self.rows)]
+        write_text(self.path, "".join(lines))
+
+    def __enter__(self) -> "RowFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self.compact()
+
+
+def merged(old: Row | None, new: Row) -> Row:
+    """``new`` with the scores that ``old``, if it rests on the same, has besides."""
+    if old is None or old.key != new.key or old.error or new.error:
+        return new
+    return Row(new.track, new.system, new.key, old.scores | new.scores, None, round(old.seconds + new.seconds, 3))
+
+
+def is_done(row: Row | None, key: str, metrics: Iterable[str]) -> bool:
+    """Whether ``row`` still holds and has all ``metrics``."""
+    return row is not None and row.key == key and row.error is None and set(metrics) <= row.scores.keys()
+
+
+def ordered(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """The scores in the metrics' order."""
+    return {metric.key: scores[metric.key] for metric in METRICS if metric.key in scores}

@@ -1,0 +1,252 @@
+"""An evaluation from matched tracks to finished tables."""
+
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ldm_sep.audio.paths import shown
+from ldm_sep.errors import ConfigError, DependencyError
+from ldm_sep.evaluate import tables
+from ldm_sep.evaluate.match import CODEC_BASELINE, TrackFiles, is_baseline, need_mixtures
+from ldm_sep.evaluate.rows import (
+    Row,
+    RowFile,
+    hash_of,
+    identity,
+    is_done,
+    merged,
+    ordered,
+    row_key,
+    versions,
+    write_text,
+)
+from ldm_sep.evaluate.summary import Failure, Summary, summarise
+from ldm_sep.evaluate.worker import CodecFiles, Job, Sheet, work_through
+from ldm_sep.metrics import DEFAULT_METRICS, METRICS, check_installed
+
+_ABOUT = {
+    "irm": "baseline: ideal ratio mask |V| / (|V| + |A|) on the mixture's STFT (2048 / 512), A = mixture - vocals",
+    "mixture": "baseline: the mixture itself",
+    "silence": "baseline: digital silence",
+    "karaoke": "baseline: what centre cancellation (L - R) takes away, (L + R) / 2 in both channels",
+}
+SHEETS, PLOTS = "spectrograms", "plots"
+# Changes when sheets are drawn differently.
+_SHEET_VERSION = 1
+_SHEET_NAME = re.compile(r".* [0-9a-f]{12}\.png", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Row keys by (track, system), sheet files by track, and what is left to do."""
+
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    sheets: dict[str, Path] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+
+
+def evaluate(
+    tracks: Sequence[TrackFiles],
+    systems: Sequence[str],
+    out: Path,
+    *,
+    jobs: int = 1,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    spectrograms: bool = True,
+    published: bool = False,
+    codec_weights: Path | None = None,
+    report: Callable[[int, int, Row | None], None] | None = None,
+) -> Summary:
+    """Score ``systems`` on ``tracks`` and write ``out``.
+
+    A system is a name in the tracks' estimates or a baseline: ``irm``, ``mixture``, ``silence``, ``karaoke``, or
+    ``codec:CHECKPOINT``, the true vocals through a checkpoint's codec and back. Rows go to ``scores.jsonl`` as they
+    are finished; rows in it that still hold are not computed again. Then ``summary.json``, ``table.md``,
+    ``scores.csv``, ``plots/*.png``, ``spectrograms/*.png`` and ``report.html`` are written, each whole or not at all.
+
+    Args:
+        jobs: processes, of one thread each; the numbers do not depend on it.
+        metrics: keys of `ldm_sep.metrics.METRICS`.
+        spectrograms: whether to draw a sheet for each track.
+        published: whether to put the paper's rows in a table of their own beside the measured ones.
+        codec_weights: the pretrained EnCodec's file, for ``codec:`` checkpoints made on it.
+        report: called with (rows done, rows in all, the row) for each new row, and before the first with None.
+
+    Raises:
+        ConfigError: unknown metrics or systems, or none.
+        DataError: a baseline needs mixtures that are not there, or ``out`` cannot be written.
+        CheckpointError: a codec's checkpoint cannot be found or read.
+        DependencyError: a package of the extra ``eval`` is missing.
+
+    A pair that cannot be scored raises nothing: it becomes an error of its row, one of ``Summary.failures``.
+    """
+    _check(tracks, systems, metrics, jobs)
+    codecs = {name: _codec_files(name, codec_weights) for name in systems if name.startswith(CODEC_BASELINE)}
+    failures: list[Failure] = []
+    with RowFile(out / "scores.jsonl") as kept:
+        plan = _plan(tracks, systems, metrics, out if spectrograms else None, codecs, kept)
+        total = len(tracks) * len(systems)
+        done = total - sum(len(job.wanted) for job in plan.jobs)
+        if report is not None:
+            report(done, total, None)
+        for result in work_through(plan.jobs, jobs):
+            if isinstance(result, Sheet):
+                if result.error:
+                    failures.append(Failure(result.track, "spectrograms", result.error))
+                continue
+            row = merged(kept.rows.get((result.track, result.system)), result)
+            kept.append(Row(row.track, row.system, row.key, ordered(row.scores), row.error, row.seconds))
+            done += 1
+            if report is not None:
+                report(done, total, row)
+        rows = dict(kept.rows)
+    summary = summarise(
+        rows,
+        [track.name for track in tracks],
+        systems,
+        metrics,
+        about={system: _about(system, tracks) for system in systems},
+        versions=versions(),
+        failures=failures,
+        published=published,
+    )
+    _write(summary, out, {track: path for track, path in plan.sheets.items() if path.is_file()})
+    return summary
+
+
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """``sdr,lsd`` in any order to keys in the order of tables. ConfigError for other words."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    _check_metrics(words)
+    return tuple(metric.key for metric in METRICS if metric.key in words)
+
+
+def _check_metrics(metrics: Sequence[str]) -> None:
+    known = [metric.key for metric in METRICS]
+    unknown = [word for word in metrics if word not in known]
+    if unknown or not metrics:
+        what = f"{unknown[0]}: no such metric" if unknown else "no metrics"
+        raise ConfigError(f"{what}; choose from {', '.join(known)}")
+
+
+def _check(tracks: Sequence[TrackFiles], systems: Sequence[str], metrics: Sequence[str], jobs: int) -> None:
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, not {jobs}")
+    _check_metrics(metrics)
+    if not systems or not tracks:
+        raise ConfigError("nothing to evaluate; name estimates with --estimates NAME=DIR, or a --baseline")
+    for i, system in enumerate(systems):
+        if system in systems[:i]:
+            raise ConfigError(f"the system '{shown(system)}' is named twice; give each a name of its own")
+        lacking = [track.name for track in tracks if system not in track.estimates]
+        if lacking and not is_baseline(system):
+            raise ConfigError(f"the system '{shown(system)}' has no estimate of the track '{shown(lacking[0])}'")
+    need_mixtures(tracks, systems)
+    check_installed(metrics)
+    for package in ("scipy", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise DependencyError(f'evaluation needs the package {package}; run: pip install "ldm-sep[eval]"')
+
+
+def _codec_files(name: str, weights: Path | None) -> CodecFiles:
+    from ldm_sep.catalogue import find_checkpoint
+    from ldm_sep.checkpoint import read_manifest
+
+    folder = find_checkpoint(name.removeprefix(CODEC_BASELINE))
+    read_manifest(folder)
+    return CodecFiles(folder, weights)
+
+
+def _codec_parts(files: CodecFiles) -> list[Path]:
+    """The files that a codec's output rests on."""
+    parts = [files.folder / "config.json", files.folder / "codec.safetensors"]
+    return [path for path in parts if path.is_file()] + ([files.weights] if files.weights else [])
+
+
+def _plan(
+    tracks: Sequence[TrackFiles],
+    systems: Sequence[str],
+    metrics: Sequence[str],
+    sheets: Path | None,
+    codecs: Mapping[str, CodecFiles],
+    kept: RowFile,
+) -> _Plan:
+    plan = _Plan()
+    packages = versions()
+    parts = {name: _codec_parts(files) for name, files in codecs.items()}
+    for track in tracks:
+        wanted: dict[str, tuple[str, ...]] = {}
+        for system in systems:
+            key = plan.keys[track.name, system] = row_key(track, system, parts.get(system, ()), packages)
+            old = kept.rows.get((track.name, system))
+            if not is_done(old, key, metrics):
+                # Of a row that still holds only what is missing; a failed one is tried again.
+                have = old.scores if old is not None and old.key == key and old.error is None else {}
+                wanted[system] = tuple(metric for metric in metrics if metric not in have)
+        sheet = None
+        if sheets is not None:
+            path = sheets / SHEETS / _sheet_name(track.name, [plan.keys[track.name, s] for s in systems], systems)
+            plan.sheets[track.name] = path
+            sheet = None if path.is_file() else path
+        if wanted or sheet:
+            keys = {system: plan.keys[track.name, system] for system in wanted}
+            plan.jobs.append(Job(track, wanted, keys, tuple(systems), sheet, dict(codecs)))
+    # The longest first, so that no process is left alone with one at the end.
+    plan.jobs.sort(key=lambda job: -int(identity(job.track.reference)[1]))
+    return plan
+
+
+def _sheet_name(track: str, keys: Sequence[str], systems: Sequence[str]) -> str:
+    """A file name that changes with what the sheet shows."""
+    plain = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in shown(track)).strip(" .")
+    # Room for the hash within the 255 bytes of a file name.
+    plain = plain.encode("utf-8")[:120].decode("utf-8", "ignore")
+    return f"{plain} {hash_of(json.dumps([_SHEET_VERSION, track, list(keys), list(systems)]))}.png"
+
+
+def _about(system: str, tracks: Sequence[TrackFiles]) -> str:
+    files = [track.estimates[system] for track in tracks if system in track.estimates]
+    if files:
+        return f"estimates in {shown(os.path.commonpath([path.parent for path in files]))}"
+    if system.startswith(CODEC_BASELINE):
+        name = system.removeprefix(CODEC_BASELINE)
+        return f"baseline: the true vocals encoded and decoded by the codec of {shown(name)}"
+    return _ABOUT[system]
+
+
+def _write(summary: Summary, out: Path, sheets: Mapping[str, Path]) -> None:
+    from ldm_sep.evaluate.plots import draw_boxes, draw_differences
+    from ldm_sep.evaluate.report import html_report
+
+    write_text(out / "summary.json", tables.summary_json(summary))
+    write_text(out / "table.md", tables.markdown(summary))
+    write_text(out / "scores.csv", tables.scores_csv(summary))
+    note = tables.list_note(summary)
+    plots = []
+    for metric in summary.metrics:
+        values = [(system, list(summary.values(system, metric.key).values())) for system in summary.systems]
+        plots.append(out / PLOTS / f"{metric.key}.png")
+        draw_boxes(plots[-1], metric, values, note)
+        first, *others = summary.systems
+        if others:
+            pairs = [(other, summary.differences(other, first, metric.key)) for other in others]
+            plots.append(out / PLOTS / f"{metric.key}_differences.png")
+            draw_differences(plots[-1], metric, first, pairs, note)
+    drawn = [f"{metric.key}{kind}.png" for metric in METRICS for kind in ("", "_differences")]
+    _remove({out / PLOTS / name for name in drawn} - set(plots))
+    if sheets:
+        # Only what has a name as given above: the folder may hold other pictures.
+        ours = {path for path in (out / SHEETS).glob("*.png") if _SHEET_NAME.fullmatch(path.name)}
+        _remove(ours - set(sheets.values()))
+    write_text(out / "report.html", html_report(summary, plots, sheets))
+
+
+def _remove(stale: set[Path]) -> None:
+    for path in stale:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

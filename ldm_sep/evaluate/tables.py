@@ -1,0 +1,209 @@
+"""The tables of an evaluation as text: Markdown, CSV, JSON, and the cells that all of them and the report share."""
+
+import csv
+import io
+import json
+
+from ldm_sep.evaluate.published import HEADING, PUBLISHED, SOURCE
+from ldm_sep.evaluate.statistics import CONFIDENCE, MIN_PAIRS, PairedTest, aggregate_of
+from ldm_sep.evaluate.summary import Summary, SystemScore
+from ldm_sep.metrics import METRICS, Metric
+
+_ARROWS = {"higher": "↑", "lower": "↓"}
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_MARKUP = "\\`*_[]|~"
+
+
+def digits(metric: str) -> int:
+    """Decimals that a metric is printed with."""
+    return 3 if metric in ("log_f0_rmse", "mr_stft") else 2
+
+
+def number(value: float | None, metric: str) -> str:
+    """A value as tables show it; a dash where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits(metric)}f}"
+    # Not "-0.00".
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def heading(metric: Metric) -> str:
+    """Label, unit and the arrow towards better; the median is said where it is not a mean."""
+    unit = "" if metric.unit in ("", "-") else f" ({metric.unit})"
+    how = " median" if aggregate_of(metric.key) == "median" else ""
+    return f"{metric.label}{how}{unit} {_ARROWS[metric.better]}"
+
+
+def cell(score: SystemScore, metric: str, tracks: int) -> str:
+    """``7.21 [6.90, 7.50]``, with the number of tracks where it is not all of them."""
+    if score.value is None:
+        return "undefined"
+    text = number(score.value, metric)
+    if score.interval is not None:
+        text += f" [{number(score.interval.low, metric)}, {number(score.interval.high, metric)}]"
+    return text if score.n == tracks else f"{text} (n = {score.n})"
+
+
+def difference(test: PairedTest, metric: str) -> str:
+    """The mean difference with its interval and sign."""
+    if test.difference is None:
+        return "–"
+    text = f"{test.difference:+.{digits(metric)}f}"
+    if test.interval is not None:
+        text += f" [{test.interval.low:+.{digits(metric)}f}, {test.interval.high:+.{digits(metric)}f}]"
+    return text
+
+
+def p_value(p: float | None) -> str:
+    """``0.031``, ``< 0.001``, or a dash."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def list_note(summary: Summary) -> str:
+    """n and the hash of the track list: below every table and figure."""
+    plural = "" if len(summary.tracks) == 1 else "s"
+    return f"n = {len(summary.tracks)} track{plural}, track list {summary.track_hash}"
+
+
+def interval_note(summary: Summary) -> str:
+    """What the numbers and brackets of the main table are."""
+    medians = [metric.label for metric in summary.metrics if aggregate_of(metric.key) == "median"]
+    how = f"means over tracks ({', '.join(medians)}: median)" if medians else "means over tracks"
+    interval = f"{CONFIDENCE:.0%} percentile bootstrap interval over tracks"
+    if len(summary.tracks) < 2:
+        interval += ", which needs two tracks"
+    return f"Values: {how}, [{interval}]."
+
+
+def undefined_lines(summary: Summary) -> list[tuple[str, str, int, str]]:
+    """(system, label, count, reason) of everything without a value but failed rows, which are listed apart."""
+    return [
+        (system, metric.label, count, reason)
+        for system in summary.systems
+        for metric in summary.metrics
+        for reason, count in summary.scores[system][metric.key].reasons.items()
+        if reason != "failed"
+    ]
+
+
+def markdown_escape(text: str) -> str:
+    """``text`` as it is in a Markdown table's cell: no bars, markup, tags or line ends."""
+    return "".join(_ENTITIES.get(sign, f"\\{sign}" if sign in _MARKUP else sign) for sign in " ".join(text.split()))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def markdown(summary: Summary) -> str:
+    """``table.md``: measured systems; published ones apart; paired tests; what is undefined; what failed."""
+    note = f"{list_note(summary)}. "
+    keys = summary.metrics
+    lines = ["# Evaluation", "", "## Measured", ""]
+    lines += _table(
+        ["system", *(markdown_escape(heading(metric)) for metric in keys)],
+        [
+            [markdown_escape(s), *(cell(summary.scores[s][m.key], m.key, len(summary.tracks)) for m in keys)]
+            for s in summary.systems
+        ],
+    )
+    lines += ["", note + interval_note(summary)]
+    if summary.published:
+        lines += ["", f"## {HEADING}", "", *_published_table(), "", SOURCE]
+    if summary.comparisons:
+        lines += ["", "## Paired tests", ""]
+        labels = {metric.key: metric.label for metric in keys}
+        lines += _table(
+            ["metric", "first", "second", "n", "first - second", "p", "p (Holm)", ""],
+            [
+                [
+                    labels[c.metric],
+                    markdown_escape(c.first),
+                    markdown_escape(c.second),
+                    str(c.test.n),
+                    difference(c.test, c.metric),
+                    p_value(c.test.p),
+                    p_value(c.test.p_holm),
+                    c.test.reason or "",
+                ]
+                for c in summary.comparisons
+            ],
+        )
+        lines += ["", note + test_note()]
+    if undefined := undefined_lines(summary):
+        lines += ["", "## Undefined", ""]
+        lines += _table(
+            ["system", "metric", "tracks", "reason"],
+            [[markdown_escape(s), label, str(count), markdown_escape(why)] for s, label, count, why in undefined],
+        )
+        lines += ["", note.strip()]
+    if summary.failures:
+        lines += ["", "## Failed", ""]
+        lines += [
+            f"- {markdown_escape(f.track)}, {markdown_escape(f.system)}: {markdown_escape(f.message)}"
+            for f in summary.failures
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def test_note() -> str:
+    """What the tests are."""
+    return (
+        f"Mean differences with {CONFIDENCE:.0%} bootstrap intervals; Wilcoxon signed-rank test, two-sided, from "
+        f"{MIN_PAIRS} pairs on; Holm's correction over the pairs of systems of each metric."
+    )
+
+
+def published_rows() -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the paper's table."""
+    metrics = [metric for metric in METRICS if metric.key in PUBLISHED[0].scores]
+    head = ["system", "parameters", "time [s]", *(heading(metric) for metric in metrics)]
+    rows = [
+        [
+            row.name,
+            "–" if row.parameters_m is None else f"{row.parameters_m:.0f} M",
+            "–" if row.seconds is None else f"{row.seconds:.2f}",
+            *(number(row.scores[metric.key], metric.key) for metric in metrics),
+        ]
+        for row in PUBLISHED
+    ]
+    return head, rows
+
+
+def _published_table() -> list[str]:
+    head, rows = published_rows()
+    return _table([markdown_escape(text) for text in head], rows)
+
+
+def scores_csv(summary: Summary) -> str:
+    """``scores.csv``: one line for each track and system; empty where undefined, with the reasons in a column."""
+    keys = [metric.key for metric in summary.metrics]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["track", "system", *keys, "undefined", "error", "seconds"])
+    for track in summary.tracks:
+        for system in summary.systems:
+            row = summary.rows[track, system]
+            values = [row.scores[key].value if key in row.scores else None for key in keys]
+            undefined = {key: row.scores[key].reason for key in keys if key in row.scores and row.scores[key].reason}
+            writer.writerow(
+                [
+                    track,
+                    system,
+                    *("" if value is None else repr(value) for value in values),
+                    "; ".join(f"{key}: {reason}" for key, reason in undefined.items()),
+                    row.error or "",
+                    f"{row.seconds:.3f}",
+                ]
+            )
+    return out.getvalue()
+
+
+def summary_json(summary: Summary) -> str:
+    """``summary.json``."""
+    return json.dumps(summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,340 @@
+"""An evaluation from folders to rows: values, resuming, failures, processes."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from conftest import RATE, played, sung
+
+from ldm_sep.build import build_codec
+from ldm_sep.checkpoint import Provenance, load_codec, save_codec
+from ldm_sep.config import parse_config
+from ldm_sep.errors import CheckpointError, ConfigError
+from ldm_sep.evaluate import Row, Summary, TrackFiles, codec_round_trip, evaluate, irm, match_tracks
+from ldm_sep.evaluate.rows import RowFile
+from ldm_sep.evaluate.sheet import loudest_part
+from ldm_sep.evaluate.worker import Job, Sheet, work_through
+from ldm_sep.metrics import DEFAULT_METRICS, measure
+from ldm_sep.model import Whitening
+
+NAMES = ("a $1 & <b>x</b> | y$", "b – ü 日本", "c")
+SECONDS = 2.0
+
+
+def write(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, wave.T, rate, subtype="PCM_16")
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """ref/<song>/{vocals,mixture}.wav and ours/<song>.wav, which has 0.1 to 0.3 of the accompaniment left."""
+    for i, name in enumerate(NAMES):
+        voice = np.stack([sung(SECONDS, 200 + 40 * i, i)] * 2)
+        band = played(SECONDS, i)
+        write(tmp_path / "ref" / name / "vocals.wav", voice)
+        write(tmp_path / "ref" / name / "mixture.wav", voice + band)
+        write(tmp_path / "ours" / f"{name}.wav", voice + 0.1 * (i + 1) * band)
+    return tmp_path
+
+
+class Told:
+    """Remembers the rows that were computed."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str]] = []
+        self.counts: list[tuple[int, int]] = []
+
+    def __call__(self, done: int, total: int, row: Row | None) -> None:
+        if row is None:
+            return
+        self.rows.append((row.track, row.system))
+        self.counts.append((done, total))
+
+
+def run(
+    songs: Path, *systems: str, jobs: int = 1, metrics: tuple[str, ...] = ("sdr",), sheets: bool = False, out: str = "o"
+) -> tuple[Summary, Told]:
+    told = Told()
+    tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})
+    chosen = systems or ("ours",)
+    summary = evaluate(
+        tracks, chosen, songs / out, jobs=jobs, metrics=metrics, spectrograms=sheets, report=told
+    )  # fmt: skip
+    return summary, told
+
+
+def value(summary: Summary, track: str, system: str, metric: str = "sdr") -> float | None:
+    return summary.rows[track, system].scores[metric].value
+
+
+def read(path: Path) -> np.ndarray:
+    return np.ascontiguousarray(sf.read(path, dtype="float32", always_2d=True)[0].T)
+
+
+def test_values_are_those_of_the_metrics_on_the_files_and_two_jobs_equal_one(songs: Path) -> None:
+    metrics = ("csdr", "bleed")
+    one, told = run(songs, "ours", "irm", "mixture", metrics=metrics)
+    two, _ = run(songs, "ours", "irm", "mixture", metrics=metrics, jobs=2, out="two")
+    for track in NAMES:
+        vocals, mixture = (read(songs / "ref" / track / f"{stem}.wav") for stem in ("vocals", "mixture"))
+        waves = {"ours": read(songs / "ours" / f"{track}.wav"), "irm": irm(vocals, mixture), "mixture": mixture}
+        for system, wave in waves.items():
+            assert one.rows[track, system].scores == measure(vocals, wave, RATE, mixture, metrics)
+            assert one.rows[track, system].scores == two.rows[track, system].scores
+    assert one.scores == two.scores and one.comparisons == two.comparisons
+    assert (songs / "o/table.md").read_bytes() == (songs / "two/table.md").read_bytes()
+    assert sorted(told.rows) == sorted((track, system) for track in NAMES for system in ("ours", "irm", "mixture"))
+    assert told.counts == [(i, 9) for i in range(1, 10)]
+    assert one.failures == ()
+
+
+def test_another_run_computes_nothing_and_a_torn_line_only_itself(songs: Path) -> None:
+    first, _ = run(songs)
+    lines = (songs / "o/scores.jsonl").read_bytes()
+    again, told = run(songs)
+    assert told.rows == [] and again == first
+    assert (songs / "o/scores.jsonl").read_bytes() == lines
+    (songs / "o/scores.jsonl").write_bytes(lines[:-60])
+    mended, told = run(songs)
+    assert told.rows == [(NAMES[2], "ours")] and told.counts == [(3, 3)]
+    assert mended.scores == first.scores
+
+
+def test_a_changed_file_is_scored_again_and_leaves_one_line(songs: Path) -> None:
+    first, _ = run(songs, "ours", "silence")
+    write(songs / "ours" / f"{NAMES[1]}.wav", np.zeros((2, int(SECONDS * RATE)), np.float32))
+    second, told = run(songs, "ours", "silence")
+    assert told.rows == [(NAMES[1], "ours")]
+    assert value(second, NAMES[1], "ours") == 0.0
+    assert value(second, NAMES[0], "ours") == value(first, NAMES[0], "ours")
+    assert len((songs / "o/scores.jsonl").read_text().splitlines()) == 6
+
+
+def test_one_more_metric_is_added_to_what_is_there(songs: Path) -> None:
+    run(songs, metrics=("sdr",))
+    both, told = run(songs, metrics=("sdr", "si_sdr"))
+    assert len(told.rows) == 3
+    assert all(value(both, track, "ours", metric) is not None for track in NAMES for metric in ("sdr", "si_sdr"))
+    _, told = run(songs, metrics=("si_sdr",))
+    assert told.rows == []
+
+
+def test_rows_are_in_the_file_as_soon_as_they_are_told(songs: Path) -> None:
+    class Killed(Exception):  # noqa: N818 - stands for a kill
+        pass
+
+    def stop(done: int, total: int, row: Row | None) -> None:
+        if done == 2:
+            raise Killed
+
+    tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})
+    with pytest.raises(Killed):
+        evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",), spectrograms=False, report=stop)
+    assert len((songs / "o/scores.jsonl").read_text().splitlines()) == 2
+    assert not (songs / "o/summary.json").exists()
+    _, told = run(songs)
+    assert len(told.rows) == 1
+
+
+def test_a_bad_estimate_is_its_rows_error_and_the_rest_goes_on(songs: Path) -> None:
+    good = {track: read(songs / "ours" / f"{track}.wav") for track in NAMES}
+    spoils: dict[str, tuple[Callable[[Path, np.ndarray], None], str]] = {
+        "rate": (lambda p, w: write(p, w, 2 * RATE), "32000 Hz, but .*vocals.wav has 16000; resample"),
+        "length": (lambda p, w: write(p, w[:, 1:]), "31999 samples per channel, but .*vocals.wav has 32000; export"),
+        "channels": (lambda p, w: write(p, w[:1]), "1 channels, but .*vocals.wav has 2; export"),
+        "cut": (lambda p, w: p.write_bytes(p.read_bytes()[:1000]), "is cut off or damaged"),
+        "nan": (lambda p, w: sf.write(p, 0 * w.T + np.nan, RATE, subtype="FLOAT"), "not a finite number"),
+    }
+    for system, (spoil, _) in spoils.items():
+        for track in NAMES:
+            write(songs / system / f"{track}.wav", good[track])
+        spoil(songs / system / f"{NAMES[0]}.wav", good[NAMES[0]])
+    tracks = match_tracks(songs / "ref", {system: songs / system for system in spoils})
+
+    def again() -> tuple[Summary, Told]:
+        told = Told()
+        return evaluate(tracks, [*spoils], songs / "o", metrics=("sdr",), spectrograms=False, report=told), told
+
+    summary, _ = again()
+    assert [(f.track, f.system) for f in summary.failures] == [(NAMES[0], system) for system in spoils]
+    for failure, (system, (_, needle)) in zip(summary.failures, spoils.items(), strict=True):
+        assert failure.message.startswith(str(songs / system / NAMES[0])) and "\n" not in failure.message
+        assert re.search(needle, failure.message)
+        assert summary.scores[system]["sdr"].n == 2 and summary.scores[system]["sdr"].reasons == {"failed": 1}
+    for system in ("rate", "nan"):
+        write(songs / system / f"{NAMES[0]}.wav", good[NAMES[0]])
+    mended, told = again()
+    # What failed is tried again, what has been mended succeeds.
+    assert told.rows == [(NAMES[0], system) for system in spoils]
+    assert [f.system for f in mended.failures] == ["length", "channels", "cut"]
+
+
+def test_a_bad_reference_costs_its_track_and_a_bad_mixture_what_needs_it(songs: Path) -> None:
+    (songs / "ref" / NAMES[0] / "vocals.wav").write_bytes(b"RIFF")
+    mixture = songs / "ref" / NAMES[1] / "mixture.wav"
+    write(mixture, read(mixture)[:, 5:])
+    summary, _ = run(songs, "ours", "irm", metrics=("sdr", "bleed"))
+    assert {(f.track, f.system) for f in summary.failures} == {(NAMES[0], s) for s in ("ours", "irm")} | {
+        (NAMES[1], "irm")
+    }
+    assert value(summary, NAMES[1], "ours") is not None
+    reason = summary.rows[NAMES[1], "ours"].scores["bleed"].reason
+    assert reason is not None and str(mixture) in reason and "31995 samples" in reason
+    assert value(summary, NAMES[2], "irm") is not None
+
+
+def test_karaoke_of_mono_is_undefined_and_no_failure(songs: Path) -> None:
+    for path in songs.rglob("*.wav"):
+        write(path, read(path)[:1])
+    summary, _ = run(songs, "karaoke")
+    assert summary.failures == ()
+    assert summary.scores["karaoke"]["sdr"].reasons == {"the karaoke trick needs two channels, the mixture has 1": 3}
+
+
+def test_a_codec_is_scored_on_the_true_vocals(songs: Path) -> None:
+    config = parse_config(
+        {"name": "t", "codec": {"kind": "spectral", "sample_rate": RATE}, "data": {"layout": "stems"}}, "test"
+    )
+    codec = build_codec(config.codec)
+    folder = songs / "codec"
+    save_codec(folder, config, codec, Whitening(codec.latent_channels), Provenance())
+    summary, _ = run(songs, f"codec:{folder}")
+    _, loaded, _ = load_codec(folder)
+    for track in NAMES:
+        vocals = read(songs / "ref" / track / "vocals.wav")
+        expected = measure(vocals, codec_round_trip(loaded, vocals, RATE), RATE, metrics=("sdr",))["sdr"].value
+        # The process has one thread, this one may have more: sums of floats in another order.
+        assert value(summary, track, f"codec:{folder}") == pytest.approx(expected, abs=1e-3)
+    assert "encoded and decoded" in summary.about[f"codec:{folder}"]
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        run(songs, "codec:nowhere")
+
+
+def test_all_default_metrics(songs: Path) -> None:
+    tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})[2:]
+    summary = evaluate(tracks, ["ours"], songs / "o", spectrograms=False)
+    assert summary.failures == ()
+    vocals, mixture = (read(songs / "ref/c" / f"{stem}.wav") for stem in ("vocals", "mixture"))
+    expected = measure(vocals, read(songs / "ours/c.wav"), RATE, mixture)
+    scores = summary.rows["c", "ours"].scores
+    assert tuple(scores) == DEFAULT_METRICS
+    for metric, score in scores.items():
+        assert score.reason == expected[metric].reason
+        assert score.value == pytest.approx(expected[metric].value, rel=1e-6)
+    assert sum(score.value is not None for score in scores.values()) >= 8
+
+
+def test_a_sheet_for_each_track_is_drawn_when_something_changed(songs: Path) -> None:
+    run(songs, "ours", "irm", sheets=True)
+    sheets = sorted((songs / "o/spectrograms").glob("*.png"))
+    assert len(sheets) == 3 and all(path.read_bytes().startswith(b"\x89PNG") for path in sheets)
+    assert (songs / "o/report.html").read_text().count("<details>") == 3
+    before = {path: path.stat().st_mtime_ns for path in sheets}
+    bystander = songs / "o/spectrograms/mine.png"
+    bystander.write_bytes(b"x")
+    write(songs / "ours" / "c.wav", 0.5 * read(songs / "ours" / "c.wav"))
+    run(songs, "ours", "irm", sheets=True)
+    after = {path: path.stat().st_mtime_ns for path in (songs / "o/spectrograms").glob("*.png")}
+    assert bystander.exists()
+    # The changed track's sheet is another file now, the old one is gone.
+    assert len(after) == 4 and len(before.items() & after.items()) == 2
+
+
+def test_what_makes_no_sense_is_refused_before_any_work(songs: Path) -> None:
+    tracks = match_tracks(songs / "ref", {})
+    for systems, metrics, needle in (
+        (["ours"], ("sdr",), "no estimate of the track"),
+        (["irm", "irm"], ("sdr",), "named twice"),
+        ([], ("sdr",), "nothing to evaluate"),
+        (["irm"], ("snr",), "snr: no such metric; choose from sdr, csdr"),
+    ):
+        with pytest.raises(ConfigError, match=needle):
+            evaluate(tracks, systems, songs / "o", metrics=metrics)
+    assert not (songs / "o").exists()
+
+
+def test_a_line_of_rubbish_or_of_another_version_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    row = Row("t\u2028", "s", "k", {}, None, 1.0)
+    path.write_bytes(b'\xff\xfe\n{"track": 1}\n[]\n' + row.to_json().encode() + b'\n{"track": "x", "sys')
+    with RowFile(path) as kept:
+        assert kept.rows == {("t\u2028", "s"): row}
+    assert path.read_text() == row.to_json() + "\n"
+
+
+def test_the_loudest_part_holds_the_loudest_second() -> None:
+    wave = np.full((2, 100 * RATE), 0.01, np.float32)
+    wave[:, 70 * RATE : 75 * RATE] = 0.5
+    part = loudest_part(wave, RATE)
+    assert part.stop - part.start == 30 * RATE and part.start <= 70 * RATE and part.stop >= 75 * RATE
+    assert loudest_part(wave[:, -20 * RATE :], RATE) == slice(0, 20 * RATE)
+    wave[:, -RATE:] = 1
+    assert loudest_part(wave, RATE).stop == 100 * RATE
+
+
+FAKE = """
+import os, pickle, sys, time
+sys.path.insert(0, {root!r})
+from ldm_sep.evaluate.rows import Row
+from ldm_sep.evaluate.worker import Sheet
+while True:
+    try:
+        job = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        break
+    for system in job.wanted:
+        if system == "dies":
+            print("out of luck", file=sys.stderr)
+            os._exit(3)
+        if system == "hangs":
+            time.sleep(60)
+        pickle.dump(Row(job.track.name, system, str(os.getpid()), {{}}, None, 0.0), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    if job.sheet:
+        pickle.dump(Sheet(job.track.name, None), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+"""
+
+
+def fake(*systems: str, track: str = "t", sheet: Path | None = None) -> Job:
+    files = TrackFiles(track, Path("r"), None, {})
+    return Job(files, dict.fromkeys(systems, ("sdr",)), dict.fromkeys(systems, "k"), systems, sheet, {})
+
+
+@pytest.fixture
+def command() -> list[str]:
+    return [sys.executable, "-c", FAKE.format(root=str(Path(__file__).parents[2]))]
+
+
+def test_a_process_that_dies_costs_one_row(command: list[str]) -> None:
+    jobs = [fake("a", "dies", "b", track="t", sheet=Path("s")), fake("dies", track="u"), fake("c", track="v")]
+    results = list(work_through(jobs, 1, command))
+    rows = [(r.track, r.system, r.error is None) for r in results if isinstance(r, Row)]
+    assert rows == [("t", "a", True), ("t", "dies", False), ("t", "b", True), ("u", "dies", False), ("v", "c", True)]
+    errors = [r.error for r in results if isinstance(r, Row) and r.error]
+    assert all("exit code 3): out of luck" in error and "\n" not in error for error in errors)
+    assert [r for r in results if isinstance(r, Sheet)] == [Sheet("t", None)]
+
+
+def test_a_process_that_cannot_start_costs_rows_and_does_not_hang() -> None:
+    results = list(work_through([fake("a", "b")], 2, [sys.executable, "-c", "raise SystemExit(1)"]))
+    assert [(r.system, "exit code 1" in (r.error or "")) for r in results if isinstance(r, Row)] == [
+        ("a", True),
+        ("b", True),
+    ]
+
+
+def test_stopping_early_ends_the_processes(command: list[str]) -> None:
+    results = work_through([fake("a", "hangs"), fake("b", "hangs")], 2, command)
+    pids = {int(row.key) for row in (next(results), next(results)) if isinstance(row, Row)}
+    assert len(pids) == 2
+    results.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

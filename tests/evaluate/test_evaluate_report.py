@@ -1,0 +1,184 @@
+"""What an evaluation says: tables, figures and the report, from rows made up for it."""
+
+import csv
+import io
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from ldm_sep.evaluate import PUBLISHED, Row, Summary, paired_test
+from ldm_sep.evaluate.plots import draw_boxes, draw_differences, fitted
+from ldm_sep.evaluate.published import HEADING
+from ldm_sep.evaluate.report import html_report
+from ldm_sep.evaluate.rows import track_hash
+from ldm_sep.evaluate.summary import summarise
+from ldm_sep.evaluate.tables import markdown, scores_csv, summary_json
+from ldm_sep.metrics import METRICS, Score
+
+NASTY = "<script>alert('x')</script> a|b *c* \"q\" $1 & $2 – ünï 日本 " + "long " * 30
+TRACKS = [NASTY, *(f"track {i}" for i in range(1, 9))]
+SYSTEMS = ["one|<b>", "two", "three"]
+METRIC_KEYS = ["sdr", "csdr", "pesq"]
+
+
+@pytest.fixture(scope="module")
+def summary() -> Summary:
+    rng = np.random.default_rng(0)
+    rows = {}
+    for i, (track, system) in enumerate(itertools.product(TRACKS, SYSTEMS)):
+        scores = {key: Score(float(rng.normal(5 + SYSTEMS.index(system), 1))) for key in METRIC_KEYS}
+        if system == "two" and track == "track 3":
+            scores["pesq"] = Score(None, "the reference | is silent")
+        error = "file <x>: 2 Hz, but y has 3; resample" if (track, system) == ("track 4", "three") else None
+        rows[track, system] = Row(track, system, str(i), {} if error else scores, error, 0.5)
+    return summarise(
+        rows, TRACKS, SYSTEMS, METRIC_KEYS, about=dict.fromkeys(SYSTEMS, "made up"), versions={"x": "1"}, published=True
+    )
+
+
+def test_aggregates_are_over_what_is_defined(summary: Summary) -> None:
+    values = [summary.rows[t, "two"].scores["pesq"].value for t in TRACKS if t != "track 3"]
+    score = summary.scores["two"]["pesq"]
+    assert score.n == 8 and score.undefined == 1 and score.reasons == {"the reference | is silent": 1}
+    assert score.mean == score.value == pytest.approx(np.mean(values))
+    assert summary.scores["three"]["sdr"].reasons == {"failed": 1}
+    medians = [summary.rows[t, "two"].scores["csdr"].value for t in TRACKS]
+    assert summary.scores["two"]["csdr"].value == np.median(medians) != summary.scores["two"]["csdr"].mean
+
+
+def test_pairs_are_the_tracks_that_both_systems_have(summary: Summary) -> None:
+    found = {(c.first, c.second): c.test for c in summary.comparisons if c.metric == "pesq"}
+    assert list(found) == [("one|<b>", "two"), ("one|<b>", "three"), ("two", "three")]
+    common = [t for t in TRACKS if t not in ("track 3", "track 4")]
+    two, three = ([summary.rows[t, s].scores["pesq"].value for t in common] for s in ("two", "three"))
+    expected = paired_test(two, three)
+    test = found["two", "three"]
+    assert (test.n, test.p, test.difference) == (7, expected.p, expected.difference)
+    assert sorted(t.p_holm for t in found.values())[0] == pytest.approx(min(3 * min(t.p for t in found.values()), 1))
+
+
+def test_json_has_everything_and_nothing_that_json_has_not(summary: Summary) -> None:
+    record = json.loads(summary_json(summary), parse_constant=lambda word: pytest.fail(word))
+    assert record["tracks"] == {"n": 9, "hash": track_hash(TRACKS), "names": TRACKS}
+    one = record["scores"]["two"]["pesq"]
+    assert one["n"] == 8 and one["interval"][0] < one["value"] < one["interval"][1]
+    assert one["reasons"] == {"the reference | is silent": 1}
+    assert record["failures"][0]["track"] == "track 4"
+    assert len(record["paired_tests"]) == 9 and record["metrics"]["csdr"]["aggregate"] == "median"
+    assert [row["name"] for row in record["published"]["rows"]] == [row.name for row in PUBLISHED]
+
+
+def test_csv_reads_back(summary: Summary) -> None:
+    rows = list(csv.DictReader(io.StringIO(scores_csv(summary))))
+    assert [(row["track"], row["system"]) for row in rows] == list(itertools.product(TRACKS, SYSTEMS))
+    for row in rows:
+        for key in METRIC_KEYS:
+            score = summary.rows[row["track"], row["system"]].scores.get(key)
+            assert row[key] == ("" if score is None or score.value is None else repr(score.value))
+    missing = next(row for row in rows if row["track"] == "track 3" and row["system"] == "two")
+    assert missing["undefined"] == "pesq: the reference | is silent" and missing["error"] == ""
+
+
+def tables_of(text: str) -> dict[str, list[list[str]]]:
+    """The cells of the first table below each heading."""
+    found = {}
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, *lines = part.splitlines()
+        rows = [line for line in lines if line.startswith("|")]
+        found[title] = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+    return found
+
+
+def test_markdown_tables_keep_their_columns_and_say_n_and_hash(summary: Summary) -> None:
+    text = markdown(summary)
+    tables = tables_of(text)
+    assert list(tables) == ["Measured", HEADING, "Paired tests", "Undefined", "Failed"]
+    for rows in tables.values():
+        assert len({len(row) for row in rows}) <= 1
+    assert [row[0] for row in tables["Measured"][2:]] == [r"one\|&lt;b&gt;", "two", "three"]
+    assert tables["Measured"][0] == ["system", "SDR (dB) ↑", "cSDR median (dB) ↑", "PESQ (MOS-LQO) ↑"]
+    score = summary.scores["two"]["pesq"]
+    assert tables["Measured"][3][3].startswith(f"{score.mean:.2f} [") and tables["Measured"][3][3].endswith("(n = 8)")
+    assert text.count(f"n = 9 tracks, track list {track_hash(TRACKS)}") == 3
+
+
+def test_published_rows_are_never_among_the_measured(summary: Summary) -> None:
+    tables = tables_of(markdown(summary))
+    published = {row.name for row in PUBLISHED}
+    assert {row[0] for row in tables[HEADING][2:]} == published
+    assert not published & {row[0] for row in tables["Measured"]}
+    # Table II of the paper.
+    ldm = next(row for row in tables[HEADING] if row[0] == "LDM-dmx")
+    assert ldm[1:] == ["116 M", "1.74", "1.30", "6.43", "0.198", "1.29"]
+    bare = Summary(**{**vars(summary), "published": False})
+    assert HEADING not in markdown(bare) and HEADING not in html_report(bare, [], {})
+    assert "published" not in json.loads(summary_json(bare))
+
+
+class Page(HTMLParser):
+    """Tags, their attributes, and texts of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_report_is_one_file_without_network_and_shows_names_as_text(summary: Summary, tmp_path: Path) -> None:
+    metric = next(m for m in METRICS if m.key == "sdr")
+    draw_boxes(tmp_path / "sdr.png", metric, [(s, list(summary.values(s, "sdr").values())) for s in SYSTEMS], "n = 9")
+    text = html_report(summary, [tmp_path / "sdr.png"], {NASTY: tmp_path / "sdr.png"})
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "base")
+        for name in ("src", "href", "srcset", "data"):
+            assert (attributes.get(name) or "data:image/").startswith("data:image/")
+    assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert [tag for tag, _ in page.tags].count("img") == 2
+    assert NASTY in page.texts and "one|<b>" in page.texts
+    assert any("file <x>: 2 Hz, but y has 3; resample" in said for said in page.texts)
+    for metric in summary.metrics:
+        assert metric.definition in page.texts
+    assert sum(track_hash(TRACKS) in said for said in page.texts) >= 5
+
+
+def test_figures_bear_any_name_and_any_number_of_values(tmp_path: Path) -> None:
+    metric = next(m for m in METRICS if m.key == "lsd")
+    rng = np.random.default_rng(0)
+    values = [(NASTY, rng.normal(size=500)), ("one value", [1.0]), ("none", []), ("", [2.0, 2.0])]
+    draw_boxes(tmp_path / "a.png", metric, values, "n = 500 tracks")
+    draw_differences(tmp_path / "b.png", metric, NASTY, values, "n = 500 tracks")
+    for name in ("a.png", "b.png"):
+        picture = imread(tmp_path / name)[..., :3]
+        # Nothing is cut: the outermost pixels are paper.
+        edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        assert (edge == 1).all() and (picture < 0.5).any()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_long_names_are_cut_to_what_fits() -> None:
+    lines = fitted(NASTY, 26).split("\n")
+    assert len(lines) == 2 and max(map(len, lines)) <= 26 and lines[-1].endswith("…")
+    assert fitted("short", 26) == "short"
