@@ -95,9 +95,12 @@ class SeparatorConfig(Record):
 
 
 class DataConfig(Record):
-    """Which layout the folder given with ``--data`` has; see `ldm_sep.data.tracks`."""
+    """Which layout the folder given with ``--data`` has (`ldm_sep.data.tracks`), and where in it a zip of MIDI songs
+    lies whose melodies voices are led along (``melodies``; share ``mix.melodic``).
+    """
 
     layout: Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
+    melodies: str | None = None
 
 
 class MixConfig(Record):
@@ -113,6 +116,8 @@ class MixConfig(Record):
     equaliser_db: Annotated[float, Field(ge=0)] = 0.0
     reverb: Share = 0.0
     doubling: Share = 0.0
+    melodic: Share = 0.0
+    vibrato_cents: Annotated[float, Field(ge=0, le=200)] = 0.0
     layering: Share = 0.0
 
 

@@ -188,6 +188,7 @@ def open_bank(config: Config, data: list[Path], cache: Path, device: torch.devic
     """The decoded training split of all ``data``, with its hours printed. DataError if it is empty."""
     from ldm_sep.build import codec_sample_rate
     from ldm_sep.data.bank import AudioBank
+    from ldm_sep.data.melody import load_melodies
     from ldm_sep.data.tracks import read_tracks
     from ldm_sep.errors import DataError
 
@@ -198,9 +199,14 @@ def open_bank(config: Config, data: list[Path], cache: Path, device: torch.devic
     def decoded(done: int, total: int) -> None:
         typer.echo(f"\rdecoding {done}/{total}", nl=done == total, err=True)
 
-    bank = AudioBank(tracks, codec_sample_rate(config.codec), cache, device, decoded)
+    melodies = []
+    if config.data.melodies is not None and config.mix.melodic > 0:
+        first = data[0] if data[0].is_dir() else data[0].parent
+        melodies = load_melodies(first / config.data.melodies, cache)
+    bank = AudioBank(tracks, codec_sample_rate(config.codec), cache, device, decoded, melodies)
+    tunes = f", {len(melodies)} melodies" if melodies else ""
     hours = [bank.seconds(role) / 3600 for role in ("vocals", "accompaniment")]
-    typer.echo(f"data: {len(tracks)} tracks, {hours[0]:.2f} h of vocals, {hours[1]:.2f} h of accompaniment")
+    typer.echo(f"data: {len(tracks)} tracks, {hours[0]:.2f} h of vocals, {hours[1]:.2f} h of accompaniment{tunes}")
     return bank
 
 

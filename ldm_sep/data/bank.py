@@ -42,7 +42,8 @@ class AudioBank:
     """Decoded tracks in one flat int16 tensor.
 
     The samples are kept in ``cache`` (one file for one list of tracks and rate, rebuilt when a source file changes) and
-    moved to ``device`` whole; on the CPU they stay a memory map, so a set larger than memory can be used.
+    moved to ``device`` whole; on the CPU they stay a memory map, so a set larger than memory can be used. ``melodies``
+    are tunes for solo voices, as `ldm_sep.data.melody.load_melodies` gives them.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class AudioBank:
         cache: Path,
         device: torch.device,
         progress: Callable[[int, int], None] | None = None,
+        melodies: Sequence[np.ndarray] = (),
     ) -> None:
-        self.sample_rate, self.device = sample_rate, device
+        self.sample_rate, self.device, self.melodies = sample_rate, device, melodies
         key = _key(tracks, sample_rate)
         data, index = cache / f"bank-{key}.i16", cache / f"bank-{key}.json"
         if not (data.is_file() and index.is_file()):

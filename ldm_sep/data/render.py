@@ -5,23 +5,18 @@ notes, drums on its beats. A leading line may be played by an instrument, so tha
 """
 
 import csv
-import io
 import itertools
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ldm_sep.audio import AudioWriter, read
+from ldm_sep.data.midi import Note, Song, read_archive, read_song
 from ldm_sep.errors import DataError, DependencyError
-
-if TYPE_CHECKING:
-    from mido import MidiFile
 
 # General MIDI programs (from 0). Left out: the voices and choirs 52-54, 85, 91, and the noises 120-127.
 _VOICES = {52, 53, 54, 85, 91}
@@ -39,26 +34,6 @@ COLUMNS = ("path", "role", "pair_id", "singer_or_source", "split")
 
 
 @dataclass(frozen=True)
-class Note:
-    """``onset`` and ``duration`` in seconds, MIDI ``pitch`` and ``velocity``."""
-
-    onset: float
-    duration: float
-    pitch: int
-    velocity: int
-
-
-@dataclass(frozen=True)
-class Song:
-    """Notes of the tracks MELODY, BRIDGE and PIANO, and the seconds of the beats."""
-
-    melody: tuple[Note, ...]
-    bridge: tuple[Note, ...]
-    piano: tuple[Note, ...]
-    beats: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Part:
     """One instrument: General MIDI ``program`` (None for drums), ``volume`` and ``pan`` (0 to 127), ``reverb``."""
 
@@ -67,58 +42,6 @@ class Part:
     pan: int
     reverb: int
     notes: tuple[Note, ...]
-
-
-def read_song(data: bytes) -> Song:
-    """A song of the POP909 layout from the bytes of its MIDI file. ValueError if it is none."""
-    import mido
-
-    try:
-        file = mido.MidiFile(file=io.BytesIO(data))
-    except Exception as error:
-        # A damaged file can break the parser anywhere.
-        raise ValueError(f"not a MIDI file: {error}") from None
-    seconds = _clock(file)
-    tracks = {track.name.strip().upper(): track for track in file.tracks}
-    if not {"MELODY", "PIANO"} <= set(tracks):
-        raise ValueError("it has no tracks MELODY and PIANO")
-    notes = {name: _notes(tracks[name], seconds) for name in ("MELODY", "BRIDGE", "PIANO") if name in tracks}
-    last = max(sum(message.time for message in track) for track in file.tracks)
-    beats = tuple(seconds(tick) for tick in range(0, last, file.ticks_per_beat))
-    return Song(notes["MELODY"], notes.get("BRIDGE", ()), notes["PIANO"], beats)
-
-
-def _clock(file: "MidiFile") -> Callable[[int], float]:
-    """Ticks to seconds through all tempo changes."""
-    tick, changes = 0, [(0, 500000)]
-    for message in file.tracks[0]:
-        tick += message.time
-        if message.type == "set_tempo":
-            changes.append((tick, message.tempo))
-    ticks = np.array([t for t, _ in changes], float)
-    tempos = np.array([tempo for _, tempo in changes]) / 1e6 / file.ticks_per_beat
-    starts = np.concatenate([[0.0], np.cumsum(np.diff(ticks) * tempos[:-1])])
-
-    def seconds(tick: int) -> float:
-        segment = int(np.searchsorted(ticks, tick, side="right")) - 1
-        return float(starts[segment] + (tick - ticks[segment]) * tempos[segment])
-
-    return seconds
-
-
-def _notes(track: Sequence, seconds: Callable[[int], float]) -> tuple[Note, ...]:
-    tick, sounding, notes = 0, {}, []
-    for message in track:
-        tick += message.time
-        if message.type not in ("note_on", "note_off"):
-            continue
-        begun = sounding.pop(message.note, None)
-        if begun is not None:
-            onset = seconds(begun[0])
-            notes.append(Note(onset, max(0.02, seconds(tick) - onset), message.note, begun[1]))
-        if message.type == "note_on" and message.velocity > 0:
-            sounding[message.note] = (tick, message.velocity)
-    return tuple(sorted(notes, key=lambda n: n.onset))
 
 
 def arrange(song: Song, seconds: float, rng: np.random.Generator) -> list[Part]:
@@ -238,22 +161,12 @@ def render(
     (seed, i) alone, and files that are there already are kept. Returns the number of songs passed over as unusable.
     DependencyError without fluidsynth or mido, DataError if the zip or the soundfont cannot be used.
     """
-    try:
-        import mido  # noqa: F401
-    except ImportError:
-        raise DependencyError('MIDI files need mido; pip install "ldm-sep[midi]"') from None
+    songs = read_archive(scores)
+    names = list(songs)
     if shutil.which("fluidsynth") is None:
         raise DependencyError("the program fluidsynth was not found; install it (apt install fluidsynth)")
     if not soundfont.is_file():
         raise DataError(f"{soundfont}: no such soundfont; name an .sf2 file with --soundfont")
-    try:
-        with zipfile.ZipFile(scores) as archive:
-            names = sorted(n for n in archive.namelist() if n.lower().endswith((".mid", ".midi")))
-            songs = {name: archive.read(name) for name in names}
-    except (OSError, zipfile.BadZipFile):
-        raise DataError(f"{scores}: not a readable zip of MIDI files") from None
-    if not songs:
-        raise DataError(f"{scores}: holds no .mid files")
     out.mkdir(parents=True, exist_ok=True)
     rows, unusable = [], set()
     for index in range(pieces):

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ldm_sep.errors import DataError
 from ldm_sep.jobs import AUDIO_SUFFIXES
@@ -13,12 +13,20 @@ Split = Literal["train", "valid", "test"]
 Layout = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
 
 
+class Clip(NamedTuple):
+    """A piece of a recording from ``start`` to ``end`` seconds; ``f0`` in Hz, where it holds one steady pitch."""
+
+    start: float
+    end: float
+    f0: float | None = None
+
+
 @dataclass(frozen=True)
 class Track:
     """One song, or one recording of a solo voice or of music without voice.
 
     A song has ``vocals`` and either ``accompaniment`` files (their sum) or a ``mixture`` (then the accompaniment
-    is mixture - vocals). ``clips`` are (start, end) seconds between which a collage may be cut; ``singer`` groups
+    is mixture - vocals). ``clips`` are the pieces a collage may be cut into; ``singer`` groups
     recordings of one voice.
     """
 
@@ -28,7 +36,7 @@ class Track:
     accompaniment: tuple[Path, ...] = ()
     mixture: Path | None = None
     singer: str = ""
-    clips: tuple[tuple[float, float], ...] = ()
+    clips: tuple[Clip, ...] = ()
 
     @property
     def is_song(self) -> bool:
@@ -164,7 +172,7 @@ def read_csv(path: Path) -> list[Track]:
     return tracks
 
 
-def _read_clips(path: Path) -> tuple[tuple[float, float], ...]:
+def _read_clips(path: Path) -> tuple[Clip, ...]:
     sidecar = path.with_suffix(".txt")
     if not sidecar.is_file():
         return ()
@@ -172,7 +180,8 @@ def _read_clips(path: Path) -> tuple[tuple[float, float], ...]:
     for line in sidecar.read_text(encoding="utf-8").splitlines():
         fields = line.split("\t")
         if len(fields) >= 2:
-            clips.append((float(fields[0]), float(fields[1])))
+            f0 = float(fields[3]) if len(fields) > 3 and fields[3].strip() else None
+            clips.append(Clip(float(fields[0]), float(fields[1]), f0))
     return tuple(clips)
 
 
@@ -180,7 +189,8 @@ def read_roles(path: Path) -> list[Track]:
     """A table of single files: ``path, role, split, pair_id, singer_or_source``.
 
     role is vocals or instrumental (others are passed over); rows that share a pair_id make one song. ``<file>.txt``
-    beside a file lists its clips (start, end in seconds, separated by tabs).
+    beside a file lists its clips, separated by tabs: start and end in seconds and, where known, a name and the median
+    f0 in Hz.
     """
     songs: dict[str, dict[str, tuple[Path, Split]]] = {}
     tracks = []

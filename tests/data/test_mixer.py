@@ -11,7 +11,7 @@ from conftest import RATE, played, sung
 from ldm_sep.augment import active_rms, channel_swap, equalise, pan, polarity, resample_to, reverberate
 from ldm_sep.data.bank import AudioBank, Recording
 from ldm_sep.data.mixer import Mixer
-from ldm_sep.data.tracks import Track, read_tracks
+from ldm_sep.data.tracks import Clip, Track, read_tracks
 from ldm_sep.errors import DataError
 
 CPU = torch.device("cpu")
@@ -22,7 +22,10 @@ PLAIN = {
     "collage": 0.5,
     "pitch_semitones": 0.0,
     "balance_db": 0.0,
-    "pan": 0.15, "equaliser_db": 0.0,
+    "pan": 0.15,
+    "melodic": 0.0,
+    "vibrato_cents": 0.0,
+    "equaliser_db": 0.0,
     "reverb": 0.0,
     "doubling": 0.0,
     "layering": 0.0,
@@ -34,7 +37,7 @@ def bank(stems_folder: Path, tmp_path: Path) -> AudioBank:
     solo = tmp_path / "solo.wav"
     sf.write(solo, sung(5, 330, 5), RATE)
     tracks = [*read_tracks("stems", stems_folder)]
-    tracks.append(Track("solo", "train", solo, singer="anna", clips=((0.0, 1.0), (1.2, 2.0), (3.0, 4.5))))
+    tracks.append(Track("solo", "train", solo, singer="anna", clips=(Clip(0.0, 1.0), Clip(1.2, 2.0), Clip(3.0, 4.5))))
     return AudioBank(tracks, RATE, tmp_path / "cache", CPU)
 
 

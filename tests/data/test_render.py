@@ -13,7 +13,8 @@ import pytest
 import soundfile as sf
 from conftest import run_cli
 
-from ldm_sep.data.render import Note, Part, Song, arrange, read_song, render, write_midi
+from ldm_sep.data.midi import Note, Song, read_song
+from ldm_sep.data.render import Part, arrange, render, write_midi
 from ldm_sep.data.tracks import read_tracks
 from ldm_sep.errors import DataError, DependencyError
 

@@ -73,7 +73,7 @@ def test_roles_join_pairs_and_read_clips(tmp_path: Path) -> None:
     tracks = {t.name: t for t in read_tracks("roles", tmp_path)}
     assert set(tracks) == {"p1", "solo.wav", "band.wav"}
     assert tracks["p1"].is_song and not tracks["solo.wav"].is_song
-    assert tracks["solo.wav"].clips == ((0.0, 0.5), (0.6, 1.1)) and tracks["solo.wav"].singer == "anna"
+    assert tracks["solo.wav"].clips == ((0.0, 0.5, 220.0), (0.6, 1.1, 221.0)) and tracks["solo.wav"].singer == "anna"
 
 
 @pytest.mark.parametrize(
