@@ -1,5 +1,6 @@
 """Configurations to objects: the only module that looks at a ``kind``."""
 
+import math
 from pathlib import Path
 
 from torch import nn
@@ -13,7 +14,8 @@ from ldm_sep.level import LevelHead
 from ldm_sep.model import LatentSeparator
 from ldm_sep.refine import TextureFromMixture
 from ldm_sep.spectrum import LogSpectrum
-from ldm_sep.unet import Level, UNet1d
+from ldm_sep.unet import UNet1d
+from ldm_sep.unet_levels import Level
 
 
 def build_codec(config: CodecConfig) -> Codec:
@@ -37,6 +39,17 @@ def build_codec(config: CodecConfig) -> Codec:
 def codec_sample_rate(config: CodecConfig) -> int:
     """The rate (Hz) audio must have for this codec."""
     return 48000 if config.kind == "encodec_48khz" else config.sample_rate
+
+
+def codec_hop(config: CodecConfig) -> int:
+    """Samples of one latent frame."""
+    match config.kind:
+        case "spectral":
+            return config.hop
+        case "seanet":
+            return math.prod(config.ratios)
+        case "encodec_48khz":
+            return 320
 
 
 def pretrained_codec(config: CodecConfig, weights: Path | None = None) -> Codec | None:

@@ -61,7 +61,7 @@ CodecConfig = Annotated[SpectralCodecConfig | SEANetCodecConfig | Encodec48kHzCo
 
 
 class LevelConfig(Record):
-    """One level of the U-Net; see `ldm_sep.unet.Level`."""
+    """One level of the U-Net; see `ldm_sep.unet_levels.Level`."""
 
     channels: Positive
     factor: Positive = 1

@@ -23,32 +23,15 @@ last two layers of its time perceptron are one layer applied twice (-1,049,600).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import pi, prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm_sep.errors import ConfigError
+from ldm_sep.unet_levels import Level, check_levels
 
 _FREQUENCIES = 128
-
-
-@dataclass(frozen=True)
-class Level:
-    """One depth of the U-Net.
-
-    channels: feature channels; factor: how many frames of the level above become one frame here;
-    blocks: residual blocks on the way down, and again on the way up; inject: merge the condition after
-    every block; attention: self-attention over time after every block.
-    """
-
-    channels: int
-    factor: int
-    blocks: int
-    inject: bool = False
-    attention: bool = False
 
 
 class TimeEmbedding(nn.Module):
@@ -206,15 +189,7 @@ class UNet1d(nn.Module):
         cond_channels: int | None = None,
     ) -> None:
         super().__init__()
-        if not levels:
-            raise ConfigError("levels: the U-Net has none; give at least one level")
-        for number, level in enumerate(levels, start=1):
-            if min(level.channels, level.factor, level.blocks) < 1:
-                raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
-            if level.channels % groups:
-                raise ConfigError(
-                    f"levels: level {number} has {level.channels} channels; use a multiple of groups = {groups}"
-                )
+        check_levels(levels, groups)
         self.latent_channels = latent_channels
         self.out_channels = latent_channels if out_channels is None else out_channels
         self.cond_channels = latent_channels if cond_channels is None else cond_channels

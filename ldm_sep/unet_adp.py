@@ -8,7 +8,6 @@ shares its weights with the original; and it can be pickled.
 
 from collections.abc import Sequence
 from math import prod
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,21 +15,7 @@ from torch import Tensor, nn
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.thirdparty import import_audio_diffusion_pytorch
-
-
-class LevelSizes(Protocol):
-    """What is read of a level; ``ldm_sep.unet.Level`` says what each means."""
-
-    @property
-    def channels(self) -> int: ...
-    @property
-    def factor(self) -> int: ...
-    @property
-    def blocks(self) -> int: ...
-    @property
-    def inject(self) -> bool: ...
-    @property
-    def attention(self) -> bool: ...
+from ldm_sep.unet_levels import Level, check_levels
 
 
 class UNetADP(nn.Module):
@@ -48,7 +33,7 @@ class UNetADP(nn.Module):
     def __init__(
         self,
         latent_channels: int,
-        levels: Sequence[LevelSizes],
+        levels: Sequence[Level],
         *,
         time_features: int = 1024,
         groups: int = 8,
@@ -58,15 +43,7 @@ class UNetADP(nn.Module):
         cond_channels: int | None = None,
     ) -> None:
         super().__init__()
-        if not levels:
-            raise ConfigError("levels: the U-Net has none; give at least one level")
-        for number, level in enumerate(levels, start=1):
-            if min(level.channels, level.factor, level.blocks) < 1:
-                raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
-            if level.channels % groups:
-                raise ConfigError(
-                    f"levels: level {number} has {level.channels} channels; use a multiple of groups = {groups}"
-                )
+        check_levels(levels, groups)
         self.latent_channels = latent_channels
         self.out_channels = latent_channels if out_channels is None else out_channels
         self.cond_channels = latent_channels if cond_channels is None else cond_channels
@@ -153,7 +130,7 @@ class _Repeated(nn.Module):
 
 def _rebuild(
     latent_channels: int,
-    levels: tuple[LevelSizes, ...],
+    levels: tuple[Level, ...],
     time_features: int,
     groups: int,
     attention_heads: int,

@@ -8,7 +8,8 @@ from ldm_sep.codec.spectral import SpectralCodec
 from ldm_sep.level import LevelHead, normalising_gain, relative_level_db, rms, set_level
 from ldm_sep.model import LatentSeparator, Whitening
 from ldm_sep.spectrum import LogSpectrum
-from ldm_sep.unet import Level, UNet1d
+from ldm_sep.unet import UNet1d
+from ldm_sep.unet_levels import Level
 
 
 def small_codec() -> SpectralCodec:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.thirdparty import import_audio_diffusion_pytorch
-from ldm_sep.unet import Level
 from ldm_sep.unet_adp import UNetADP
+from ldm_sep.unet_levels import Level
 
 LEVELS = (Level(16, 1, 1), Level(16, 2, 2, inject=True), Level(24, 3, 1, inject=True, attention=True))
 

@@ -93,7 +93,7 @@ def preview(
     """Write training items as mixture and vocals to listen to, and a sheet of their spectrograms."""
     import torch
 
-    from ldm_sep.build import build_codec, build_mixer
+    from ldm_sep.build import build_mixer, codec_hop
     from ldm_sep.cli.training import open_bank
     from ldm_sep.config import load_config
     from ldm_sep.data.preview import preview as act
@@ -104,7 +104,7 @@ def preview(
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")
     bank = open_bank(resolved, data, cache, torch.device("cpu"))
-    hop = build_codec(resolved.codec).hop
+    hop = codec_hop(resolved.codec)
     mixer = build_mixer(resolved.mix, bank, round(settings.seconds * bank.sample_rate / hop) * hop)
     written = act(mixer, items, seed, out)
     typer.echo(f"{items} items and {written[-1]}")

@@ -211,20 +211,19 @@ def open_bank(config: Config, data: list[Path], cache: Path, device: torch.devic
 
 
 def _items(config: Config, data: list[Path], table: Path | None) -> list[Item]:
-    from ldm_sep.build import codec_sample_rate
+    from ldm_sep.build import codec_hop, codec_sample_rate
     from ldm_sep.data.items import items_of_songs, read_items
     from ldm_sep.data.tracks import read_tracks
     from ldm_sep.errors import DataError
 
-    rate = codec_sample_rate(config.codec)
+    rate, hop = codec_sample_rate(config.codec), codec_hop(config.codec)
     settings = config.training or config.codec_training
     first = data[0]
     if table is not None:
-        # 3200 is a multiple of every codec's hop here and leaves whole frames.
-        return read_items(table, first if first.is_dir() else first.parent, rate, 3200)
+        return read_items(table, first if first.is_dir() else first.parent, rate, hop)
     tracks = [t for root in data for t in read_tracks(config.data.layout, root)]
     valid = [t for t in tracks if t.split == "valid"] or [t for t in tracks if t.split == "train"]
-    items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, 3200, _VALIDATION_SONGS)
+    items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, hop, _VALIDATION_SONGS)
     if not items:
         raise DataError(f"{first}: no song with vocals and accompaniment to validate on; give a table with --items")
     return items

@@ -1,0 +1,37 @@
+"""The sizes of a U-Net's levels, and which can be built."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ldm_sep.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Level:
+    """One depth of the U-Net.
+
+    channels: feature channels; factor: how many frames of the level above become one frame here;
+    blocks: residual blocks on the way down, and again on the way up; inject: merge the condition after
+    every block; attention: self-attention over time after every block.
+    """
+
+    channels: int
+    factor: int
+    blocks: int
+    inject: bool = False
+    attention: bool = False
+
+
+def check_levels(levels: Sequence[Level], groups: int) -> None:
+    """ConfigError unless there are levels, their sizes are positive, and ``groups`` of a group norm divide their
+    channels.
+    """
+    if not levels:
+        raise ConfigError("levels: the U-Net has none; give at least one level")
+    for number, level in enumerate(levels, start=1):
+        if min(level.channels, level.factor, level.blocks) < 1:
+            raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
+        if level.channels % groups:
+            raise ConfigError(
+                f"levels: level {number} has {level.channels} channels; use a multiple of groups = {groups}"
+            )
