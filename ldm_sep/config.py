@@ -153,7 +153,9 @@ class SeparatorTrainingConfig(OptimiserConfig):
     ``terminal_share``: share of items at t = 1, where the posterior mean is learned. ``max_snr``: bound of the
     v-loss weight (`ldm_sep.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.
     ``level_weight``: of the level head's loss, where the codec loses the level. ``decoder_weight``: of a loss on the
-    decoded posterior mean of the items at t = 1, so that what is heard counts and not only what is encoded.
+    decoded posterior mean of the items at t = 1, so that what is heard counts and not only what is encoded: its
+    thresholded SNR in bels, plus ``outline_weight`` times its log-mel distance (at 0.3, 10 dB off in all bands weighs
+    as much as 1.5 dB of distortion).
     """
 
     stage: Literal[1, 2]
@@ -163,6 +165,7 @@ class SeparatorTrainingConfig(OptimiserConfig):
     channel_weight_power: Annotated[float, Field(ge=0)] = 0.0
     level_weight: Annotated[float, Field(ge=0)] = 0.1
     decoder_weight: Annotated[float, Field(ge=0)] = 0.0
+    outline_weight: Annotated[float, Field(ge=0)] = 0.3
 
 
 class PresetConfig(Record):

@@ -26,9 +26,6 @@ from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 from ldm_sep.model import LatentSeparator
 from ldm_sep.windows import noise_field
 
-# Of the log-mel distance beside the distortion: 10 dB off in all bands weighs as 1.5 dB of distortion.
-_OUTLINE_WEIGHT = 0.3
-
 
 class SeparatorObjective(nn.Module):
     """Eq. (9): E |v_hat - v|^2 over (vocals, mixture) pairs, with the optional weights of `SeparatorTrainingConfig`."""
@@ -40,10 +37,12 @@ class SeparatorObjective(nn.Module):
         channel_weight_power: float,
         level_weight: float,
         decoder_weight: float,
+        outline_weight: float,
     ) -> None:
         super().__init__()
         self.separator = separator
-        self.max_snr, self.level_weight, self.decoder_weight = max_snr, level_weight, decoder_weight
+        self.max_snr, self.level_weight = max_snr, level_weight
+        self.decoder_weight, self.outline_weight = decoder_weight, outline_weight
         self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, (1024, 2048), complex_weight=0.0)
         weight = separator.whitening.std**channel_weight_power
         self.register_buffer("channel_weight", weight / weight.mean(), persistent=False)
@@ -73,7 +72,7 @@ class SeparatorObjective(nn.Module):
                 heard = self.separator.codec.decoder(raw).float()
                 wanted = (vocals * gain)[terminal]
                 distortion = thresholded_snr_loss(heard, wanted, (mixture * gain)[terminal])
-                losses["decoder_loss"] = distortion + _OUTLINE_WEIGHT * self.spectral(heard, wanted)
+                losses["decoder_loss"] = distortion + self.outline_weight * self.spectral(heard, wanted)
             loss = loss + self.decoder_weight * losses["decoder_loss"]
         return {"loss": loss, **losses}
 
@@ -198,7 +197,12 @@ def train(
     codec, device = separator.codec, accelerator.device
     mixer = build_mixer(config.mix, bank, round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop)
     objective = SeparatorObjective(
-        separator, settings.max_snr, settings.channel_weight_power, settings.level_weight, settings.decoder_weight
+        separator,
+        settings.max_snr,
+        settings.channel_weight_power,
+        settings.level_weight,
+        settings.decoder_weight,
+        settings.outline_weight,
     ).to(device)
     optimizer = torch.optim.AdamW(
         separator.parameter_groups(settings.learning_rate, settings.conditioner_rate),
