@@ -115,6 +115,10 @@ class MixConfig(Record):
     pan: Annotated[float, Field(ge=0)] = 0.05
     equaliser_db: Annotated[float, Field(ge=0)] = 0.0
     reverb: Share = 0.0
+    compress: Share = 0.0
+    reflections: Share = 0.0
+    width_db: Annotated[float, Field(ge=0)] = 0.0
+    automation_db: Annotated[float, Field(ge=0)] = 0.0
     doubling: Share = 0.0
     melodic: Share = 0.0
     vibrato_cents: Annotated[float, Field(ge=0, le=200)] = 0.0

@@ -202,7 +202,7 @@ def open_bank(config: Config, data: list[Path], cache: Path, device: torch.devic
     melodies = []
     if config.data.melodies is not None and config.mix.melodic > 0:
         first = data[0] if data[0].is_dir() else data[0].parent
-        melodies = load_melodies(first / config.data.melodies, cache)
+        melodies = load_melodies(first / config.data.melodies, cache, lambda line: typer.echo(line, err=True))
     bank = AudioBank(tracks, codec_sample_rate(config.codec), cache, device, decoded, melodies)
     tunes = f", {len(melodies)} melodies" if melodies else ""
     hours = [bank.seconds(role) / 3600 for role in ("vocals", "accompaniment")]

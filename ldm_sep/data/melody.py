@@ -1,54 +1,70 @@
-"""Melodies that voices are led along: the tunes of MIDI songs as arrays, and a voice cut into their notes."""
+"""Melodies that voices are led along: the tunes of MIDI songs as arrays, and how a singer phrases them."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from ldm_sep.augment import resample_to
 from ldm_sep.data.midi import read_archive, read_song
 from ldm_sep.errors import DataError
 
 # Columns of a melody.
 ONSET, DURATION, PITCH = 0, 1, 2
-_ATTACK_SECONDS, _RELEASE_SECONDS = 0.012, 0.03
-# Varispeed beyond this turns a voice into a cartoon; such notes move by octaves.
-_LARGEST_SHIFT = 9 / 12
+# Points a second of a pitch course.
+COURSE_RATE = 200
+_OFF_SEMITONES = 2.0
 _VIBRATO_HZ = (4.5, 6.5)
+# A note shorter than this is sung straight.
+_SWAYING_SECONDS = 0.35
+_SCOOP_SECONDS = 0.04
 
 
-def load_melodies(scores: Path, cache: Path) -> list[np.ndarray]:
+def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | None = None) -> list[np.ndarray]:
     """The tunes of a zip of MIDI songs, each ``(notes, 3)`` float32: onset s, duration s, MIDI pitch; one voice each.
 
     They are kept in ``cache`` beside the decoded audio, and taken from there where the zip itself is missing. Songs
-    without a track MELODY are passed over. DataError if nothing is left.
+    without a tune in a track MELODY are passed over; ``report`` is told how many. DataError if nothing is left or
+    the zip cannot be read.
     """
     # Known by name and size: times of change do not survive copying.
     if scores.is_file():
         kept = cache / f"melodies-{scores.stem}-{scores.stat().st_size}.npz"
     else:
-        kept = next(iter(sorted(cache.glob(f"melodies-{scores.stem}-*.npz"))), cache / "none")
+        found = sorted(cache.glob(f"melodies-{scores.stem}-*.npz"))
+        if not found:
+            raise DataError(f"{scores}: no such zip of MIDI songs; copy it there or leave data.melodies out")
+        kept = found[0]
     if not kept.is_file():
-        melodies = []
-        for data in read_archive(scores).values():
-            try:
-                notes = read_song(data).melody
-            except ValueError:
-                continue
-            if len(notes) > 1:
-                melodies.append(_one_voice(np.array([(n.onset, n.duration, n.pitch) for n in notes], np.float32)))
-        if not melodies:
-            raise DataError(f"{scores}: none of its songs has a track MELODY")
+        melodies, unusable = _parse(scores)
+        if unusable and report is not None:
+            report(f"{scores}: {unusable} songs passed over: not MIDI files with a tune in a track MELODY")
         cache.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_name(f"{kept.stem}.{os.getpid()}.tmp.npz")
-        np.savez_compressed(temporary, notes=np.concatenate(melodies), lengths=[len(m) for m in melodies])
-        temporary.replace(kept)
+        try:
+            np.savez_compressed(temporary, notes=np.concatenate(melodies), lengths=[len(m) for m in melodies])
+            temporary.replace(kept)
+        finally:
+            temporary.unlink(missing_ok=True)
     with np.load(kept) as arrays:
         return np.split(arrays["notes"], np.cumsum(arrays["lengths"])[:-1])
+
+
+def _parse(scores: Path) -> tuple[list[np.ndarray], int]:
+    """The tunes of all songs, and how many songs have none."""
+    melodies, unusable = [], 0
+    for data in read_archive(scores).values():
+        try:
+            notes = read_song(data).melody
+        except ValueError:
+            notes = ()
+        if len(notes) > 1:
+            melodies.append(_one_voice(np.array([(n.onset, n.duration, n.pitch) for n in notes], np.float32)))
+        else:
+            unusable += 1
+    if not melodies:
+        raise DataError(f"{scores}: none of its songs has a track MELODY; name another zip in data.melodies")
+    return melodies, unusable
 
 
 def _one_voice(notes: np.ndarray) -> np.ndarray:
@@ -62,66 +78,45 @@ def _one_voice(notes: np.ndarray) -> np.ndarray:
 
 
 def window_of(melody: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """Notes of a random window of ``seconds`` in which at least one begins; onsets count from its start."""
+    """Notes that sound within a random window of ``seconds``, at least one of which begins there.
+
+    Onsets count from the window's start; a note that began before it has a negative one.
+    """
     begin = melody[rng.integers(len(melody)), ONSET] - rng.uniform(0, 0.6 * seconds)
-    inside = (melody[:, ONSET] >= begin) & (melody[:, ONSET] < begin + seconds)
-    notes = melody[inside].copy()
+    ends = melody[:, ONSET] + melody[:, DURATION]
+    notes = melody[(ends > begin) & (melody[:, ONSET] < begin + seconds)].copy()
     notes[:, ONSET] -= begin
     return notes
 
 
 def transpose(notes: np.ndarray, f0: float, rng: np.random.Generator) -> np.ndarray:
-    """The notes' frequencies in Hz, moved by octaves to where a voice of ``f0`` Hz lies, then by some semitones."""
-    pitch = notes[:, PITCH] + 12 * np.round((_midi(f0) - np.median(notes[:, PITCH])) / 12)
-    return 440 * 2 ** ((pitch + rng.normal(0, 2) - 69) / 12)
-
-
-def _midi(f0: float) -> float:
-    return 69 + 12 * np.log2(f0 / 440)
-
-
-def sing_note(
-    crop: Callable[[int, int], Tensor], usable: int, f0: float, frequency: float, frames: int, rate: int
-) -> Tensor:
-    """A note ``(2, frames)`` of ``frequency`` Hz from a held voice of ``f0`` Hz, by varispeed.
-
-    ``crop(offset, length)`` gives samples of the voice, of which ``usable`` follow the offset 0; where they do not
-    last, the note ends early. Formants move with the pitch, which turns one singer into several.
-    """
-    ratio = frequency / f0
-    while abs(np.log2(ratio)) > _LARGEST_SHIFT:
-        ratio *= 0.5 if ratio > 1 else 2.0
-    # Multiples of 64 keep the FFTs of the resampling short.
-    length = max(64, round(min(frames * ratio, usable) / 64) * 64)
-    note = resample_to(crop(0, length), max(64, round(length / ratio / 64) * 64))
-    note = note[:, :frames]
-    attack, release = (min(note.shape[1] // 2, round(s * rate)) for s in (_ATTACK_SECONDS, _RELEASE_SECONDS))
-    envelope = torch.ones(note.shape[1], device=note.device)
-    envelope[:attack] *= torch.linspace(0, 1, attack, device=note.device)
-    envelope[note.shape[1] - release :] *= torch.linspace(1, 0, release, device=note.device)
-    return F.pad(note * envelope, (0, frames - note.shape[1]))
-
-
-def vibrato(wave: Tensor, cents: float, rng: np.random.Generator, rate: int) -> Tensor:
-    """``wave (2, T)`` read at a swaying speed: the pitch moves by up to ``cents`` up and down, 4.5 to 6.5 times a
-    second. Cubic interpolation.
-    """
-    if cents <= 0:
-        return wave
-    frames = wave.shape[1]
-    t = torch.arange(frames, device=wave.device, dtype=torch.float64)
-    omega = 2 * np.pi * rng.uniform(*_VIBRATO_HZ) / rate
-    depth = (2 ** (cents / 1200) - 1) / omega
-    position = t + depth * torch.sin(omega * t + rng.uniform(0, 2 * np.pi))
-    position = position.clamp(0, frames - 1)
-    left = position.floor().long()
-    x = (position - left).to(wave.dtype)
-    a, b, c, d = (wave[:, (left + k).clamp(0, frames - 1)] for k in (-1, 0, 1, 2))
-    # Catmull-Rom.
-    return b + 0.5 * x * (c - a + x * (2 * a - 5 * b + 4 * c - d + x * (3 * (b - c) + d - a)))
+    """The notes' frequencies in Hz, moved together by semitones to lie around ``f0`` Hz, and then a little off."""
+    around = np.round(69 + 12 * np.log2(f0 / 440) - np.median(notes[:, PITCH]))
+    return 440 * 2 ** ((notes[:, PITCH] + around + rng.normal(0, _OFF_SEMITONES) - 69) / 12)
 
 
 def phrase_gains(count: int, rng: np.random.Generator) -> np.ndarray:
     """Gains of consecutive notes: a slow random walk in dB with accents, so that phrases swell and fade."""
     walk = np.cumsum(rng.normal(0, 1.2, count))
     return 10 ** ((walk - walk.mean() + rng.normal(0, 1.5, count)).clip(-12, 8) / 20)
+
+
+def pitch_course(notes: np.ndarray, seconds: float, cents: float, rng: np.random.Generator) -> np.ndarray:
+    """How far a singer is off the pitches of ``notes``, in cents, `COURSE_RATE` times a second for ``seconds``.
+
+    Held notes begin to sway after a while, 4.5 to 6.5 times a second, by a depth drawn up to ``cents``; half of the
+    notes are reached from below; and all drifts slowly, by a fifth of ``cents`` (standard deviation).
+    """
+    t = np.arange(round(seconds * COURSE_RATE) + 1) / COURSE_RATE
+    knots = np.arange(0, seconds + 1, 0.4)
+    course = np.interp(t, knots, rng.normal(0, cents / 5, len(knots)))
+    depth, speed, phase = rng.uniform(0, cents), rng.uniform(*_VIBRATO_HZ), rng.uniform(0, 2 * np.pi)
+    sway = depth * np.sin(2 * np.pi * speed * t + phase)
+    for onset, duration in notes[:, [ONSET, DURATION]]:
+        delay, scoop = rng.uniform(0.05, 0.3), abs(rng.normal(0, cents)) * (rng.random() < 0.5)
+        since = t - onset
+        inside = (since >= 0) & (since < duration)
+        course[inside] -= scoop * np.exp(-since[inside] / _SCOOP_SECONDS)
+        if duration > _SWAYING_SECONDS:
+            course += sway * np.clip((since - delay) / 0.2, 0, 1) * np.clip((duration - since) / 0.05, 0, 1)
+    return course

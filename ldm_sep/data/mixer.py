@@ -7,13 +7,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_sep.augment import active_rms, channel_swap, equalise, pan, polarity, resample_to, reverberate
-from ldm_sep.data.bank import AudioBank, Part
+from ldm_sep.augment import (
+    active_rms,
+    automate,
+    channel_swap,
+    compress,
+    equalise,
+    pan,
+    polarity,
+    reflect,
+    resample_to,
+    reverberate,
+    widen,
+)
+from ldm_sep.data.bank import AudioBank, Part, Recording
 from ldm_sep.data.voices import Voices, sounding_span, varied_length
 from ldm_sep.errors import DataError
 
 _EQ_POINTS = 9
 _REVERB_SECONDS = 1.0
+_REFLECTIONS = 6
+_REFLECTION_SECONDS = (0.005, 0.05)
+# Between two points of the vocals' slow level changes.
+_AUTOMATION_SECONDS = 1.0
+# A recording shorter than this repeats as a loop; two are brought to one tempo by at most 3 + 1 semitones each.
+_LOOP_SECONDS = 12.0
+_LOOP_SEMITONES = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,9 +62,12 @@ class Mixer:
     pitch_semitones: largest varispeed, drawn evenly up and down.
     balance_db: spread of vocals against accompaniment around 0 dB in remixes (a third of it in songs).
     pan: spread of the position of the vocals of remixes, where 0 is the centre and 1 one side only.
-    equaliser_db: spread of the smooth equaliser. ``reverb``: share of solo voices with reverberation.
-    doubling, melodic, vibrato_cents: see `ldm_sep.data.voices.Voices`. layering: share of remixes with a second
-    accompaniment.
+    equaliser_db: spread of the smooth equaliser. ``reverb``: share of remixes whose vocals reverberate.
+    compress: shares of vocals and of accompaniments of remixes that are compressed. ``reflections``: share of
+    remixes whose vocals have early reflections. ``width_db``: spread of the accompaniment's side signal.
+    automation_db: spread of the vocals' level from second to second in remixes.
+    doubling, melodic, vibrato_cents: see `ldm_sep.data.voices.Voices`. ``layering``: share of remixes with a second
+    accompaniment, at the tempo of the first where both are loops.
     """
 
     def __init__(
@@ -62,6 +84,10 @@ class Mixer:
         pan: float,
         equaliser_db: float,
         reverb: float,
+        compress: float,
+        reflections: float,
+        width_db: float,
+        automation_db: float,
         doubling: float,
         melodic: float,
         vibrato_cents: float,
@@ -72,9 +98,12 @@ class Mixer:
         self.pitch_semitones, self.balance_db = pitch_semitones, balance_db
         self.pan, self.equaliser_db = pan, equaliser_db
         self.reverb, self.layering = reverb, layering
+        self.compress, self.reflections = compress, reflections
+        self.width_db, self.automation_db = width_db, automation_db
         self._songs = [r for r in bank.recordings if r.track.is_song]
         self.voices = Voices(bank, frames, melodic=melodic, vibrato_cents=vibrato_cents, doubling=doubling)
         self._backings = [r for r in bank.recordings if r.accompaniment]
+        self._loops = [r for r in self._backings if self._is_loop(r)]
         # The root keeps a long recording from drowning the variety of the short ones.
         self._backing_weights = _normalised([_seconds(r.accompaniment) ** 0.5 for r in self._backings])
         if not self._backings or not (self._songs or self.voices.singers):
@@ -86,8 +115,7 @@ class Mixer:
         drawn = [self._item(rng) for _ in range(size)]
         vocals = torch.stack([v for v, _, _ in drawn])
         accompaniment = torch.stack([a for _, a, _ in drawn])
-        real = torch.tensor([r for _, _, r in drawn], device=self.bank.device)
-        return self._vary(vocals, accompaniment, real, rng)
+        return self._vary(vocals, accompaniment, np.array([r for _, _, r in drawn]), rng)
 
     def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         ratio = 2 ** (rng.uniform(-1, 1) * self.pitch_semitones / 12)
@@ -107,14 +135,46 @@ class Mixer:
             length = varied_length(self.frames, ratio)
             start = sounding_span(self.bank, song, length, rng)
             vocals = resample_to(self.bank.crop(song.vocals, start, length), self.frames)
-        accompaniment = self._backing(rng)
-        if rng.random() < self.layering:
-            accompaniment = accompaniment + self._backing(rng) * 10 ** (rng.normal(-3, 4) / 20)
-        return vocals, accompaniment, False
+        return vocals, self._accompaniment(rng), False
 
-    def _backing(self, rng: np.random.Generator) -> Tensor:
-        recording = self._backings[rng.choice(len(self._backings), p=self._backing_weights)]
+    def _accompaniment(self, rng: np.random.Generator) -> Tensor:
+        first = self._backings[rng.choice(len(self._backings), p=self._backing_weights)]
+        wave = self._backing(first.accompaniment, rng)
+        if rng.random() >= self.layering:
+            return wave
+        if self._is_loop(first):
+            # A loop goes with another loop, never with a piece whose tempo nobody knows.
+            second = self._loops[rng.integers(len(self._loops))]
+            wave, other = self._in_tempo(first.accompaniment, second.accompaniment, rng)
+        else:
+            second = self._backings[rng.choice(len(self._backings), p=self._backing_weights)]
+            other = self._backing(second.accompaniment, rng)
+        return wave + other * 10 ** (rng.normal(-3, 4) / 20)
+
+    def _is_loop(self, recording: Recording) -> bool:
+        # What is cut into clips is a collection, not a bar of music.
         part = recording.accompaniment
+        return not recording.track.clips and part.frames < _LOOP_SECONDS * self.bank.sample_rate
+
+    def _in_tempo(self, first: Part, second: Part, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Two loops, repeated, one of which lasts 2^k times as long as the other."""
+        octaves = np.log2(second.frames / first.frames)
+        k = int(np.round(octaves))
+        # Each meets the other half-way; the tempo of both varies a little.
+        common = rng.uniform(-1, 1) * min(self.pitch_semitones, _LOOP_SEMITONES) / 12
+        bar = first.frames * 2 ** ((octaves - k) / 2 + common + min(k, 0))
+        bar = max(16, round(bar / 16) * 16)
+        lengths = bar * 2 ** max(-k, 0), bar * 2 ** max(k, 0)
+        offset = int(rng.integers(max(lengths)))
+        position = torch.arange(offset, offset + self.frames, device=self.bank.device)
+        loops = (
+            resample_to(self.bank.crop(part, 0, part.frames), length)
+            for part, length in zip((first, second), lengths, strict=True)
+        )
+        a, b = (loop[:, position % length] for loop, length in zip(loops, lengths, strict=True))
+        return a, b
+
+    def _backing(self, part: Part, rng: np.random.Generator) -> Tensor:
         length = varied_length(self.frames, 2 ** (rng.uniform(-1, 1) * self.pitch_semitones / 12))
         if part.frames >= length:
             wave = self.bank.crop(part, int(rng.integers(part.frames - length + 1)), length)
@@ -124,26 +184,26 @@ class Mixer:
             wave = loop.repeat(1, -(-length // part.frames))[:, :length]
         return resample_to(wave, self.frames)
 
-    def _vary(self, vocals: Tensor, accompaniment: Tensor, real: Tensor, rng: np.random.Generator) -> Batch:
-        size, device, rate = len(vocals), self.bank.device, self.bank.sample_rate
-
-        def tensor(values: np.ndarray) -> Tensor:
-            return torch.as_tensor(values, dtype=torch.float32, device=device)
-
+    def _vary(self, vocals: Tensor, accompaniment: Tensor, is_real: np.ndarray, rng: np.random.Generator) -> Batch:
+        size, device, rate, tensor = len(vocals), self.bank.device, self.bank.sample_rate, self._tensor
+        real = torch.as_tensor(is_real, device=device)
         remix = ~real
+        if self.compress:
+            for wave in (vocals, accompaniment):
+                self._compress_some(wave, ~is_real, rng)
         eq = tensor(rng.normal(0, self.equaliser_db, (2, size, _EQ_POINTS)))
         vocals = equalise(vocals, eq[0], rate)
         accompaniment = equalise(accompaniment, eq[1], rate)
-        wet = torch.where(
-            remix & (tensor(rng.random(size)) < self.reverb), tensor(rng.uniform(-24, -6, size)), -torch.inf
-        )
-        if torch.isfinite(wet).any():
-            generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-            noise = torch.randn(size, 2, int(_REVERB_SECONDS * rate), generator=generator, device=device)
-            rt60, predelay = tensor(rng.uniform(0.2, 1.5, size)), tensor(rng.uniform(0, 0.04, size))
-            vocals = reverberate(vocals, noise, rt60, predelay, wet, rate)
+        if self.reflections:
+            self._reflect_some(vocals, ~is_real, rng)
+        self._reverberate_some(vocals, ~is_real, rng)
         angle = tensor(rng.normal(0, self.pan, size).clip(-0.8, 0.8))
         vocals = torch.where(remix[:, None, None], pan(vocals, angle), vocals)
+        if self.automation_db:
+            points = 2 + int(self.frames / rate / _AUTOMATION_SECONDS)
+            vocals = automate(vocals, tensor(rng.normal(0, self.automation_db, (size, points))) * remix[:, None])
+        if self.width_db:
+            accompaniment = widen(accompaniment, tensor(rng.normal(0, self.width_db, size)))
 
         # Songs keep their own balance, but for a smaller change.
         balance = tensor(rng.normal(0, self.balance_db, size))
@@ -166,6 +226,42 @@ class Mixer:
         # Never so loud that a near-silent crop turns into noise.
         scale = scale.clamp(max=30.0)[:, None, None]
         return Batch(vocals * scale, accompaniment * scale)
+
+    # These change the chosen items in place: most are left alone, and on a CPU each of them costs.
+    def _compress_some(self, wave: Tensor, allowed: np.ndarray, rng: np.random.Generator) -> None:
+        size = len(wave)
+        chosen = allowed & (rng.random(size) < self.compress)
+        threshold, ratio = rng.uniform(-15, 0, size), rng.uniform(1.5, 8, size)
+        if chosen.any():
+            threshold, ratio = self._tensor(threshold[chosen]), self._tensor(ratio[chosen])
+            wave[chosen] = compress(wave[chosen], threshold, ratio, self.bank.sample_rate)
+
+    def _reflect_some(self, vocals: Tensor, allowed: np.ndarray, rng: np.random.Generator) -> None:
+        size = len(vocals)
+        chosen = allowed & (rng.random(size) < self.reflections)
+        delays = rng.uniform(*_REFLECTION_SECONDS, (size, _REFLECTIONS))
+        # Later ones are weaker; they come from either side and with either sign.
+        gains = 10 ** ((rng.uniform(-18, -6, delays.shape) - 200 * delays) / 20)
+        gains *= rng.choice([-1, 1], delays.shape)
+        side = rng.uniform(0, np.pi / 2, delays.shape)
+        stereo = np.stack([gains * np.cos(side), gains * np.sin(side)], 1)
+        if chosen.any():
+            delays, stereo = self._tensor(delays[chosen]), self._tensor(stereo[chosen])
+            vocals[chosen] = reflect(vocals[chosen], delays, stereo, self.bank.sample_rate)
+
+    def _reverberate_some(self, vocals: Tensor, allowed: np.ndarray, rng: np.random.Generator) -> None:
+        size, device, rate = len(vocals), self.bank.device, self.bank.sample_rate
+        chosen = allowed & (rng.random(size) < self.reverb)
+        wet = rng.uniform(-24, -6, size)
+        if chosen.any():
+            generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+            noise = torch.randn(size, 2, int(_REVERB_SECONDS * rate), generator=generator, device=device)
+            rt60, predelay = rng.uniform(0.2, 1.5, size), rng.uniform(0, 0.04, size)
+            rt60, predelay, wet = (self._tensor(values[chosen]) for values in (rt60, predelay, wet))
+            vocals[chosen] = reverberate(vocals[chosen], noise[chosen], rt60, predelay, wet, rate)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self.bank.device)
 
 
 def _seconds(part: Part | None) -> float:

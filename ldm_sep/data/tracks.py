@@ -27,7 +27,7 @@ class Track:
 
     A song has ``vocals`` and either ``accompaniment`` files (their sum) or a ``mixture`` (then the accompaniment
     is mixture - vocals). ``clips`` are the pieces a collage may be cut into; ``singer`` groups
-    recordings of one voice.
+    recordings of one voice; what follows a slash in it names a variant (a pitch, a style) of the same person's voice.
     """
 
     name: str
@@ -42,6 +42,11 @@ class Track:
     def is_song(self) -> bool:
         """Vocals and accompaniment belong together."""
         return self.vocals is not None and (bool(self.accompaniment) or self.mixture is not None)
+
+    @property
+    def person(self) -> str:
+        """The singer without the variant."""
+        return self.singer.split("/")[0]
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -1,19 +1,36 @@
 """Solo voices for training items: collages of one singer's clips, in random order or led along a melody."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_sep.augment import pan, resample_to
+from ldm_sep.augment import pan, resample_to, warp
 from ldm_sep.data.bank import AudioBank, Recording
-from ldm_sep.data.melody import DURATION, ONSET, PITCH, phrase_gains, sing_note, transpose, vibrato, window_of
+from ldm_sep.data.melody import ONSET, PITCH, phrase_gains, pitch_course, transpose, window_of
+from ldm_sep.data.singing import Syllable, hold, sing_note, syllables
+from ldm_sep.data.tracks import Clip
 
 # Harmonies in semitones; 0 is a double.
 _INTERVALS = (0.0, 0.0, 3.0, 4.0, 5.0, 7.0, -5.0, 12.0, -12.0)
 # How far a second take strays from the first, standard deviations.
 _LATE_SECONDS, _OFF_SEMITONES = 0.015, 0.15
+# Varispeed beyond this turns a voice into a cartoon; such notes move by octaves.
+_LARGEST_SHIFT = 9.0
+# Sung besides the window, so that it opens and ends within notes and syllables.
+_MARGIN_SECONDS = 0.25
+_SHORTEST_SECONDS, _BREAK_SECONDS = 0.05, 0.08
+_ATTACK_SECONDS, _LEGATO_SECONDS = 0.012, 0.06
+# How long a note before a rest takes to fade.
+_RELEASE_SECONDS = (0.03, 0.12)
+# How long before the onset of a note its consonant is heard.
+_LEAD_SECONDS = (0.04, 0.12)
+# Chances: the string of syllables goes on; a note is slurred to the one before, on the same vowel.
+_SAME_CLIP, _SLUR = 0.75, 0.15
+# How much farther from a note's pitch than the nearest clip the same clip may be.
+_SAME_CLIP_SEMITONES = 3.0
 
 
 def varied_length(frames: int, ratio: float) -> int:
@@ -32,13 +49,44 @@ def sounding_span(bank: AudioBank, recording: Recording, length: int, rng: np.ra
     return start
 
 
+@dataclass(frozen=True)
+class _Person:
+    """Everything one person sang at known pitches: ``f0`` in Hz of each clip; ``channels`` of the widest."""
+
+    clips: list[tuple[Recording, Clip]]
+    f0: np.ndarray
+    channels: int
+
+
+@dataclass
+class _Utterance:
+    """A clip while notes are taken from it: its ``wave``, its pitch, and the syllables not yet sung."""
+
+    wave: Tensor
+    f0: float
+    left: list[Syllable]
+
+
+@dataclass
+class _Piece:
+    """A note to be: ``source`` at ``speed`` and ``gain``; begin, end, attack and release in seconds."""
+
+    source: Tensor
+    speed: float
+    gain: float
+    begin: float
+    end: float
+    attack: float
+    release: float
+
+
 class Voices:
     """Draws takes of ``frames`` samples from the solo recordings of a bank.
 
     Parameters
     ----------
     melodic: share of takes that follow one of the bank's melodies, among singers whose clips have known pitches.
-    vibrato_cents: largest depth of their vibrato.
+    vibrato_cents: largest depth of their vibrato; drift and notes reached from below grow with it.
     doubling: share of takes with a second one of the same singer, a double or a harmony, panned apart.
     """
 
@@ -59,19 +107,20 @@ class Voices:
         # The root keeps a long recording from drowning the variety of the short ones.
         weights = np.array([sum(r.vocals.frames for r in singer) ** 0.5 for singer in self.singers])
         self._weights = weights / weights.sum() if len(weights) else weights
+        persons = {name: _person(soloists, name) for name in {r.track.person for r in soloists}}
+        self._persons = [persons[singer[0].track.person] for singer in self.singers]
 
     def sing(self, ratio: float, rng: np.random.Generator) -> Tensor:
         """A take ``(2, frames)`` at varispeed ``ratio``, doubled or in harmony by chance."""
-        singer = self.singers[rng.choice(len(self.singers), p=self._weights)]
-        pitched = [r for r in singer if any(clip.f0 for clip in r.track.clips)]
+        number = rng.choice(len(self.singers), p=self._weights)
+        singer, person = self.singers[number], self._persons[number]
         notes = None
-        if pitched and len(self.bank.melodies) and rng.random() < self.melodic:
+        if person.clips and len(self.bank.melodies) and rng.random() < self.melodic:
             melody = self.bank.melodies[rng.integers(len(self.bank.melodies))]
-            notes = window_of(melody, self.frames / self.bank.sample_rate, rng)
-            recording = _choose(pitched, rng)
-            f0 = float(np.median([clip.f0 for clip in recording.track.clips if clip.f0]))
-            notes[:, PITCH] = transpose(notes, f0 * ratio, rng)
-            vocals = self._led(recording, notes, rng)
+            notes = window_of(melody, self.frames / self.bank.sample_rate + 2 * _MARGIN_SECONDS, rng)
+            own = [clip.f0 for recording in singer for clip in recording.track.clips if clip.f0]
+            notes[:, PITCH] = transpose(notes, ratio * rng.choice(own or person.f0), rng)
+            vocals = self._led(person, notes, ratio, rng)
         else:
             vocals = self._collage(singer, ratio, rng)
         if rng.random() < self.doubling:
@@ -82,32 +131,83 @@ class Voices:
                 strayed = notes.copy()
                 strayed[:, PITCH] *= shift
                 strayed[:, ONSET] += rng.normal(0, _LATE_SECONDS, len(notes))
-                second = self._led(recording, strayed, rng)
+                second = self._led(person, strayed, ratio, rng)
             angles = torch.tensor([-1.0, 1.0], device=vocals.device) * rng.uniform(0, 0.8)
             both = pan(torch.stack([vocals, second * 10 ** (rng.uniform(-9, 0) / 20)]), angles)
             vocals = both.sum(0)
         return vocals
 
-    def _led(self, recording: Recording, notes: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """The ``notes`` (onset s, duration s, frequency in Hz), each from a random place of a clip of known pitch."""
+    def _led(self, person: _Person, notes: np.ndarray, ratio: float, rng: np.random.Generator) -> Tensor:
+        """The ``notes`` (onset s, duration s, frequency in Hz) of the window and its margins, one syllable each.
+
+        ``ratio`` is how much the voice's formants are moved as far as the choice of clips allows. Vowels, not
+        consonants, begin on the notes' onsets.
+        """
         rate = self.bank.sample_rate
-        take = torch.zeros(2, self.frames, device=self.bank.device)
-        clips = [clip for clip in recording.track.clips if clip.f0]
-        for note, gain in zip(notes, phrase_gains(len(notes), rng), strict=True):
-            onset = max(0, round(note[ONSET] * rate))
-            frames = min(round(note[DURATION] * rate), self.frames - onset)
-            if frames < rate // 50:
+        seconds = self.frames / rate + 2 * _MARGIN_SECONDS
+        # What is mono stays mono until the end, at half the cost.
+        take = torch.zeros(person.channels, round(seconds * rate), device=self.bank.device)
+        for piece in self._pieces(person, notes, ratio, seconds, rng):
+            at = round(piece.begin * rate)
+            length = min(round((piece.end - piece.begin) * rate), take.shape[1] - at)
+            if length > 0:
+                fades = round(piece.attack * rate), round(piece.release * rate)
+                note = sing_note(piece.source, piece.speed, length, *fades)
+                take[:, at : at + note.shape[1]] += piece.gain * note
+        course = torch.as_tensor(pitch_course(notes, seconds, self.vibrato_cents, rng), dtype=torch.float32)
+        margin = round(_MARGIN_SECONDS * rate)
+        return warp(take, course.to(take.device))[:, margin : margin + self.frames].expand(2, -1)
+
+    def _pieces(
+        self, person: _Person, notes: np.ndarray, ratio: float, seconds: float, rng: np.random.Generator
+    ) -> list[_Piece]:
+        rate = self.bank.sample_rate
+        pieces: list[_Piece] = []
+        utterance = syllable = None
+        for (onset, duration, frequency), gain in zip(notes, phrase_gains(len(notes), rng), strict=True):
+            begin, end = max(float(onset), 0.0), min(float(onset + duration), seconds)
+            if end - begin < _SHORTEST_SECONDS:
                 continue
-            clip = clips[rng.integers(len(clips))]
-            # Somewhere in the first half, so that most notes can be held.
-            start = round((clip.start + rng.uniform(0, 0.5) * (clip.end - clip.start)) * rate)
+            frequency = _folded(frequency, ratio * person.f0)
+            follows = bool(pieces) and begin - pieces[-1].end < _BREAK_SECONDS
+            crossfade = rng.uniform(_ATTACK_SECONDS, _LEGATO_SECONDS) if follows else _ATTACK_SECONDS
+            if follows and rng.random() < _SLUR:
+                # From within the vowel, whose beginning was heard.
+                cut = vowel = (syllable.vowel + syllable.end) // 2
+                speed, lead = frequency / utterance.f0, 0.0
+            else:
+                utterance = self._utterance(person, utterance, frequency / ratio, rng)
+                syllable = utterance.left.pop(0)
+                speed, vowel = frequency / utterance.f0, syllable.vowel
+                lead = min((vowel - syllable.begin) / rate / speed, rng.uniform(*_LEAD_SECONDS), begin)
+                if follows:
+                    # A consonant may not swallow the note before it.
+                    lead = min(lead, 0.4 * max(0.0, begin - pieces[-1].begin))
+                cut = vowel - round(lead * speed * rate)
+            if follows:
+                pieces[-1].end, pieces[-1].release = begin - lead + crossfade, crossfade
+            # It may have to last until the next note has faded in.
+            needed = round((end - begin + lead + _BREAK_SECONDS + _LEGATO_SECONDS) * speed * rate)
+            source = hold(utterance.wave[:, cut : syllable.end], vowel - cut, needed, rate / utterance.f0, rate)
+            pieces.append(_Piece(source, speed, gain, begin - lead, end, crossfade, rng.uniform(*_RELEASE_SECONDS)))
+        return pieces
 
-            def crop(offset: int, length: int, start: int = start) -> Tensor:
-                return self.bank.crop(recording.vocals, start + offset, length)
-
-            usable = round(clip.end * rate) - start
-            take[:, onset : onset + frames] += gain * sing_note(crop, usable, clip.f0, note[PITCH], frames, rate)
-        return vibrato(take, rng.uniform(0, self.vibrato_cents), rng, rate)
+    def _utterance(
+        self, person: _Person, current: _Utterance | None, f0: float, rng: np.random.Generator
+    ) -> _Utterance:
+        """``current`` while it lasts and its pitch is near enough to ``f0`` Hz, else a new clip of nearly that pitch,
+        from any of its syllables on.
+        """
+        distance = np.abs(12 * np.log2(f0 / person.f0))
+        goes_on = current is not None and bool(current.left) and rng.random() < _SAME_CLIP
+        if goes_on and abs(12 * np.log2(f0 / current.f0)) < distance.min() + _SAME_CLIP_SEMITONES:
+            return current
+        near = np.flatnonzero(distance <= distance.min() + 1)
+        recording, clip = person.clips[rng.choice(near)]
+        start, stop = (round(s * self.bank.sample_rate) for s in (clip.start, clip.end))
+        wave = self.bank.crop(recording.vocals, start, stop - start)[: recording.vocals.channels]
+        found = syllables(wave, self.bank.sample_rate) or [Syllable(0, 0, wave.shape[1])]
+        return _Utterance(wave, clip.f0, found[rng.integers(len(found)) :])
 
     def _collage(self, singer: Sequence[Recording], ratio: float, rng: np.random.Generator) -> Tensor:
         """Clips of one recording in random order, with rests between, until the window is full."""
@@ -137,3 +237,19 @@ class Voices:
 def _choose(recordings: Sequence[Recording], rng: np.random.Generator) -> Recording:
     frames = np.array([r.vocals.frames for r in recordings], float)
     return recordings[rng.choice(len(recordings), p=frames / frames.sum())]
+
+
+def _person(soloists: Sequence[Recording], name: str) -> _Person:
+    clips = [(r, clip) for r in soloists if r.track.person == name for clip in r.track.clips if clip.f0]
+    channels = max((r.vocals.channels for r, _ in clips), default=1)
+    return _Person(clips, np.array([clip.f0 for _, clip in clips], float), channels)
+
+
+def _folded(frequency: float, f0: np.ndarray) -> float:
+    """``frequency`` moved by octaves until one of the pitches ``f0`` is within reach of varispeed."""
+    while True:
+        distance = 12 * np.log2(frequency / f0)
+        nearest = distance[np.argmin(np.abs(distance))]
+        if abs(nearest) <= _LARGEST_SHIFT:
+            return float(frequency)
+        frequency = frequency * (0.5 if nearest > 0 else 2.0)

@@ -8,9 +8,9 @@ import soundfile as sf
 import torch
 from conftest import RATE, played, sung
 
-from ldm_sep.augment import active_rms, channel_swap, equalise, pan, polarity, resample_to, reverberate
+from ldm_sep.augment import active_rms
 from ldm_sep.data.bank import AudioBank, Recording
-from ldm_sep.data.mixer import Mixer
+from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.data.tracks import Clip, Track, read_tracks
 from ldm_sep.errors import DataError
 
@@ -27,6 +27,10 @@ PLAIN = {
     "vibrato_cents": 0.0,
     "equaliser_db": 0.0,
     "reverb": 0.0,
+    "compress": 0.0,
+    "reflections": 0.0,
+    "width_db": 0.0,
+    "automation_db": 0.0,
     "doubling": 0.0,
     "layering": 0.0,
 }
@@ -78,7 +82,9 @@ def test_a_mixture_minus_its_vocals_is_the_accompaniment(tmp_path: Path) -> None
 
 
 def test_a_batch_is_a_function_of_seed_step_and_rank(bank: AudioBank) -> None:
-    mixer = Mixer(bank, 4000, **{**PLAIN, "reverb": 0.5, "equaliser_db": 2.0, "doubling": 0.5, "pitch_semitones": 3.0})
+    spreads = {"equaliser_db": 2.0, "pitch_semitones": 3.0, "width_db": 2.0, "automation_db": 2.0}
+    shares = dict.fromkeys(("reverb", "doubling", "compress", "reflections", "layering"), 0.5)
+    mixer = Mixer(bank, 4000, **{**PLAIN, **spreads, **shares})
     first, again = mixer.batch(4, 0, 7), mixer.batch(4, 0, 7)
     assert torch.equal(first.vocals, again.vocals) and torch.equal(first.mixture, again.mixture)
     for other in (mixer.batch(4, 1, 7), mixer.batch(4, 0, 8), mixer.batch(4, 0, 7, rank=1)):
@@ -87,7 +93,9 @@ def test_a_batch_is_a_function_of_seed_step_and_rank(bank: AudioBank) -> None:
 
 
 def test_real_items_keep_vocals_and_accompaniment_of_one_song_in_time(bank: AudioBank) -> None:
-    batch = Mixer(bank, 8000, **{**PLAIN, "real": 1.0}).batch(12, 0, 0)
+    # Effects are for remixes only.
+    effects = {"compress": 1.0, "reflections": 1.0, "reverb": 1.0, "automation_db": 6.0}
+    batch = Mixer(bank, 8000, **{**PLAIN, **effects, "real": 1.0}).batch(12, 0, 0)
     for vocals, accompaniment in zip(batch.vocals, batch.accompaniment, strict=True):
         song, start, swapped = _where(accompaniment, bank)
         original = bank.crop(song.vocals, start, 8000)
@@ -125,26 +133,63 @@ def test_remixes_are_balanced_around_zero_db(bank: AudioBank) -> None:
     assert ratio.abs().max() < 1.5
 
 
-def test_augmentations_do_what_they_say() -> None:
-    t = np.arange(16000) / RATE
-    tone = torch.from_numpy(np.stack([np.sin(2 * np.pi * 500 * t), 0.5 * np.sin(2 * np.pi * 500 * t)])).float()[None]
-    yes = torch.tensor([True])
-    assert torch.equal(polarity(tone, yes), -tone)
-    assert torch.equal(channel_swap(tone, yes)[:, 0], tone[:, 1])
-    # Varispeed: 16000 samples in 8000 are an octave higher.
-    spectrum = torch.fft.rfft(resample_to(tone, 8000)[0, 0]).abs()
-    assert int(spectrum.argmax()) * RATE / 8000 == 1000
-    assert torch.allclose(resample_to(resample_to(tone, 20000), 16000), tone, atol=1e-4)
-    louder = equalise(tone, torch.full((1, 9), 6.0206), RATE)
-    assert torch.allclose(louder, 2 * tone, atol=1e-3)
-    left = pan(tone, torch.tensor([-1.0]))
-    assert left[:, 1].abs().max() < 1e-6
-    assert torch.allclose(pan(tone, torch.tensor([0.0])), tone, atol=1e-6)
-    click = torch.zeros(1, 2, 16000)
-    click[..., 0] = 1
-    noise = torch.randn(1, 2, 16000, generator=torch.Generator().manual_seed(0))
-    wet = reverberate(click, noise, torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([0.0]), RATE) - click
-    decay = 10 * np.log10(float(wet[..., 0:1600].square().mean() / wet[..., 6400:8000].square().mean()))
-    assert decay == pytest.approx(60 / 0.5 * 0.4, abs=4)
-    dry = reverberate(click, noise, torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([-torch.inf]), RATE)
-    assert torch.allclose(dry, click, atol=1e-6)
+def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
+    def batch(**changes: float) -> Batch:
+        return Mixer(bank, 8000, **{**PLAIN, "real": 0.0, "collage": 0.0, **changes}).batch(3, 0, 1)
+
+    def alike(a: torch.Tensor, b: torch.Tensor) -> float:
+        # The channels are exchanged at random.
+        return max(_cosine(a, b), _cosine(a, b.flip(0)))
+
+    plain = batch()
+    for share in ("compress", "reflections", "automation_db"):
+        changed = batch(**{share: 1.0})
+        for number in range(3):
+            assert 0.5 < alike(plain.vocals[number], changed.vocals[number]) < 0.9999, share
+            similar = alike(plain.accompaniment[number], changed.accompaniment[number])
+            assert similar < 0.9999 if share == "compress" else similar > 0.9999, share
+    wide = batch(width_db=6.0)
+    for a, b in zip(plain.accompaniment, wide.accompaniment, strict=True):
+        assert _cosine(a.mean(0), b.mean(0)) > 0.999
+        sides = [float((w[0] - w[1]).norm() / w.mean(0).norm()) for w in (a, b)]
+        assert abs(20 * np.log10(sides[1] / sides[0])) > 0.2
+
+
+def _burst(frequency: float, seconds: float) -> np.ndarray:
+    """A loop that is silent but for 0.1 s at its beginning."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    shape = np.where(t < 0.1, np.sin(np.pi * t / 0.1) ** 2, 0)
+    return (0.5 * np.sin(2 * np.pi * frequency * t) * shape).astype(np.float32)
+
+
+def _period(wave: np.ndarray, low: float, high: float) -> float:
+    """Seconds from burst to burst in a band, NaN if there are none."""
+    spectrum = np.fft.rfft(wave)
+    frequencies = np.fft.rfftfreq(len(wave), 1 / RATE)
+    spectrum[(frequencies < low) | (frequencies > high)] = 0
+    power = np.convolve(np.fft.irfft(spectrum, len(wave)) ** 2, np.ones(160) / 160, "same")
+    if power.max() < 1e-2 * (wave**2).max():
+        return np.nan
+    loud = power > 0.25 * power.max()
+    rises = np.flatnonzero(loud[1:] & ~loud[:-1])
+    return float(np.median(np.diff(rises))) / RATE
+
+
+def test_loops_are_layered_at_one_tempo(tmp_path: Path) -> None:
+    """1 s and 2.6 s meet at a ratio of 2, by 2.3 semitones each."""
+    tracks = [Track("voice", "train", tmp_path / "v.wav", singer="anna")]
+    sf.write(tmp_path / "v.wav", sung(5, 330, 5), RATE)
+    for number, (frequency, seconds) in enumerate(((500.0, 1.0), (3000.0, 2.6))):
+        sf.write(tmp_path / f"{number}.wav", _burst(frequency, seconds), RATE)
+        tracks.append(Track(str(number), "train", accompaniment=(tmp_path / f"{number}.wav",)))
+    bank = AudioBank(tracks, RATE, tmp_path / "cache", CPU)
+    mixer = Mixer(bank, 12 * RATE, **{**PLAIN, "real": 0.0, "silent": 1.0, "layering": 1.0, "pitch_semitones": 4.0})
+    ratios = []
+    for wave in mixer.batch(8, 0, 0).accompaniment.mean(1).numpy():
+        short, long = _period(wave, 350, 700), _period(wave, 2200, 4300)
+        if np.isfinite(short) and np.isfinite(long):
+            ratios.append(long / short)
+            # Each by at most four semitones.
+            assert abs(12 * np.log2(short / 1.0)) < 4.01 and abs(12 * np.log2(long / 2.6)) < 4.01
+    assert len(ratios) >= 2
+    np.testing.assert_allclose(ratios, 2.0, rtol=2e-3)
