@@ -56,9 +56,7 @@ def settings(base: Options) -> list[Setting]:
     return rows
 
 
-def score(
-    separator: Separator, items: Sequence[Item], setting: Setting, metrics: Sequence[str] = METRICS
-) -> Result:
+def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics: Sequence[str] = METRICS) -> Result:
     """Separate every item with the setting and average its scores by group."""
     rate = separator.model.codec.sample_rate
     refiner = separator.model.refiner

@@ -8,11 +8,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import ROOT
 
 from ldm_sep.audio import read
 from ldm_sep.checkpoint import load_codec
+from ldm_sep.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def record(script: ModuleType, trained: Path, stems_folder: Path, tmp_path_facto
     out = tmp_path_factory.mktemp("robustness")
     codec = trained / "stage2/separator"
     words = ["--vocals", stems_folder / "train", "--name", codec, "--seconds", 2, "--segment", 0.5]
-    script.main([*map(str, words), "--codebooks", "4", "--codebook-size", "32", "--device", "cpu", "--out", str(out)])
+    script.main([*map(str, words), "--codebooks", "2", "--codebook-size", "8", "--device", "cpu", "--out", str(out)])
     assert (out / "codec_robustness.png").stat().st_size > 1000
     return json.loads((out / "codec_robustness.json").read_text())
 
@@ -39,7 +41,8 @@ def test_the_identity_row_is_the_definition(record: dict, stems_folder: Path) ->
         wave = np.repeat(read(file)[0][:, :32000], 2, 0).astype(np.float64)
         energy = (wave**2).sum()
         expected.append([10 * math.log10((energy + 1e-7) / (wave.size * s**2 + 1e-7)) for s in (0.01, 0.1, 1.0)])
-    assert record["tracks"] == len(expected) == 2
+    assert record["tracks"]["n"] == len(expected) == 2
+    assert [len(column) for column in record["sdr_by_track"]["Identity"]] == [2] * 6
     assert record["sdr"]["Identity"][3:] == pytest.approx(np.mean(expected, 0), abs=0.05)
 
 
@@ -55,6 +58,10 @@ def test_truncated_indices_fall_at_the_least_noise_and_rounded_ones_do_not(recor
     rows = record["sdr"]
     assert rows["AQ, rounded"][1] == rows["AQ, rounded"][0] == rows["AQ, truncated"][0] == rows["BQ"][0]
     assert rows["AQ, truncated"][1] < rows["AQ, truncated"][0] - 1
+    moved = record["moved_indices"]
+    assert moved["AQ, rounded"][:2] == [0, 0] and moved["AQ, truncated"][0] == 0
+    # Negative noise truncates an index to the one below; index 0 is clamped.
+    assert 0.2 < moved["AQ, truncated"][1] < 0.51
 
 
 def test_truncation_moves_every_index_with_negative_noise(script: ModuleType) -> None:
@@ -105,9 +112,25 @@ def test_the_codec_of_a_checkpoint_without_noise_is_its_round_trip(
     _, codec, _ = load_codec(trained / "stage2/separator")
     wave = np.repeat(read(stems_folder / "valid/song 2 – ü/vocals.wav")[0][:, : 160 * 100], 2, 0)
     quantiser = script.ResidualQuantiser(torch.zeros(1, 1, codec.latent_channels))
-    ours = script.contaminate(codec, quantiser, "NQ", wave, 0.0, 1.0)
+    ours, moved = script.contaminate(codec, quantiser, "NQ", wave, list(script.pieces(codec, wave, 1.0)), 0.0)
+    assert moved is None
     with torch.no_grad():
         x = torch.from_numpy(wave)[None]
         gain = 0.1 / x.square().mean().sqrt()
         expected = codec.decode(codec.encode(x * gain)) / gain
     np.testing.assert_allclose(ours, expected[0].numpy(), atol=1e-5)
+
+
+def test_silent_tracks_are_left_out_and_named(script: ModuleType, trained: Path, tmp_path: Path) -> None:
+    vocals = tmp_path / "vocals"
+    vocals.mkdir()
+    noise = 0.1 * np.random.default_rng(0).standard_normal((16000, 2))
+    soundfile.write(vocals / "sung.wav", noise, 16000)
+    soundfile.write(vocals / "instrumental.wav", 0 * noise, 16000)
+    words = ["--vocals", vocals, "--name", trained / "stage2/separator", "--codebooks", 1, "--codebook-size", 4]
+    script.main([*map(str, words), "--device", "cpu", "--out", str(tmp_path / "out")])
+    record = json.loads((tmp_path / "out/codec_robustness.json").read_text())
+    assert record["tracks"]["names"] == ["sung"] and record["silent_tracks"] == ["instrumental"]
+    (vocals / "sung.wav").unlink()
+    with pytest.raises(DataError, match="every track is silent"):
+        script.main([*map(str, words), "--device", "cpu", "--out", str(tmp_path / "out")])
