@@ -87,7 +87,7 @@ def flops(separator: Separator) -> dict[str, float]:
     model = separator.model
     acts = {
         "codec encoder": lambda: model.codec.encoder(wave),
-        "conditioner": lambda: model.condition(wave),
+        "condition": lambda: model.condition(wave),
         "U-Net, one step": lambda: model.predict_v(z, t, cond),
         "codec decoder": lambda: model.codec.decoder(z),
     }
@@ -104,7 +104,7 @@ def parameters(separator: Separator) -> dict[str, int]:
     model = separator.model
     parts: dict[str, nn.Module] = {
         "codec encoder": model.codec.encoder,
-        "conditioner": model.conditioner,
+        "condition": nn.ModuleList([model.conditioner, *([model.predictor] if model.predictor else [])]),
         "U-Net, one step": model.unet,
         "codec decoder": model.codec.decoder,
     }
@@ -118,7 +118,7 @@ def _inputs(separator: Separator) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     frames = round(separator.manifest.config.sampling.segment * codec.sample_rate / codec.hop)
     wave = 0.1 * torch.randn(1, codec.channels, frames * codec.hop, device=device)
     z = torch.randn(1, codec.latent_channels, frames, device=device)
-    cond = model.condition(wave)
+    cond, _ = model.condition(wave)
     return wave, z, torch.full((1,), 0.5, device=device), cond, frames * codec.hop / codec.sample_rate
 
 
@@ -130,7 +130,7 @@ def measure_device(separator: Separator, durations: Sequence[float], rate: int, 
     wave, z, t, cond, duration = _inputs(separator)
     parts: dict[str, Callable[[], object]] = {
         "codec encoder": lambda: model.codec.encoder(wave),
-        "conditioner": lambda: model.condition(wave),
+        "condition": lambda: model.condition(wave),
         "U-Net, one step": lambda: model.predict_v(z, t, cond),
         "codec decoder": lambda: model.codec.decoder(z),
     }

@@ -12,8 +12,8 @@ from ldm_sep.data.mixer import Mixer
 from ldm_sep.errors import ConfigError
 from ldm_sep.level import LevelHead
 from ldm_sep.model import LatentSeparator
+from ldm_sep.predictor import MaskPredictor
 from ldm_sep.refine import TextureFromMixture
-from ldm_sep.spectrum import LogSpectrum
 from ldm_sep.unet import UNet1d
 from ldm_sep.unet_levels import Level
 
@@ -88,9 +88,14 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
         raise ConfigError(f"{config.name}: a separator needs a [unet] table; this configuration is for a codec")
     codec = codec if codec is not None else build_codec(config.codec)
     gated = config.separator.gated_anchor
-    window = config.separator.spectrum_window
-    spectrum = LogSpectrum(codec.sample_rate, codec.hop, window) if window is not None else None
-    cond_channels = codec.latent_channels + (0 if spectrum is None else spectrum.channels)
+    predictor = None
+    if config.separator.codec_residual and (config.predictor is None or not codec.keeps_level):
+        raise ConfigError(f"{config.name}: codec_residual needs a [predictor] and a codec that keeps the level")
+    if config.predictor is not None:
+        if codec.channels != 2:
+            raise ConfigError(f"{config.name}: a predictor hears stereo; the codec has {codec.channels} channel")
+        predictor = MaskPredictor(codec.sample_rate, **config.predictor.model_dump())
+    cond_channels = codec.latent_channels * (1 if predictor is None else 2)
     unet = build_unet(config.unet, codec.latent_channels, cond_channels, gated_anchor=gated)
     head = None if codec.keeps_level else LevelHead(codec.latent_channels)
     crossover = config.separator.texture_above
@@ -99,10 +104,11 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
         codec,
         unet,
         gated_anchor=gated,
-        spectrum=spectrum,
+        predictor=predictor,
         level_head=head,
         refiner=refiner,
         mask_exponent=config.separator.mask_exponent,
+        codec_residual=config.separator.codec_residual,
     )
 
 

@@ -76,6 +76,7 @@ def save_separator(folder: Path, config: Config, separator: LatentSeparator, pro
         "codec": parameter_count(separator.codec),
         "conditioner": parameter_count(separator.conditioner),
         "unet": parameter_count(separator.unet),
+        "predictor": parameter_count(separator.predictor) if separator.predictor else 0,
         "level_head": parameter_count(separator.level_head) if separator.level_head else 0,
     }
     _write(folder, "separator", config, weights, counts, provenance)

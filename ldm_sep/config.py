@@ -81,17 +81,23 @@ class UNetConfig(Record):
 class SeparatorConfig(Record):
     """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.model.LatentSeparator`.
 
-    ``spectrum_window``: samples of the window of the mixture's spectrum that the network hears besides the latents
-    (`ldm_sep.spectrum`); leave it out for the paper's condition, the latents alone.
-
     ``texture_above``: Hz above which the fine structure comes from the mixture (`ldm_sep.refine`); leave it out for
-    the purely generative output. ``mask_exponent``: power of the anchor's gate.
+    the purely generative output. ``mask_exponent``: power of the anchor's gate. ``codec_residual``: what the codec
+    loses of the predictor's estimate is added to what is decoded.
     """
 
     gated_anchor: bool = False
-    spectrum_window: Positive | None = None
     texture_above: Annotated[float, Field(gt=0)] | None = None
     mask_exponent: Annotated[float, Field(gt=0, le=2)] = 1.0
+    codec_residual: bool = False
+
+
+class PredictorConfig(Record):
+    """`ldm_sep.predictor.MaskPredictor`; leave the table out for the paper's condition, the mixture alone."""
+
+    window: Positive = 4096
+    hop: Positive = 960
+    channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (16, 32, 64, 96, 128)
 
 
 class DataConfig(Record):
@@ -152,7 +158,8 @@ class CodecTrainingConfig(OptimiserConfig):
 
 
 class SeparatorTrainingConfig(OptimiserConfig):
-    """Stage 1 freezes the conditioner, stage 2 trains it at ``conditioner_rate`` times the learning rate.
+    """Stage 0 trains the predictor alone, on its wave; stage 1 the U-Net alone; stage 2 also what makes its condition,
+    conditioner and predictor, at ``conditioner_rate`` times the learning rate.
 
     ``terminal_share``: share of items at t = 1, where the posterior mean is learned. ``max_snr``: bound of the
     v-loss weight (`ldm_sep.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.
@@ -162,7 +169,7 @@ class SeparatorTrainingConfig(OptimiserConfig):
     as much as 1.5 dB of distortion).
     """
 
-    stage: Literal[1, 2]
+    stage: Literal[0, 1, 2]
     conditioner_rate: Annotated[float, Field(gt=0)] = 1.0
     terminal_share: Share = 0.0
     max_snr: Annotated[float, Field(gt=0)] | None = None
@@ -212,6 +219,7 @@ class Config(Record):
     description: str = ""
     codec: CodecConfig
     unet: UNetConfig | None = None
+    predictor: PredictorConfig | None = None
     separator: SeparatorConfig = SeparatorConfig()
     data: DataConfig
     mix: MixConfig = MixConfig()

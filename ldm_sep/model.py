@@ -1,6 +1,7 @@
-"""`LatentSeparator`: frozen codec, conditioner and denoiser as one module."""
+"""`LatentSeparator`: frozen codec, conditioner, predictor and denoiser as one module."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -41,20 +42,23 @@ class Whitening(nn.Module):
 class LatentSeparator(nn.Module):
     """The vocals' latents given the mixture's, by v-objective diffusion.
 
-    ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder; `set_stage` freezes it (stage
-    1) or trains it too (stage 2). ``unet(z_t, t, cond)`` predicts v.
+    ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder. ``unet(z_t, t, cond)`` predicts
+    v. A ``predictor`` (`ldm_sep.predictor`) makes a first estimate of the vocals' wave from the mixture's; its latents
+    join the condition. `set_stage` says what is trained: 0 the predictor, 1 the U-Net, 2 everything but the codec.
 
     With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma gate(g) c, where c is
-    the conditioner's latent: at t = 1, where z0_hat = -v_hat, the estimate is a soft mask of the mixture's latents
-    plus a correction. This pays where latents are nearly additive; it stays a v-prediction without a singularity at
-    t = 0.
+    the latent of the predictor's estimate, or of the mixture where there is no predictor: at t = 1, where z0_hat =
+    -v_hat, the estimate is a soft mask of it plus a correction. This pays where latents are nearly additive; it stays
+    a v-prediction without a singularity at t = 0.
 
     The gate is the sigmoid to the power ``mask_exponent``. Where latents are signed square roots (`spectral`), 0.5
     makes sigmoid(g) the mask of the coefficients themselves; their posterior mean, not that of their roots, is what the
-    ear and every distortion measure get. A mask of the roots that is uncertain squares to too little.
+    ear and every distortion measure get. A mask of the roots that is uncertain squares to too little. An estimate,
+    which may be too quiet, can also be raised: there the gate is twice the sigmoid, and a new U-Net leaves the estimate
+    as it is.
 
-    With ``spectrum`` the U-Net also hears the mixture's log-magnitude spectrum (`ldm_sep.spectrum.LogSpectrum`), as
-    further channels of its condition.
+    With ``codec_residual`` what a round trip through the codec loses of the predictor's estimate is added to what is
+    decoded: where diffusion leaves the estimate's latents alone, the result is the estimate, not a coded copy of it.
 
     A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
     word on the decoded wave.
@@ -66,54 +70,79 @@ class LatentSeparator(nn.Module):
         unet: nn.Module,
         *,
         gated_anchor: bool = False,
-        spectrum: nn.Module | None = None,
+        predictor: nn.Module | None = None,
         level_head: LevelHead | None = None,
         refiner: nn.Module | None = None,
         mask_exponent: float = 1.0,
+        codec_residual: bool = False,
     ) -> None:
         super().__init__()
         if not codec.keeps_level and level_head is None:
             raise ValueError("this codec's latents lose the level: a level head is needed")
+        if codec_residual and (predictor is None or not codec.keeps_level):
+            raise ValueError("a codec residual needs a predictor and a codec that keeps the level")
         self.codec = codec
         self.conditioner = copy.deepcopy(codec.encoder)
         self.unet = unet
         self.whitening = Whitening(codec.latent_channels)
         self.gated_anchor = gated_anchor
-        self.spectrum = spectrum
+        self.predictor = predictor
         self.level_head = level_head
         self.refiner = refiner
         self.mask_exponent = mask_exponent
+        self.codec_residual = codec_residual
         self.set_stage(1)
 
     def set_stage(self, stage: int) -> None:
-        """1: the conditioner is frozen; 2: it is trained. The codec never is. ValueError for other stages."""
-        if stage not in (1, 2):
-            raise ValueError(f"the stage is 1 or 2, not {stage}")
-        self.codec.requires_grad_(False)
+        """0: only the predictor is trained; 1: only the U-Net (and level head); 2: both, and the conditioner.
+
+        The codec never is. ValueError for other stages, and for 0 without a predictor.
+        """
+        if stage not in (0, 1, 2):
+            raise ValueError(f"the stage is 0, 1 or 2, not {stage}")
+        if stage == 0 and self.predictor is None:
+            raise ValueError("stage 0 trains the predictor, and there is none")
+        self.requires_grad_(False)
         self.conditioner.requires_grad_(stage == 2)
+        if self.predictor is not None:
+            self.predictor.requires_grad_(stage != 1)
+        self.unet.requires_grad_(stage != 0)
+        if self.level_head is not None:
+            self.level_head.requires_grad_(stage != 0)
 
     def parameter_groups(self, learning_rate: float, conditioner_rate: float) -> list[dict]:
-        """AdamW groups of the trainable weights; the conditioner's rate is ``conditioner_rate`` times the others'."""
-        conditioner = [p for p in self.conditioner.parameters() if p.requires_grad]
-        rest = list(self.unet.parameters())
-        if self.level_head is not None:
-            rest += list(self.level_head.parameters())
-        groups = [{"params": rest, "lr": learning_rate}]
-        if conditioner:
-            groups.append({"params": conditioner, "lr": learning_rate * conditioner_rate})
-        return groups
+        """AdamW groups of the trainable weights. Once the U-Net is trained, what makes its condition (conditioner and
+        predictor) learns at ``conditioner_rate`` times its rate.
+        """
+        denoiser = [*self.unet.parameters(), *(self.level_head.parameters() if self.level_head else ())]
+        conditioning = [*self.conditioner.parameters(), *(self.predictor.parameters() if self.predictor else ())]
+        denoiser, conditioning = ([p for p in part if p.requires_grad] for part in (denoiser, conditioning))
+        groups = [(denoiser, learning_rate), (conditioning, learning_rate * (conditioner_rate if denoiser else 1))]
+        return [{"params": part, "lr": rate} for part, rate in groups if part]
 
     @torch.no_grad()
     def encode(self, vocals: Tensor) -> Tensor:
         """``vocals (B, C, T)`` at the network's level to whitened latents z0 (B, D, N)."""
         return self.whitening(self.codec.encoder(vocals))
 
-    def condition(self, mixture: Tensor) -> Tensor:
-        """``mixture (B, C, T)`` at the network's level to the condition (B, E, N): its whitened latents first, then
-        its spectrum, where there is one.
+    def condition(self, mixture: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The condition (B, E, N) for ``mixture (B, C, T)`` at the network's level: its whitened latents, then, where
+        there is a predictor, those of its estimate; and that estimate (B, C, T).
         """
         latents = self.whitening(self.conditioner(mixture))
-        return latents if self.spectrum is None else torch.cat([latents, self.spectrum(mixture)], 1)
+        if self.predictor is None:
+            return latents, None
+        estimate = self.predictor(mixture)
+        return torch.cat([latents, self.whitening(self.conditioner(estimate))], 1), estimate
+
+    def decode(self, z0: Tensor, estimate: Tensor | None) -> Tensor:
+        """Whitened latents ``z0 (B, D, N)`` to the vocals' wave (B, C, T), before level and refinement; ``estimate`` as
+        `condition` gives it.
+        """
+        wave = self.codec.decoder(self.whitening.inverse(z0)).float()
+        if estimate is None or not self.codec_residual:
+            return wave
+        return wave + estimate - self.codec.decoder(self.codec.encoder(estimate)).float()
 
     def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """v_hat (B, D, N) for ``z_t (B, D, N)`` at ``t (B,)`` and ``cond (B, E, N)`` from `condition`."""
@@ -122,10 +151,11 @@ class LatentSeparator(nn.Module):
             return out
         r, g = out.chunk(2, 1)
         # Through the logarithm: its gradient stays finite where the gate closes.
-        mask = torch.exp(self.mask_exponent * F.logsigmoid(g))
+        largest = 1.0 if self.predictor is None else 2.0
+        mask = torch.exp(self.mask_exponent * (F.logsigmoid(g) + math.log(largest)))
         # Silence is a raw latent of zero, so the mask acts on raw latents and is whitened again.
         offset = self.whitening.mean / self.whitening.std
-        anchor = mask * (cond[:, : self.codec.latent_channels] + offset) - offset
+        anchor = mask * (cond[:, -self.codec.latent_channels :] + offset) - offset
         _, sigma = alpha_sigma(t)
         return r - sigma * anchor
 
@@ -171,13 +201,13 @@ class LatentSeparator(nn.Module):
         ``fresh(k, i)`` is for sample k. RuntimeError if the result is not finite.
         """
         gain = normalising_gain(mixture)
-        cond = self.condition(mixture * gain)
+        cond, estimate = self.condition(mixture * gain)
         samples = [
             self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
             for k, noise in enumerate(noises)
         ]
         z0 = torch.stack(samples).mean(0)
-        vocals = self.codec.decoder(self.whitening.inverse(z0))
+        vocals = self.decode(z0, estimate)
         if self.level_head is not None:
             level, presence = self.level_head(z0, cond[:, : self.codec.latent_channels])
             vocals = set_level(vocals, mixture * gain, level, presence)

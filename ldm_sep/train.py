@@ -1,4 +1,4 @@
-"""Training of the separator: stage 1 with the conditioner frozen, stage 2 with it trained."""
+"""Training of the separator: stage 0 the predictor, stage 1 the U-Net with the conditioner frozen, stage 2 both."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,28 @@ from ldm_sep.model import LatentSeparator
 from ldm_sep.windows import noise_field
 
 
+class PredictorObjective(nn.Module):
+    """What the predictor is asked for: the vocals' wave, by its thresholded SNR in bels, and its log-mel outline.
+
+    Called as `SeparatorObjective` is; ``noise`` and ``t`` do not matter here.
+    """
+
+    def __init__(self, separator: LatentSeparator, outline_weight: float) -> None:
+        super().__init__()
+        self.separator, self.outline_weight = separator, outline_weight
+        self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, (1024, 2048), complex_weight=0.0)
+
+    def forward(self, vocals: Tensor, mixture: Tensor, noise: Tensor, t: Tensor) -> Mapping[str, Tensor]:
+        gain = normalising_gain(mixture)
+        wanted, mixture = vocals * gain, mixture * gain
+        heard = self.separator.predictor(mixture)
+        distortion = thresholded_snr_loss(heard, wanted, mixture)
+        if self.outline_weight == 0:
+            return {"loss": distortion}
+        outline = self.spectral(heard, wanted)
+        return {"loss": distortion + self.outline_weight * outline, "snr_loss": distortion, "outline_loss": outline}
+
+
 class SeparatorObjective(nn.Module):
     """Eq. (9): E |v_hat - v|^2 over (vocals, mixture) pairs, with the optional weights of `SeparatorTrainingConfig`."""
 
@@ -50,7 +72,7 @@ class SeparatorObjective(nn.Module):
     def forward(self, vocals: Tensor, mixture: Tensor, noise: Tensor, t: Tensor) -> Mapping[str, Tensor]:
         gain = normalising_gain(mixture)
         z0 = self.separator.encode(vocals * gain)
-        cond = self.separator.condition(mixture * gain)
+        cond, estimate = self.separator.condition(mixture * gain)
         z_t = add_noise(z0, noise, t)
         v_hat = self.separator.predict_v(z_t, t, cond).float()
         error = (v_hat - v_target(z0, noise, t)).square() * self.channel_weight
@@ -68,8 +90,7 @@ class SeparatorObjective(nn.Module):
             losses["decoder_loss"] = loss.new_zeros(())
             if terminal.any():
                 # At t = 1, z0_hat = -v_hat.
-                raw = self.separator.whitening.inverse(-v_hat[terminal])
-                heard = self.separator.codec.decoder(raw).float()
+                heard = self.separator.decode(-v_hat[terminal], None if estimate is None else estimate[terminal])
                 wanted = (vocals * gain)[terminal]
                 distortion = thresholded_snr_loss(heard, wanted, (mixture * gain)[terminal])
                 losses["decoder_loss"] = distortion + self.outline_weight * self.spectral(heard, wanted)
@@ -184,8 +205,8 @@ def train(
 ) -> Path:
     """Train the separator of ``config`` and write ``run/separator`` (averaged weights). Returns that folder.
 
-    Starts from the codec in ``codec_folder``, or from the separator in ``init`` (stage 2, or more of stage 1; the
-    optimiser starts afresh). ConfigError if the tables needed are missing or do not fit together.
+    Starts from the codec in ``codec_folder``, or from the separator in ``init`` (the next stage, or more of the same;
+    the optimiser starts afresh). ConfigError if the tables needed are missing or do not fit together.
     """
     settings = config.training
     if settings is None:
@@ -193,17 +214,24 @@ def train(
     started = time.monotonic()
     torch.manual_seed(settings.seed)
     separator = _start(config, codec_folder, init, codec_weights)
-    separator.set_stage(settings.stage)
+    try:
+        separator.set_stage(settings.stage)
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: {error}; add a [predictor] table") from None
     codec, device = separator.codec, accelerator.device
     mixer = build_mixer(config.mix, bank, round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop)
-    objective = SeparatorObjective(
-        separator,
-        settings.max_snr,
-        settings.channel_weight_power,
-        settings.level_weight,
-        settings.decoder_weight,
-        settings.outline_weight,
-    ).to(device)
+    if settings.stage == 0:
+        objective: nn.Module = PredictorObjective(separator, settings.outline_weight)
+    else:
+        objective = SeparatorObjective(
+            separator,
+            settings.max_snr,
+            settings.channel_weight_power,
+            settings.level_weight,
+            settings.decoder_weight,
+            settings.outline_weight,
+        )
+    objective = objective.to(device)
     optimizer = torch.optim.AdamW(
         separator.parameter_groups(settings.learning_rate, settings.conditioner_rate),
         weight_decay=settings.weight_decay,

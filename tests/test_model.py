@@ -7,7 +7,7 @@ from ldm_sep.codec.seanet import SEANetCodec
 from ldm_sep.codec.spectral import SpectralCodec
 from ldm_sep.level import LevelHead, normalising_gain, relative_level_db, rms, set_level
 from ldm_sep.model import LatentSeparator, Whitening
-from ldm_sep.spectrum import LogSpectrum
+from ldm_sep.predictor import MaskPredictor
 from ldm_sep.unet import UNet1d
 from ldm_sep.unet_levels import Level
 
@@ -16,11 +16,18 @@ def small_codec() -> SpectralCodec:
     return SpectralCodec(16000, 160, 20, 6, 4, 2, width=16, blocks=1)
 
 
-def small_separator(gated: bool) -> LatentSeparator:
+def small_separator(gated: bool, predicting: bool = False) -> LatentSeparator:
     torch.manual_seed(0)
     codec = small_codec()
-    unet = UNet1d(32, [Level(16, 2, 1, inject=True)], time_features=16, out_channels=64 if gated else 32)
-    return LatentSeparator(codec, unet, gated_anchor=gated).eval()
+    unet = UNet1d(
+        32,
+        [Level(16, 2, 1, inject=True)],
+        time_features=16,
+        out_channels=64 if gated else 32,
+        cond_channels=64 if predicting else 32,
+    )
+    predictor = MaskPredictor(16000, 256, 80, (4, 8)) if predicting else None
+    return LatentSeparator(codec, unet, gated_anchor=gated, predictor=predictor).eval()
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def test_stages_choose_what_is_trained() -> None:
         assert all(p.requires_grad for p in listed)
         assert listed == {p for p in separator.parameters() if p.requires_grad}
     assert [group["lr"] for group in groups] == [1e-3, pytest.approx(1e-4)]
-    with pytest.raises(ValueError, match="1 or 2"):
+    with pytest.raises(ValueError, match="0, 1 or 2"):
         separator.set_stage(3)
 
 
@@ -145,7 +152,7 @@ def test_several_noises_give_the_mean_of_their_latents(mixture: torch.Tensor) ->
     torch.nn.init.normal_(separator.unet.stages[0].gate.bias, std=0.5)
     noises = torch.randn(3, 2, 32, 60, generator=torch.Generator().manual_seed(2))
     gain = normalising_gain(mixture)
-    cond = separator.condition(mixture * gain)
+    cond, _ = separator.condition(mixture * gain)
     with torch.no_grad():
         mean = sum(separator.sample(cond, noise, 2) for noise in noises) / 3
         expected = separator.codec.decode(separator.whitening.inverse(mean)) / gain
@@ -153,17 +160,40 @@ def test_several_noises_give_the_mean_of_their_latents(mixture: torch.Tensor) ->
     assert not torch.allclose(separator.separate(mixture, list(noises[:1]), 2), expected, atol=1e-4)
 
 
-def test_the_spectrum_joins_the_condition_behind_the_latents(mixture: torch.Tensor) -> None:
-    codec, spectrum = small_codec(), LogSpectrum(16000, 160, 512)
-    unet = UNet1d(
-        32, [Level(16, 2, 1, inject=True)], time_features=16, out_channels=64, cond_channels=32 + spectrum.channels
-    )
-    separator = LatentSeparator(codec, unet, gated_anchor=True, spectrum=spectrum).eval()
+def test_a_new_network_leaves_the_predictors_estimate_as_it_is(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True, predicting=True)
+    separator.mask_exponent = 0.5
+    separator.whitening.measure([separator.codec.encoder(mixture).detach()])
     level = mixture * normalising_gain(mixture)
-    cond = separator.condition(level)
-    assert torch.equal(cond[:, :32], codec.encode(level))
-    assert torch.equal(cond[:, 32:], spectrum(level))
-    # The gate is of the latents: an untrained one halves them, whatever the spectrum.
-    noise = torch.zeros(2, 32, 60)
-    expected = codec.decode(0.5 * cond[:, :32]) / normalising_gain(mixture)
+    cond, estimate = separator.condition(level)
+    assert torch.equal(cond[:, :32], separator.whitening(separator.codec.encode(level)))
+    noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(estimate, separator.predictor(level))
+    expected = separator.codec.decode(separator.codec.encode(estimate)) / normalising_gain(mixture)
     assert torch.allclose(separator.separate(mixture, [noise], 1), expected, atol=1e-5)
+    # With the residual nothing of it is lost in the codec, ...
+    separator.codec_residual = True
+    gain = normalising_gain(mixture)
+    assert torch.allclose(separator.separate(mixture, [noise], 1), estimate / gain, atol=1e-5)
+    # ... and what diffusion changes is changed.
+    torch.nn.init.normal_(separator.unet.stages[0].gate.bias, std=0.5)
+    changed = separator.separate(mixture, [noise], 1)
+    separator.codec_residual = False
+    difference = separator.separate(mixture, [noise], 1) - expected
+    assert difference.abs().max() > 1e-3
+    assert torch.allclose(changed - estimate / gain, difference, atol=1e-5)
+
+
+def test_each_stage_trains_its_part_of_a_predicting_separator() -> None:
+    separator = small_separator(gated=True, predicting=True)
+    predictor, unet, conditioner = (
+        set(part.parameters()) for part in (separator.predictor, separator.unet, separator.conditioner)
+    )
+    for stage, rates in ((0, {1e-3: predictor}), (1, {1e-3: unet}), (2, {1e-3: unet, 1e-4: conditioner | predictor})):
+        separator.set_stage(stage)
+        groups = separator.parameter_groups(1e-3, 0.1)
+        assert [set(g["params"]) for g in groups] == list(rates.values())
+        assert [g["lr"] for g in groups] == pytest.approx(list(rates))
+        assert {p for p in separator.parameters() if p.requires_grad} == set().union(*rates.values())
+    with pytest.raises(ValueError, match="there is none"):
+        small_separator(gated=True).set_stage(0)

@@ -33,7 +33,7 @@ FLOORS = [
         "level",
         "unet_levels",
     },
-    {"codec", "unet", "unet_adp", "spectrum"},
+    {"codec", "unet", "unet_adp", "predictor"},
     {"refine", "data"},
     {"model"},
     {"build"},

@@ -58,6 +58,29 @@ def test_stage_1_leaves_the_conditioner_bit_identical_and_stage_2_does_not(train
     ).read_bytes()
 
 
+def test_stage_0_trains_the_predictor_alone_and_stage_1_goes_on_from_it(trained: Path, stems_folder: Path) -> None:
+    stage0 = trained / "stage0.toml"
+    stage0.write_text(
+        f'extends = "{ROOT / "configs/tiny.toml"}"\nname = "tiny0"\n[training]\nstage = 0\nlearning_rate = 1e-2\n'
+    )
+    common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
+    for words in (
+        ["train", stage0, "--run", trained / "stage0", "--codec", trained / "codec_run/codec", "--steps", 30, *common],
+        ["train", ROOT / "configs/tiny.toml", "--run", trained / "from0", "--init", trained / "stage0/separator"],
+    ):
+        done = run_cli(*words, *([] if words[-1] == "--cpu" else common))
+        assert done.returncode == 0, done.stderr
+    before, after, fresh = (
+        load_file(trained / f"{run}/separator/model.safetensors") for run in ("stage0", "from0", "stage1")
+    )
+    changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"unet"}
+    assert any(not torch.equal(before[k], fresh[k]) for k in before if k.startswith("predictor."))
+    losses = [float(r["loss"]) for r in csv.DictReader((trained / "stage0/train.csv").read_text().splitlines())]
+    # In bels over silence: it learns something, and quickly.
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.05
+
+
 def test_whitening_constants_whiten_what_the_codec_makes(trained: Path, stems_folder: Path) -> None:
     _, codec, whitening = load_codec(trained / "codec_run/codec")
     wave, _ = sf.read(next(stems_folder.glob("train/*/vocals.wav")), dtype="float32")
@@ -189,6 +212,19 @@ def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path
     assert done.returncode == 1
     assert needle in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_stage_0_without_a_predictor_says_what_is_missing(trained: Path, stems_folder: Path) -> None:
+    tiny = (ROOT / "configs/tiny.toml").read_text().replace("stage = 1", "stage = 0")
+    before, _, after = tiny.partition("[predictor]")
+    config = trained / "nothing.toml"
+    config.write_text(before + after[after.index("[separator]") :])
+    done = run_cli(
+        *("train", config, "--run", trained / "nothing", "--data", stems_folder, "--cpu"),
+        *("--codec", trained / "codec_run/codec", "--cache", trained / "cache"),
+    )
+    assert done.returncode == 1
+    assert "stage 0 trains the predictor, and there is none; add a [predictor] table" in done.stderr.splitlines()[-1]
 
 
 def test_optimiser_defaults_reach_the_loop() -> None:

@@ -71,6 +71,8 @@ def inspect(
     if separator is not None:
         _levels(config, codec.sample_rate / codec.hop)
         _count("conditioner", separator.conditioner)
+        if separator.predictor is not None:
+            _count("predictor", separator.predictor)
         _count("unet", separator.unet)
         if separator.level_head is not None:
             _count("level head", separator.level_head)

@@ -30,7 +30,7 @@ def test_every_figure_is_measured_printed_and_written(
     (cost,) = record["devices"]
     assert set(cost["parts"]) == {
         "codec encoder",
-        "conditioner",
+        "condition",
         "U-Net, one step",
         "codec decoder",
         "whole separation",
@@ -51,7 +51,8 @@ def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, 
     codec = separator.model.codec
     sizes, work = speed.parameters(separator), speed.flops(separator)
     assert sizes["U-Net, one step"] == sum(p.numel() for p in separator.model.unet.parameters())
-    assert sizes["codec encoder"] == sizes["conditioner"]
+    predictor = sum(p.numel() for p in separator.model.predictor.parameters())
+    assert sizes["condition"] == sizes["codec encoder"] + predictor
     # The encoder's dense layers, by hand: the MDCT of two channels, two pointwise layers and the block's pair.
     frames, hop = codec.sample_rate / codec.hop, codec.hop
     width, latent = 16, codec.latent_channels

@@ -1,0 +1,162 @@
+"""The predictive half: the vocals as a soft mask of the mixture's spectrogram, by a small 2-D U-Net.
+
+Diffusion from a good guess is easier than from the mixture alone: a predictive model finds where the voice is, the
+generative one makes of it what a voice sounds like (StoRM, Lemercier et al., arXiv 2212.11851). In a spectrogram a
+voice keeps its shape when it moves along time or frequency, so convolutions over both learn it from far less singing
+than a network that has one weight for each bin; what no shift can tell, which band is which, comes from residual layers
+across all bands (time-distributed fully connected layers, Choi et al., arXiv 1912.02591).
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ldm_sep.errors import ConfigError
+
+_GROUPS = 4
+# 80 dB under the level of a full-scale tone's neighbourhood; quieter bins tell nothing that can be heard.
+_FLOOR = 1e-4
+# Music at the networks' level has log magnitudes of about -2; the network wants values around zero.
+_CENTRE = 2.0
+
+
+def spectrogram_bands(bins: int, linear_bins: int, bands_per_octave: int) -> list[int]:
+    """Edges of bands that are single bins up to ``linear_bins`` and a fraction of an octave above."""
+    edges = list(range(linear_bins))
+    upper = float(linear_bins)
+    while upper < bins - 1:
+        edges.append(int(upper))
+        upper = max(upper + 1, upper * 2 ** (1 / bands_per_octave))
+    return sorted({*edges, bins})
+
+
+class Block(nn.Module):
+    """Residual convolutions over bands and frames, then a residual bottleneck across all bands of each frame.
+
+    ``forward(x (B, C, bands, frames))`` keeps the shape. A new bottleneck adds nothing.
+    """
+
+    def __init__(self, channels: int, bands: int, squeeze: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.GroupNorm(_GROUPS, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(_GROUPS, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+        self.norm = nn.GroupNorm(_GROUPS, channels)
+        self.across = nn.Sequential(
+            nn.Linear(bands, bands // squeeze), nn.SiLU(), nn.Linear(bands // squeeze, bands, bias=False)
+        )
+        nn.init.zeros_(self.across[2].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.convs(x)
+        return x + self.across(self.norm(x).transpose(2, 3)).transpose(2, 3)
+
+
+class MaskPredictor(nn.Module):
+    """Vocals as a mask in (0, 1) of the mixture's STFT (Hann window), one for mid and one for side.
+
+    ``forward(mixture (B, 2, T)) -> (B, 2, T)``, any T. The network hears log10 magnitudes of left, right, mid and side
+    in bands (single bins up to ``linear_hz``, ``1 / bands_per_octave`` of an octave above) and each band's place; from
+    the four it can tell what is panned where. It works best on mixtures of the networks' level (`ldm_sep.level`).
+
+    Parameters
+    ----------
+    sample_rate: Hz. ``window``, ``hop``: samples of the STFT.
+    channels: of the U-Net's levels, from the full resolution on, each at half of that before; multiples of 4.
+    squeeze: how many times narrower than the bands the bottleneck across them is.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        window: int,
+        hop: int,
+        channels: Sequence[int],
+        *,
+        linear_hz: float = 3000.0,
+        bands_per_octave: int = 15,
+        squeeze: int = 4,
+    ) -> None:
+        super().__init__()
+        if window % 2 or hop > window // 2:
+            raise ConfigError(f"predictor: the window {window} must be even and at least twice the hop {hop}")
+        if any(count % _GROUPS for count in channels):
+            raise ConfigError(f"predictor: channels {list(channels)} must be multiples of {_GROUPS}")
+        self.window, self.hop = window, hop
+        bins = window // 2 + 1
+        edges = spectrogram_bands(bins, min(bins - 1, round(linear_hz / sample_rate * window)), bands_per_octave)
+        self.bands = len(edges) - 1
+        member = torch.zeros(self.bands, bins)
+        for band, (first, last) in enumerate(itertools.pairwise(edges)):
+            member[band, first:last] = 1
+        # Constants, not weights: they are rebuilt, never stored.
+        self.register_buffer("mean", member / member.sum(1, keepdim=True), persistent=False)
+        self.register_buffer("spread", member.T.contiguous(), persistent=False)
+        self.register_buffer("hann", torch.hann_window(window), persistent=False)
+        # All levels halve bands and frames, so both are padded to a multiple.
+        self.multiple = 2 ** (len(channels) - 1)
+        padded = -(-self.bands // self.multiple) * self.multiple
+        self.register_buffer("place", torch.linspace(-1, 1, padded), persistent=False)
+        bands = [padded // 2**depth for depth in range(len(channels))]
+        *outer, inner = zip(channels, bands, strict=True)
+        self.first = nn.Conv2d(5, channels[0], 3, padding=1)
+        self.enter = nn.ModuleList(Block(*sizes, squeeze) for sizes in outer)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(channels))
+        self.bottom = nn.Sequential(Block(*inner, squeeze), Block(*inner, squeeze))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(channels))
+        self.leave = nn.ModuleList(Block(*sizes, squeeze) for sizes in outer)
+        self.last = nn.Sequential(nn.GroupNorm(_GROUPS, channels[0]), nn.SiLU(), nn.Conv2d(channels[0], 2, 1))
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        with torch.autocast(mixture.device.type, enabled=False):
+            left, right = mixture.float().unbind(1)
+            mid_side = torch.stack([left + right, left - right], 1) * math.sqrt(0.5)
+            spectrum = torch.stft(
+                mid_side.flatten(0, 1),
+                self.window,
+                self.hop,
+                window=self.hann,
+                pad_mode="constant",
+                return_complex=True,
+            ).unflatten(0, (-1, 2))
+            levels = self._levels(spectrum)
+        logits = self._logits(levels)
+        with torch.autocast(mixture.device.type, enabled=False):
+            masked = spectrum * (self.spread @ torch.sigmoid(logits.float()))
+            wave = torch.istft(
+                masked.flatten(0, 1), self.window, self.hop, window=self.hann, length=mixture.shape[2]
+            ).unflatten(0, (-1, 2))
+            mid, side = wave.unbind(1)
+            return torch.stack([mid + side, mid - side], 1) * math.sqrt(0.5)
+
+    def _levels(self, mid_side: Tensor) -> Tensor:
+        """Log magnitudes (B, 4, bands, frames) of the STFT ``mid_side (B, 2, bins, frames)``."""
+        mid, side = mid_side.unbind(1)
+        four = torch.stack([(mid + side) * math.sqrt(0.5), (mid - side) * math.sqrt(0.5), mid, side], 1)
+        return torch.log10(self.mean @ (four.abs() / math.sqrt(self.window)) + _FLOOR) + _CENTRE
+
+    def _logits(self, levels: Tensor) -> Tensor:
+        """Of the masks of mid and side (B, 2, bands, frames)."""
+        bands, frames = levels.shape[2:]
+        padding = (0, -frames % self.multiple, 0, len(self.place) - bands)
+        x = F.pad(levels, padding, value=math.log10(_FLOOR) + _CENTRE)
+        place = self.place[:, None].expand(len(x), 1, -1, x.shape[3])
+        x = self.first(torch.cat([x, place], 1))
+        skips = []
+        for block, down in zip(self.enter, self.down, strict=True):
+            x = block(x)
+            skips.append(x)
+            x = down(x)
+        x = self.bottom(x)
+        for block, up, skip in reversed(list(zip(self.leave, self.up, skips, strict=True))):
+            x = block(skip + up(x))
+        return self.last(x)[:, :, :bands, :frames]
