@@ -2,25 +2,28 @@
 
     python eval/ablations.py --data DATA [--name open] [--items configs/open_valid.csv] [--out results/ablations]
 
-Steps T, eta, K averaged samples, a start from the posterior mean, and texture from the mixture on and off, each changed
-alone from the checkpoint's defaults. Scores are means over the items of a group, on 16-bit waves. Prints the table and
-writes ``ablations.json`` and ``ablations.png`` (scores against T).
+Steps T, eta, K averaged samples, a start from the posterior mean, and the parts of the checkpoint (diffusion, codec
+residual, texture from the mixture), each changed alone from the checkpoint's defaults. Scores are means over the items
+of a group, on 16-bit waves; ``voiceless`` is the level of what is taken for vocals in the accompaniment alone, in dB
+under it. Prints the table and writes ``ablations.json`` and ``ablations.png`` (scores against T).
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor, nn
 
 from ldm_sep.data.items import Item, read_items
 from ldm_sep.errors import LdmSepError
 from ldm_sep.metrics import measure
+from ldm_sep.model import LatentSeparator
 from ldm_sep.separate import Options, Separator
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
@@ -29,11 +32,11 @@ STEPS = (1, 2, 4, 8, 16, 50)
 
 @dataclass(frozen=True)
 class Setting:
-    """A row: how the sampler is set, and whether texture is taken from the mixture."""
+    """A row: how the sampler is set, and which attributes of the `LatentSeparator` are others."""
 
     name: str
     options: Options
-    texture: bool = True
+    parts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,23 +48,43 @@ class Result:
     seconds: float = 0.0
 
 
-def settings(base: Options) -> list[Setting]:
-    """The rows, in the order of the table."""
+class Nothing(nn.Module):
+    """A U-Net that returns zero, as a new one does: the posterior mean is then the anchor, untouched."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """``z_t (B, D, N)`` to zeros (B, channels, N)."""
+        return z_t.new_zeros(len(z_t), self.channels, z_t.shape[2])
+
+
+def settings(base: Options, model: LatentSeparator) -> list[Setting]:
+    """The rows, in the order of the table; those of parts only where ``model`` has them."""
     rows = [Setting(f"T = {steps}", replace(base, steps=steps)) for steps in STEPS]
     rows += [Setting(f"T = 8, eta = {eta}", replace(base, steps=8, eta=eta)) for eta in (0.4, 1.0)]
     rows += [Setting(f"T = 4, K = {k}", replace(base, steps=4, averages=k)) for k in (2, 4, 8)]
     rows += [Setting(f"T = 1, K = {k}", replace(base, steps=1, averages=k)) for k in (4,)]
     rows += [Setting(f"start {t}, T = 2", replace(base, steps=2, start=t)) for t in (0.2, 0.4, 0.6, 0.8)]
-    rows += [Setting("T = 1, no texture from the mixture", replace(base, steps=1), texture=False)]
+    once = replace(base, steps=1)
+    if model.predictor is not None and model.gated_anchor:
+        # A conditioner that was trained codes the estimate in its own way.
+        untouched = {"unet": Nothing(model.unet.out_channels), "conditioner": model.codec.encoder}
+        rows.append(Setting("predictor alone", once, untouched))
+    if model.codec_residual:
+        rows.append(Setting("T = 1, no codec residual", once, {"codec_residual": False}))
+    if model.refiner is not None:
+        rows.append(Setting("T = 1, no texture from the mixture", once, {"refiner": None}))
     return rows
 
 
 def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics: Sequence[str] = METRICS) -> Result:
     """Separate every item with the setting and average its scores by group."""
-    rate = separator.model.codec.sample_rate
-    refiner = separator.model.refiner
-    if not setting.texture:
-        separator.model.refiner = None
+    model, rate = separator.model, separator.model.codec.sample_rate
+    before_row = {name: getattr(model, name) for name in setting.parts}
+    for name, part in setting.parts.items():
+        setattr(model, name, part)
     values: dict[str, list[float]] = {}
     seconds = audio = 0.0
     try:
@@ -70,6 +93,10 @@ def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics
             estimate = separator.separate(item.mixture, rate, setting.options).vocals
             seconds += time.perf_counter() - started
             audio += item.mixture.shape[1] / rate
+            alone = separator.separate(item.accompaniment, rate, setting.options).vocals
+            if (heard := np.square(item.accompaniment).mean()) > 0:
+                under = 10 * np.log10((np.square(alone).mean() + 1e-12) / heard)
+                values.setdefault(f"{item.group}/voiceless", []).append(float(under))
             scores = measure(item.vocals, estimate, rate, item.mixture, metrics)
             before = measure(item.vocals, item.mixture, rate, item.mixture, ("si_sdr",))["si_sdr"]
             gain = scores["si_sdr"]
@@ -79,13 +106,14 @@ def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics
                 if value.value is not None:
                     values.setdefault(f"{item.group}/{key}", []).append(value.value)
     finally:
-        separator.model.refiner = refiner
+        for name, part in before_row.items():
+            setattr(model, name, part)
     return Result(setting.name, {key: float(np.mean(row)) for key, row in values.items()}, seconds / audio)
 
 
 def table(results: Sequence[Result], groups: Sequence[str], metrics: Sequence[str]) -> str:
     """Markdown, one row a setting; groups joined by slashes."""
-    shown = ("si_sdr_gain", *(m for m in metrics if m != "si_sdr"))
+    shown = ("si_sdr_gain", *(m for m in metrics if m != "si_sdr"), "voiceless")
     lines = [
         f"| setting | {' | '.join(shown)} | s per audio s |",
         "|---" * (len(shown) + 2) + "|",
@@ -135,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     groups = list(dict.fromkeys(item.group for item in items))
     metrics = tuple(dict.fromkeys(("si_sdr", *options.metrics.split(","))))
     results = []
-    for setting in settings(Options()):
+    for setting in settings(Options(), separator.model):
         if options.only is None or setting.name.startswith(options.only):
             results.append(score(separator, items, setting, metrics))
             print(f"{setting.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)

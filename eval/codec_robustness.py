@@ -6,8 +6,8 @@
 ``--name`` is a checkpoint or a codec's folder, or ``encodec_48khz`` for the pretrained EnCodec itself. Identity: noise
 on the waveform, no codec. NQ: on the continuous latents. BQ: on the latents before quantisation. AQ: on the indices
 after it, which must become integers again: by truncation, which reproduces the published cliff at 1e-6, and by
-rounding. Noise on a representation is relative to that representation's standard deviation, on the waveform it is absolute. SDR
-is global (`ldm_sep.metrics.sdr`), the mean over tracks; seeds are fixed.
+rounding. Noise on a representation is relative to that representation's standard deviation, on the waveform it is
+absolute. SDR is global (`ldm_sep.metrics.sdr`), the mean over tracks; seeds are fixed.
 
 A codec with a quantiser of its own uses it (the pretrained EnCodec). The others have none in this project; for them
 a residual vector quantiser is fitted here, by Lloyd's algorithm on the latents of the same tracks, and the output says

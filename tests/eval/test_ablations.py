@@ -7,9 +7,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
-from ldm_sep.data.items import read_items
+from ldm_sep.data.items import Item, read_items
+from ldm_sep.level import normalising_gain
 from ldm_sep.metrics import measure
 from ldm_sep.separate import Options, Separator
 
@@ -47,14 +49,45 @@ def test_rows_are_the_mean_scores_of_their_setting(
             distances.append(after["lsd"].value)
         return {"known/si_sdr_gain": float(np.mean(gains)), "known/lsd": float(np.mean(distances))}
 
+    def alone(item: Item) -> tuple[np.ndarray, np.ndarray]:
+        return separator.separate(item.accompaniment, 16000, Options(steps=1)).vocals, item.accompaniment
+
     record = json.loads((out / "ablations.json").read_text())
     by_name = {row["name"]: row["scores"] for row in record["rows"]}
-    assert set(by_name) == {"T = 1", "T = 16", "T = 1, K = 4", "T = 1, no texture from the mixture"}
+    assert set(by_name) == {
+        "T = 1",
+        "T = 16",
+        "T = 1, K = 4",
+        "T = 1, no texture from the mixture",
+        "T = 1, no codec residual",
+    }
     for name, options in {"T = 16": Options(steps=16), "T = 1, K = 4": Options(steps=1, averages=4)}.items():
         expected = scores(options)
         assert {key: by_name[name][key] for key in expected} == pytest.approx(expected)
-    plain, untextured = by_name["T = 1"], by_name["T = 1, no texture from the mixture"]
-    assert plain["known/lsd"] != untextured["known/lsd"]
+    plain = by_name["T = 1"]
+    for part in ("no texture from the mixture", "no codec residual"):
+        assert plain["known/lsd"] != by_name[f"T = 1, {part}"]["known/lsd"]
+    # Every part is put back after its row.
+    once, metrics = Options(steps=1), ("si_sdr", "lsd")
+    rows = [ablations.Setting("", once, parts) for parts in ({}, {"refiner": None}, {})]
+    first, other, again = (ablations.score(separator, items, row, metrics).scores["known/lsd"] for row in rows)
+    assert first == again == pytest.approx(plain["known/lsd"]) != other
+    under = [10 * np.log10(np.square(v).mean() / np.square(a).mean()) for v, a in (alone(i) for i in items)]
+    assert plain["known/voiceless"] == pytest.approx(np.mean(under), abs=1e-6)
     assert (out / "ablations.png").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert f"| T = 16 | {by_name['T = 16']['known/si_sdr_gain']:.2f} |" in printed
+
+
+def test_without_diffusion_the_predictors_estimate_remains(ablations: ModuleType, trained: Path) -> None:
+    separator = Separator.load(trained / "stage2/separator", device="cpu")
+    rows = {row.name: row for row in ablations.settings(Options(), separator.model)}
+    model = separator.model
+    mixture = 0.1 * torch.randn(1, 2, 16000, generator=torch.Generator().manual_seed(0))
+    level = mixture * normalising_gain(mixture)
+    for name, part in rows["predictor alone"].parts.items():
+        setattr(model, name, part)
+    model.refiner = None
+    noise = torch.randn(1, 32, 100, generator=torch.Generator().manual_seed(1))
+    expected = model.predictor(level) / normalising_gain(mixture)
+    torch.testing.assert_close(model.separate(mixture, [noise], 1), expected, atol=1e-5, rtol=0)
