@@ -11,6 +11,7 @@ Only safetensors is read: a checkpoint cannot run code.
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -142,7 +143,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"{folder}: not a checkpoint (it has no config.json); see 'ldm-sep models list'")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        config = parse_config(facts["config"], str(path))
+        card = {key: facts[key] for key in ("licence", "training_data", "limitations")}
+        config = parse_config({**facts["config"], "card": card}, str(path))
         version, kind = facts["format"], facts["kind"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); fetch the checkpoint again") from None
@@ -212,6 +214,41 @@ def verify(folder: Path) -> list[str]:
     return list(manifest.facts["sha256"])
 
 
+def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put measured ``rows`` into a checkpoint's config.json and card, in the place of earlier ones.
+
+    A row has group, system, n, hash (of the list of tracks) and ``scores``, label -> [value] or [value, low, high] or
+    None. CheckpointError if the folder is not a checkpoint or cannot be written.
+    """
+    facts = {**read_manifest(folder).facts, "evaluation": [dict(row) for row in rows]}
+    texts = {"config.json": json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "README.md": model_card(facts)}
+    try:
+        for name, text in texts.items():
+            temporary = folder / f".{name}.tmp"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(folder / name)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    labels = list(rows[0]["scores"])
+    lines = [f"| group | system | {' | '.join(labels)} |", "|---" * (len(labels) + 2) + "|"]
+    for row in rows:
+        cells = []
+        for label in labels:
+            score = row["scores"][label]
+            if score is None:
+                cells.append("undefined")
+            else:
+                interval = f" [{score[1]:.2f}, {score[2]:.2f}]" if len(score) == 3 else ""
+                cells.append(f"{score[0]:.2f}{interval}")
+        lines.append(f"| {row['group']} | {row['system']} | {' | '.join(cells)} |")
+    tracks = dict.fromkeys((row["group"], row["n"], row["hash"]) for row in rows)
+    counts = ", ".join(f"{group or 'all'}: n = {n}, track list {digest}" for group, n, digest in tracks)
+    return [*lines, "", f"Means with 95 % bootstrap intervals over tracks; {counts}."]
+
+
 def model_card(facts: dict[str, Any]) -> str:
     """The README of a checkpoint, from what its config.json says."""
     lines = [
@@ -221,6 +258,8 @@ def model_card(facts: dict[str, Any]) -> str:
     ]
     lines += ["", "## Sizes", "", "| part | parameters |", "|---|---|"]
     lines += [f"| {part} | {count:,} |" for part, count in facts["parameters"].items()]
+    if facts.get("evaluation"):
+        lines += ["", "## Evaluation", "", *_evaluation_table(facts["evaluation"])]
     if facts["scores"]:
         lines += ["", "## Scores on the validation items", "", "| score | value |", "|---|---|"]
         lines += [
