@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ldm_sep.data.items import Item, read_items
+from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import LdmSepError
 from ldm_sep.metrics import measure
 from ldm_sep.model import LatentSeparator
@@ -169,10 +169,12 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{setting.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [asdict(result) for result in results]
-    record = {"checkpoint": str(options.name), "groups": groups, "items": len(items), "rows": rows}
+    digest = items_digest(options.items)
+    record = {"checkpoint": str(options.name), "groups": groups, "items": len(items), "table": digest, "rows": rows}
     (options.out / "ablations.json").write_text(json.dumps(record, indent=2))
     figure(results, groups, options.out / "ablations.png")
-    print(f"{len(items)} items; groups: {' / '.join(groups)}\n\n{table(results, groups, metrics)}")
+    note = f"n = {len(items)} items, table {digest}; groups: {' / '.join(groups)}"
+    print(f"{note}\n\n{table(results, groups, metrics)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ METRICS = "si_sdr,lsd,mel_mae,log_f0_rmse,pesq,mr_stft"
 
 
 def rows_of(summary: Path, group: str, metrics: list[str]) -> list[dict]:
-    """One record a system: group, system, n, hash, and ``scores`` as metric label -> [value, low, high]."""
+    """One record a system: group, system, n, hash, and ``scores`` as metric label -> [value, low, high], None where a
+    track is undefined.
+    """
     try:
         record = json.loads(summary.read_text(encoding="utf-8"))
         tracks, labels = record["tracks"], record["metrics"]
@@ -29,8 +31,11 @@ def rows_of(summary: Path, group: str, metrics: list[str]) -> list[dict]:
             found = {}
             for metric in metrics:
                 score, unit = scores[metric], labels[metric]["unit"]
-                label = labels[metric]["label"] + (f", {unit}" if unit else "")
+                label = labels[metric]["label"] + (f", {unit}" if unit not in ("", "-") else "")
                 found[label] = None if score["value"] is None else [score["value"], *(score["interval"] or ())]
+                if score["n"] < tracks["n"]:
+                    # A mean over other tracks than the rest of its column.
+                    found[label] = None
             rows.append({"group": group, "system": system, "n": tracks["n"], "hash": tracks["hash"], "scores": found})
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{summary}: not a summary with these metrics ({error}); evaluate again") from None
@@ -44,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, required=True, help="what eval/musdb.py or ldm-sep evaluate wrote")
     parser.add_argument("--metrics", default=METRICS, help="joined by commas")
     options = parser.parse_args(arguments)
-    summaries = [options.results / "summary.json", *options.results.glob("*/summary.json")]
+    summaries = [options.results / "summary.json", *sorted(options.results.glob("*/summary.json"))]
     summaries = [path for path in summaries if path.is_file()]
     if not summaries:
         raise DataError(f"{options.results}: holds no summary.json; run eval/musdb.py or ldm-sep evaluate first")

@@ -137,7 +137,8 @@ def fit_quantiser(z: Tensor, stages: int, size: int, seed: int = SEED) -> Residu
 
 def noisy(x: Tensor, std: float, noise: Tensor) -> Tensor:
     """``x`` plus ``noise`` of ``std`` times the standard deviation of ``x``."""
-    return x + std * x.std() * noise
+    # The population's: a single index has no spread of its own.
+    return x + std * x.std(correction=0) * noise
 
 
 def noisy_codes(codes: Tensor, std: float, noise: Tensor, to_integer: Callable[[Tensor], Tensor], size: int) -> Tensor:
@@ -246,22 +247,24 @@ def fit_to_tracks(
 Scores = dict[str, list[list[float]]]
 
 
-def measure(codec: Codec, quantiser: Quantiser, waves: Iterable[np.ndarray], segment: float) -> tuple[Scores, Scores]:
-    """SDR in dB, and for AQ the share of indices moved. DataError for a wave without an SDR."""
+def measure(
+    codec: Codec, quantiser: Quantiser, waves: Iterable[tuple[str, np.ndarray]], segment: float
+) -> tuple[Scores, Scores]:
+    """SDR in dB, and for AQ the share of indices moved, of named ``waves``. DataError for one without an SDR."""
     scores: Scores = {point: [[] for _ in STDS] for point in POINTS}
     moved: Scores = {point: [[] for _ in STDS] for point in POINTS if point.startswith("AQ")}
-    for number, wave in enumerate(waves, 1):
+    for name, wave in waves:
         windows = list(pieces(codec, wave, segment))
         for point in POINTS:
             for column, std in enumerate(STDS):
                 noised, share = contaminate(codec, quantiser, point, wave, windows, std)
                 score = sdr(wave, noised)
                 if score.value is None:
-                    raise DataError(f"track {number}: no SDR at {point}, noise {std:g}: {score.reason}; take it out")
+                    raise DataError(f"{name}: no SDR at {point}, noise {std:g}: {score.reason}; take it out")
                 scores[point][column].append(score.value)
                 if share is not None:
                     moved[point][column].append(share)
-        print(f"track {number}: done", file=sys.stderr, flush=True)
+        print(f"{name}: done", file=sys.stderr, flush=True)
     return scores, moved
 
 
@@ -333,7 +336,8 @@ def main(arguments: list[str] | None = None) -> None:
     quantiser: Quantiser = own or fit_to_tracks(codec, waves, len(tracks), options.segment, *sizes)
     whose = "its own quantiser" if own else "no quantiser of its own; one fitted here to these tracks"
     about = f"{whose} ({quantiser.stages} codebooks of {quantiser.size})"
-    scores, moved = measure(codec, quantiser, waves(), options.segment)
+    named = zip((track.name for track in tracks), waves(), strict=True)
+    scores, moved = measure(codec, quantiser, named, options.segment)
     features = {point: quantiser.stages if point.startswith("AQ") else codec.latent_channels for point in POINTS}
     features["Identity"] = codec.channels
     digest = track_hash(track.name for track in tracks)

@@ -26,7 +26,7 @@ from ldm_sep.catalogue import choose_device, find_checkpoint
 from ldm_sep.checkpoint import load_codec, parameter_count
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
-from ldm_sep.data.items import Item, read_items
+from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import LdmSepError
 from ldm_sep.train_codec import score_codec
 
@@ -147,9 +147,11 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append(measure(name, items_of, devices, options.repeats))
         print(f"{rows[-1].name}: done", file=sys.stderr, flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "codec_sizes.json").write_text(json.dumps([asdict(r) for r in rows], indent=2), encoding="utf-8")
+    digest = items_digest(options.items)
+    record = {"table": digest, "rows": [asdict(row) for row in rows]}
+    (options.out / "codec_sizes.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     figure(rows, devices[0], options.out / "codec_sizes.png")
-    print(table(rows, devices))
+    print(f"{table(rows, devices)}\n\nItems of the table {digest}.")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python eval/musdb.py --data DATA [--items configs/open_valid.csv] [--out results/held_out]
 
 ``--musdb`` takes the folder with ``test/<song>/{mixture,vocals}.wav``. ``--data`` takes the held-out items of a table
-in its place, one evaluation for each of its groups, on references written as 16-bit files. Estimates are kept in a
-folder named by checkpoint and settings, so that a second run separates only what is missing. What is written for each
-evaluation is described in ``ldm-sep evaluate --help``; the tables are printed.
+in its place, one evaluation for each of its groups, on references written as 16-bit files. References are kept in a
+folder named by the table's content, estimates in one named by checkpoint and settings as well, so that a second run
+separates only what is missing. What is written for each evaluation is described in ``ldm-sep evaluate --help``; the
+tables are printed, with parameters and seconds per audio second, which ``separation.json`` keeps.
 """
 
 import argparse
@@ -17,25 +18,30 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ldm_sep.audio import AudioWriter, read
+from ldm_sep.audio import AudioWriter, probe
 from ldm_sep.build import codec_sample_rate
 from ldm_sep.catalogue import find_checkpoint
 from ldm_sep.checkpoint import read_manifest
-from ldm_sep.data.items import read_items
-from ldm_sep.errors import DataError, LdmSepError
+from ldm_sep.data.items import items_digest, read_items
+from ldm_sep.errors import ConfigError, DataError, LdmSepError
 from ldm_sep.evaluate import TrackFiles, evaluate, match_tracks, parse_metrics
-from ldm_sep.metrics import DEFAULT_METRICS
+from ldm_sep.metrics import DEFAULT_METRICS, check_installed
 from ldm_sep.separate import Options, Separator
 
 
 def write_items(table: Path, data: Path, out: Path, sample_rate: int) -> dict[str, Path]:
-    """Items as ``out/<group>/<item>/{vocals,mixture}.wav``, 16 bits; returns the folder of each group."""
+    """Items as ``out/<group>/<item>/{vocals,mixture}.wav``, 16 bits; returns the folder of each group.
+
+    Files that are there are kept: ``out`` belongs to this table (`items_digest`) and rate.
+    """
     folders = {}
     for item in read_items(table, data, sample_rate, 1):
         folders[item.group] = out / item.group
         for name, wave in (("vocals", item.vocals), ("mixture", item.mixture)):
-            with AudioWriter(out / item.group / item.name / f"{name}.wav", sample_rate, 2, subtype="int16") as writer:
-                writer.write(wave)
+            path = out / item.group / item.name / f"{name}.wav"
+            if not path.is_file():
+                with AudioWriter(path, sample_rate, 2, subtype="int16") as writer:
+                    writer.write(wave)
     return folders
 
 
@@ -57,10 +63,25 @@ def separate_tracks(
     started, seconds = time.perf_counter(), 0.0
     for number, track in enumerate(missing, 1):
         separator.separate_file(track.mixture, folder / track.name, options, stems=("vocals",), subtype="int16")
-        wave, rate = read(track.mixture)
-        seconds += wave.shape[1] / rate
+        info = probe(track.mixture)
+        seconds += (info.frames or 0) / info.sample_rate
         print(f"separated {number}/{len(missing)}: {track.name}", flush=True)
     return (time.perf_counter() - started) / seconds
+
+
+class Costs:
+    """Seconds per audio second by group, kept in a JSON file: a run that has nothing to separate measures none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def keep(self, group: str, cost: float | None) -> float:
+        """The ``cost`` of a group, or the one of an earlier run where there is none; NaN if nobody knows."""
+        if cost is not None:
+            self.seconds[group] = cost
+            self.path.write_text(json.dumps(self.seconds, indent=2))
+        return self.seconds.get(group, float("nan"))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,20 +100,27 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-spectrograms", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
+    metrics = parse_metrics(options.metrics) if options.metrics else DEFAULT_METRICS
+    # Before hours of separation, not after.
+    check_installed(metrics)
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, not {options.jobs}")
     out = options.out or Path("results/musdb" if options.musdb else "results/held_out")
     if options.musdb is not None:
         if not (options.musdb / "test").is_dir():
             raise DataError(f"{options.musdb}: has no folder test; name the folder of MUSDB18-HQ")
-        references = {"": options.musdb / "test"}
+        references, items = {"": options.musdb / "test"}, ""
     else:
         rate = codec_sample_rate(read_manifest(find_checkpoint(options.name)).config.codec)
-        references = write_items(options.items, options.data, out / "references", rate)
+        items = f"{items_digest(options.items)}-{rate}"
+        references = write_items(options.items, options.data, out / "references" / items, rate)
     settings = Options(preset=options.preset, steps=options.steps)
-    estimates = estimates_folder(out, options.name, settings)
+    estimates = estimates_folder(out, options.name, settings) / items
     system = Path(options.name).name
-    metrics = parse_metrics(options.metrics) if options.metrics else DEFAULT_METRICS
     baselines = ("irm", f"codec:{options.name}", "mixture", "karaoke")
     failed = False
+    costs = Costs(estimates / "separation.json")
+    parameters = sum(read_manifest(find_checkpoint(options.name)).facts["parameters"].values())
     for group, reference in references.items():
         unseparated = match_tracks(reference, {})
         if any(track.mixture is None for track in unseparated):
@@ -109,8 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
         failed = failed or bool(summary.failures)
         print(f"\n# {group or 'MUSDB18-HQ test'}\n\n{(out / group / 'table.md').read_text(encoding='utf-8')}")
-        if cost is not None:
-            print(f"separated in {cost:.3f} s per audio second")
+        known = costs.keep(group, cost)
+        print(f"{system}: {parameters / 1e6:.1f} M parameters, {known:.3f} s per audio second")
     if failed:
         raise SystemExit(1)
 

@@ -50,7 +50,7 @@ def evaluate(
 
     from ldm_sep.audio.paths import shown
     from ldm_sep.errors import ConfigError
-    from ldm_sep.evaluate import BASELINES, extra_files, match_tracks, parse_metrics
+    from ldm_sep.evaluate import BASELINES, extra_files, match_tracks, parse_metrics, unmatched_references
     from ldm_sep.evaluate import evaluate as run
     from ldm_sep.evaluate.match import is_baseline
     from ldm_sep.metrics import DEFAULT_METRICS
@@ -64,6 +64,10 @@ def evaluate(
         raise ConfigError("nothing to evaluate; name estimates with --estimates NAME=DIR, or a --baseline")
     wanted = DEFAULT_METRICS if metrics is None else parse_metrics(metrics)
     tracks = match_tracks(reference, folders, mixtures)
+    if left_out := unmatched_references(tracks, reference):
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        taken = shown(tracks[0].reference)
+        typer.echo(f"ldm-sep: warning: {shown(left_out[0])}{more}: taken for no track, as {taken} is", err=True)
     for system, files in extra_files(tracks, folders).items():
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         typer.echo(f"ldm-sep: warning: {shown(files[0])}{more}: no such track to compare {system} with", err=True)

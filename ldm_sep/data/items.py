@@ -1,6 +1,7 @@
 """Fixed validation items: the same crops at the same gains whenever a model is scored."""
 
 import csv
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,14 @@ class Item:
     def mixture(self) -> np.ndarray:
         """vocals + accompaniment (2, T)."""
         return self.vocals + self.accompaniment
+
+
+def items_digest(table: Path) -> str:
+    """First 12 digits of the SHA-256 of a table of items: the same table, the same items. DataError without one."""
+    try:
+        return hashlib.sha256(table.read_bytes()).hexdigest()[:12]
+    except OSError:
+        raise DataError(f"{table}: no such table of validation items") from None
 
 
 def _crop(path: Path, start: float, frames: int, sample_rate: int) -> np.ndarray:

@@ -49,24 +49,26 @@ def match_tracks(reference: Path, estimates: Mapping[str, Path], mixtures: Path 
 
     Raises:
         ConfigError: a system's name is empty or that of a baseline.
-        DataError: a folder is missing or holds no audio; a track has no estimate, or no mixture in ``mixtures``; two
+        DataError: a folder is missing or holds no audio; tracks have no estimate, or no mixture in ``mixtures``; two
             files fit one track.
     """
     for system in estimates:
-        if not system.strip() or is_baseline(system):
-            raise ConfigError(f"'{system}' cannot name estimates, it is empty or a built-in baseline; choose another")
+        if not system.strip() or is_baseline(system) or system == "reference":
+            raise ConfigError(f"'{system}' cannot name estimates, it is empty or means something else; choose another")
     truth = _index(reference)
     files = {system: _index(folder) for system, folder in estimates.items()}
     mixed = _index(mixtures) if mixtures is not None else None
     tracks = []
+    lacking: dict[str, list[str]] = {}
     for key, pattern in _tracks(truth, reference):
         name = key or reference.resolve().name
         found = {}
         for system, index in files.items():
             path = _pick(index, key, _ESTIMATES, name, estimates[system])
             if path is None:
-                raise DataError(_missing(f"{system} has no estimate of", name, key, _ESTIMATES, estimates[system]))
-            found[system] = path
+                lacking.setdefault(system, []).append(key)
+            else:
+                found[system] = path
         vocals = _only(truth, _join(pattern, key), name, reference)
         if mixed is not None and mixtures is not None:
             mixture = _pick(mixed, key, _MIXTURES, name, mixtures)
@@ -76,6 +78,11 @@ def match_tracks(reference: Path, estimates: Mapping[str, Path], mixtures: Path 
             beside = _join(pattern.replace("vocals", "mixture"), key)
             mixture = _only(truth, beside, name, reference) if pattern != "{}" and beside in truth else None
         tracks.append(TrackFiles(name, vocals, mixture, found))
+    for system, keys in lacking.items():
+        # All at once: a wrong folder and one song forgotten are different mistakes.
+        name = keys[0] or reference.resolve().name
+        what = f"{system} has no estimate of {len(keys)} of {len(tracks)} tracks, the first is"
+        raise DataError(_missing(what, name, keys[0], _ESTIMATES, estimates[system]) + "; add what is missing")
     return tracks
 
 
@@ -84,22 +91,28 @@ def extra_files(tracks: Sequence[TrackFiles], estimates: Mapping[str, Path]) -> 
 
     Other stems beside an estimate (``instrumental.*``, ``<track>_drums.*``) are not counted.
     """
-    extra = {}
-    for system, folder in estimates.items():
-        used = {track.estimates[system] for track in tracks}
-        folders = {path.parent for path in used if _plain(path.stem) == "vocals"}
-        prefixes = {path.parent / path.stem[: -len("vocals")] for path in used if path.stem.endswith("_vocals")}
-        rest = [
-            path
-            for paths in _index(folder).values()
-            for path in paths
-            if path not in used
-            and path.parent not in folders
-            and not any(path.parent == p.parent and path.name.startswith(p.name) for p in prefixes)
-        ]
-        if rest:
-            extra[system] = sorted(rest)
-    return extra
+    extra = {system: _rest(folder, {t.estimates[system] for t in tracks}) for system, folder in estimates.items()}
+    return {system: files for system, files in extra.items() if files}
+
+
+def unmatched_references(tracks: Sequence[TrackFiles], reference: Path) -> list[Path]:
+    """Audio files in the folder of references that are no track's, because other files there have names that say more
+    (see the module's docstring). Other stems beside a track's vocals are not counted.
+    """
+    return _rest(reference, {t.reference for t in tracks} | {t.mixture for t in tracks if t.mixture})
+
+
+def _rest(folder: Path, used: set[Path]) -> list[Path]:
+    folders = {path.parent for path in used if _plain(path.stem) == "vocals"}
+    prefixes = {path.parent / path.stem[: -len("vocals")] for path in used if path.stem.endswith("_vocals")}
+    return sorted(
+        path
+        for paths in _index(folder).values()
+        for path in paths
+        if path not in used
+        and path.parent not in folders
+        and not any(path.parent == p.parent and path.name.startswith(p.name) for p in prefixes)
+    )
 
 
 def need_mixtures(tracks: Sequence[TrackFiles], systems: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ computed from, so that another run takes over what still holds and computes what
 track and system the later one counts; a line that cannot be read, as a kill leaves it, counts as absent.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -85,12 +86,15 @@ def versions() -> dict[str, str]:
 
 
 def identity(path: Path) -> list[str | int]:
-    """What tells whether a file is still the same: place, size and time of change. DataError if it is gone."""
+    """What tells whether a file is still the same: place, size and times. DataError if it is gone.
+
+    The time of modification can be set by whoever copies a file; that of the last change of its entry cannot.
+    """
     try:
         status = path.stat()
     except OSError as error:
         raise DataError(f"{shown(path)}: cannot be read ({reason(error)}); check the file") from None
-    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+    return [str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def row_key(track: TrackFiles, system: str, parts: Sequence[Path], packages: Mapping[str, str]) -> str:
@@ -140,7 +144,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 class RowFile:
     """``scores.jsonl``, open for appending. A context manager; at its end superseded lines are taken out.
 
-    ``rows`` by (track, system) is what it holds. DataError if it cannot be read or written.
+    ``rows`` by (track, system) is what it holds. DataError if it cannot be read or written, is something else, or is
+    open in another evaluation.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,17 +153,40 @@ class RowFile:
         self.rows: dict[tuple[str, str], Row] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Undecodable bytes are those of a torn line, which is passed over.
-            text = path.read_text("utf-8", "replace") if path.exists() else ""
             self._file = path.open("ab")
-            if text and not text.endswith("\n"):
-                self._file.write(b"\n")
+            try:
+                self._lock()
+                # Undecodable bytes are those of a torn line, which is passed over.
+                text = path.read_text("utf-8", "replace")
+                # Not splitlines: names may hold other characters that count as line ends there.
+                for line in text.split("\n"):
+                    if (row := row_from_json(line)) is not None:
+                        self.rows[row.track, row.system] = row
+                # A kill in the first row leaves a torn line and nothing else.
+                if text.strip() and not self.rows and not text.startswith('{"track": '):
+                    raise DataError(f"{shown(path)}: is no file of scores; choose another --out")
+                if text and not text.endswith("\n"):
+                    self._file.write(b"\n")
+            except BaseException:
+                self._file.close()
+                raise
         except OSError as error:
             raise DataError(f"{shown(path)}: cannot be written ({reason(error)}); choose another --out") from None
-        # Not splitlines: names may hold other characters that count as line ends there.
-        for line in text.split("\n"):
-            if (row := row_from_json(line)) is not None:
-                self.rows[row.track, row.system] = row
+
+    def _lock(self) -> None:
+        """Two evaluations in one folder would each drop the other's rows. Windows keeps no such lock."""
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                same = os.fstat(self._file.fileno()).st_ino == self.path.stat().st_ino
+            except BlockingIOError:
+                same = False
+            if not same:
+                raise DataError(
+                    f"{shown(self.path)}: another evaluation is writing it; wait for its end or choose another --out"
+                )
 
     def append(self, row: Row) -> None:
         """Add a row; it is in the file when this returns."""
@@ -181,9 +209,11 @@ class RowFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if kind is None:
-            self.compact()
+        try:
+            if kind is None:
+                self.compact()
+        finally:
+            self._file.close()
 
 
 def merged(old: Row | None, new: Row) -> Row:

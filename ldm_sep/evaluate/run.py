@@ -192,7 +192,9 @@ def _plan(
         if sheets is not None:
             path = sheets / SHEETS / _sheet_name(track.name, [plan.keys[track.name, s] for s in systems], systems)
             plan.sheets[track.name] = path
-            sheet = None if path.is_file() else path
+            # A system that failed is not on it, and may be this time.
+            failed = any((row := kept.rows.get((track.name, s))) is not None and row.error for s in systems)
+            sheet = None if path.is_file() and not failed else path
         if wanted or sheet:
             keys = {system: plan.keys[track.name, system] for system in wanted}
             plan.jobs.append(Job(track, wanted, keys, tuple(systems), sheet, dict(codecs)))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # What the metrics take.
 _LOWEST_RATE = 8000
+# Floats scaled as integers are, which rounding to 16 bits would clip all over.
+_HIGHEST_PEAK = 100.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ def _read(path: Path, like: _Wave | None = None) -> _Wave:
             _compare(path, "Hz", info.sample_rate, like, like.rate, "resample it to the rate of the reference")
             _compare(path, "channels", info.channels, like, like.samples.shape[0], "export it with as many channels")
         samples = reader.take(2**62)
+    peak = float(np.abs(samples).max(initial=0))
+    if peak > _HIGHEST_PEAK:
+        raise AudioError(f"{shown(path)}: samples of up to {peak:.3g}, where full scale is 1; export it again")
     if not samples.shape[1]:
         raise AudioError(f"{shown(path)}: holds no samples; fetch or export the file again")
     if like is not None:

@@ -73,7 +73,11 @@ def interval_note(summary: Summary) -> str:
     interval = f"{CONFIDENCE:.0%} percentile bootstrap interval over tracks"
     if len(summary.tracks) < 2:
         interval += ", which needs two tracks"
-    return f"Values: {how}, [{interval}]."
+    text = f"Values: {how}, [{interval}]."
+    counts = {summary.scores[system][metric.key].n for system in summary.systems for metric in summary.metrics}
+    if counts - {0, len(summary.tracks)}:
+        text += " Where n is given, other tracks are undefined: such a value does not compare with one over all tracks."
+    return text
 
 
 def undefined_lines(summary: Summary) -> list[tuple[str, str, int, str]]:

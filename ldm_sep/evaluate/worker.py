@@ -1,6 +1,6 @@
 """A process that scores tracks, one thread each, and the crew of such processes that one evaluation uses.
 
-The processes are started afresh (``python -c``), not forked: they take over no threads, and a script that evaluates
+The processes are started afresh (``python -P -c``), not forked: they take over no threads, and a script that evaluates
 needs no ``__main__`` guard. If one ends in the midst of a row (out of memory, a crash in a metric's C code), that row
 becomes an error and another process takes over the rest.
 """
@@ -19,7 +19,8 @@ from pathlib import Path
 from ldm_sep.evaluate.match import TrackFiles
 from ldm_sep.evaluate.rows import Row
 
-WORKER = (sys.executable, "-c", "from ldm_sep.evaluate.worker import main; main()")
+# -P: a file in the current folder must not take the place of a package that numbers rest on.
+WORKER = (sys.executable, "-P", "-c", "from ldm_sep.evaluate.worker import main; main()")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 

@@ -45,7 +45,8 @@ def pesq_of(reference: Reference, est: np.ndarray) -> Score:
 def _pesq_segment(package: ModuleType, ref: np.ndarray, est: np.ndarray) -> float | None:
     try:
         return float(package.pesq(_PESQ_RATE, ref, est, "wb"))
-    except package.NoUtterancesError:
+    except (package.NoUtterancesError, ValueError):
+        # No utterance is long enough for it; in a nearly silent reference it meets a NaN of its own.
         return None
 
 

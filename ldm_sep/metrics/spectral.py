@@ -19,6 +19,7 @@ _MEL_DEPTH_DB = 80.0
 _RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 _MR_STFT_FLOOR = 1e-8
 _SILENT_THERE = "the estimate is silent where the reference is voiced"
+_TOO_SHORT = "no frame of a mel spectrum is voiced: too little of the reference sounds"
 
 
 def lsd(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
@@ -60,6 +61,8 @@ def mel_mae_of(reference: Reference, est: np.ndarray) -> tuple[Score, Score]:
     if reason := reference.undefined(est):
         return Score(None, reason), Score(None, reason)
     e = reference.mel_power_of(mono(est))
+    if not e.size:
+        return Score(None, _TOO_SHORT), Score(None, _TOO_SHORT)
     if not e.any():
         return Score(None, _SILENT_THERE), Score(None, _SILENT_THERE)
     r_db, e_db = _decibels(reference.mel_power), _decibels(e)

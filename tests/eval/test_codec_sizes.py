@@ -30,7 +30,7 @@ def test_rows_are_the_round_trips_of_trained_and_fresh_codecs(
     folder = trained / "codec_run/codec"
     words = ["--data", stems_folder, "--items", table, "--codec", folder, "--codec", ROOT / "configs/tiny.toml"]
     script.main([*map(str, words), "--repeats", "1", "--out", str(tmp_path / "out")])
-    ours, fresh = json.loads((tmp_path / "out/codec_sizes.json").read_text())
+    ours, fresh = json.loads((tmp_path / "out/codec_sizes.json").read_text())["rows"]
     _, codec, _ = load_codec(folder)
     (item,) = read_items(table, stems_folder, 16000, 160)
     with torch.no_grad():

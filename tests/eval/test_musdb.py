@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 from conftest import RATE, ROOT, played, sung
 
-from ldm_sep.errors import DataError
+from ldm_sep.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,11 @@ def test_two_songs_make_the_table_and_are_separated_once(
         if row["system"] in ("mixture", "karaoke", "separator"):
             assert row["scores"]["sdr"] < best[row["track"]]
     musdb.main(words)
-    assert "separated" not in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert "separated" not in again
+    # What it cost is still known.
+    line = next(line for line in printed.splitlines() if "M parameters" in line)
+    assert "nan" not in line and line in again
     (other,) = (tmp_path / "out/estimates").iterdir()
     musdb.main([*words[:-4], "--steps", "2", *words[-2:]])
     assert len(list((tmp_path / "out/estimates").iterdir())) == 2 and other.is_dir()
@@ -62,12 +66,33 @@ def test_held_out_items_are_evaluated_by_group(
     musdb.main([*map(str, words), "--no-spectrograms", "--device", "cpu", "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert "# pair" in printed and "# known" in printed and "Published" not in printed
-    (reference,) = (tmp_path / "out/references/pair").glob("*/vocals.wav")
+    (reference,) = (tmp_path / "out/references").glob("*/pair/*/vocals.wav")
     wave, _ = sf.read(reference, dtype="float32")
     source, _ = sf.read(stems_folder / songs["pair"] / "vocals.wav", dtype="float32")
     expected = source[RATE : RATE + len(wave)] * 10 ** (-6 / 20)
     assert len(wave) == 1.5 * RATE
     np.testing.assert_allclose(wave[:, 0], expected, atol=1e-4)
+    # Another table has items of the same names: nothing of the first may be scored for it.
+    changed = next(line for line in rows.splitlines() if line.startswith("known")).replace(
+        songs["known"], songs["pair"]
+    )
+    table.write_text(header + changed + "\n", encoding="utf-8")
+    musdb.main([*map(str, words), "--no-spectrograms", "--device", "cpu", "--out", str(tmp_path / "fresh")])
+    fresh = json.loads((tmp_path / "fresh/known/summary.json").read_text())["scores"]
+    musdb.main([*map(str, words), "--no-spectrograms", "--device", "cpu", "--out", str(tmp_path / "out")])
+    assert json.loads((tmp_path / "out/known/summary.json").read_text())["scores"] == fresh
+    # Once more: everything is there, nothing is computed.
+    before = (tmp_path / "out/known/scores.jsonl").read_bytes()
+    musdb.main([*map(str, words), "--no-spectrograms", "--device", "cpu", "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out/known/scores.jsonl").read_bytes() == before
+
+
+def test_mistakes_come_before_the_work(musdb: ModuleType, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--jobs must be at least 1"):
+        musdb.main(["--musdb", str(tmp_path), "--jobs", "0"])
+    with pytest.raises(DataError, match="no such table"):
+        words = ["--data", tmp_path, "--items", tmp_path / "none.csv", "--name", trained / "stage2/separator"]
+        musdb.main([*map(str, words), "--out", str(tmp_path / "out")])
 
 
 def test_another_folder_is_refused(musdb: ModuleType, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from conftest import RATE, played, sung
 from ldm_sep.build import build_codec
 from ldm_sep.checkpoint import Provenance, load_codec, save_codec
 from ldm_sep.config import parse_config
-from ldm_sep.errors import CheckpointError, ConfigError
+from ldm_sep.errors import CheckpointError, ConfigError, DataError
 from ldm_sep.evaluate import Row, Summary, TrackFiles, codec_round_trip, evaluate, irm, match_tracks
 from ldm_sep.evaluate.rows import RowFile
 from ldm_sep.evaluate.sheet import loudest_part
@@ -114,6 +114,55 @@ def test_a_changed_file_is_scored_again_and_leaves_one_line(songs: Path) -> None
     assert value(second, NAMES[1], "ours") == 0.0
     assert value(second, NAMES[0], "ours") == value(first, NAMES[0], "ours")
     assert len((songs / "o/scores.jsonl").read_text().splitlines()) == 6
+
+
+def test_whatever_a_row_rests_on_makes_it_anew(songs: Path) -> None:
+    run(songs, "ours", "mixture", "irm")
+    reference, mixture = (songs / f"ref/{NAMES[2]}/{stem}.wav" for stem in ("vocals", "mixture"))
+    for file, concerned in ((reference, {"ours", "mixture", "irm"}), (mixture, {"ours", "mixture", "irm"})):
+        write(file, 0.5 * read(file))
+        _, told = run(songs, "ours", "mixture", "irm")
+        assert set(told.rows) == {(NAMES[2], system) for system in concerned}
+    # A tool that sets a new file's times back, as an archive does.
+    estimate = songs / "ours/c.wav"
+    times = estimate.stat()
+    write(estimate, 0.5 * read(estimate))
+    os.utime(estimate, ns=(times.st_atime_ns, times.st_mtime_ns))
+    _, told = run(songs, "ours", "mixture", "irm")
+    assert told.rows == [(NAMES[2], "ours")]
+
+
+def test_two_evaluations_do_not_share_a_folder(songs: Path) -> None:
+    with RowFile(songs / "o/scores.jsonl"), pytest.raises(DataError, match="another evaluation is writing it"):
+        run(songs)
+    run(songs)
+
+
+def test_files_of_somebody_else_are_left_alone(songs: Path) -> None:
+    (songs / "o").mkdir()
+    (songs / "o/scores.jsonl").write_text("notes of mine\n")
+    with pytest.raises(DataError, match="is no file of scores; choose another --out"):
+        run(songs)
+    assert (songs / "o/scores.jsonl").read_text() == "notes of mine\n"
+    (songs / "o/scores.jsonl").write_text('{"track": "a", "syst')
+    run(songs)
+
+
+def test_packages_come_from_the_environment_not_from_the_current_folder(
+    songs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (songs / "scipy.py").write_text("raise SystemExit('not the package')\n")
+    monkeypatch.chdir(songs)
+    summary, _ = run(songs, "irm")
+    assert summary.failures == ()
+
+
+def test_floats_on_the_scale_of_integers_are_refused_by_name(songs: Path) -> None:
+    path = songs / "ours/c.wav"
+    sf.write(path, 32768 * read(path).T, RATE, subtype="FLOAT")
+    summary, _ = run(songs)
+    (failure,) = summary.failures
+    assert str(path) in failure.message and "full scale is 1; export it again" in failure.message
 
 
 def test_one_more_metric_is_added_to_what_is_there(songs: Path) -> None:
@@ -244,6 +293,16 @@ def test_a_sheet_for_each_track_is_drawn_when_something_changed(songs: Path) -> 
     assert bystander.exists()
     # The changed track's sheet is another file now, the old one is gone.
     assert len(after) == 4 and len(before.items() & after.items()) == 2
+
+
+def test_a_system_that_failed_for_once_is_on_the_next_sheet(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})[:1]
+    flaky = (sys.executable, "-P", "-c", "import sys; sys.exit(3)")
+    monkeypatch.setattr("ldm_sep.evaluate.run.work_through", lambda jobs, count: work_through(jobs, count, flaky))
+    assert evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",)).failures
+    monkeypatch.undo()
+    assert not evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",)).failures
+    assert len(list((songs / "o/spectrograms").glob("*.png"))) == 1
 
 
 def test_what_makes_no_sense_is_refused_before_any_work(songs: Path) -> None:

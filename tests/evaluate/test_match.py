@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ldm_sep.errors import ConfigError, DataError
-from ldm_sep.evaluate import extra_files, match_tracks
+from ldm_sep.evaluate import extra_files, match_tracks, unmatched_references
 from ldm_sep.evaluate.match import need_mixtures
 
 
@@ -84,7 +84,7 @@ def test_a_missing_estimate_names_track_folder_and_files_looked_for(tmp_path: Pa
     with pytest.raises(DataError) as error:
         match_tracks(root, {"ours": other})
     text = str(error.value)
-    assert str(other) in text and "ours has no estimate of the track 'B'" in text
+    assert str(other) in text and "ours has no estimate of 1 of 2 tracks, the first is the track 'B'" in text
     assert "B/vocals.wav, B_vocals.wav, B.wav, B/mixture/vocals.wav" in text and "\n" not in text
 
 
@@ -95,6 +95,13 @@ def test_extra_files_are_found_but_other_stems_are_none(tmp_path: Path) -> None:
     assert extra_files(tracks, {"ours": other}) == {"ours": [other / "C.wav", other / "old/A/vocals.wav"]}
 
 
+def test_references_that_other_names_leave_out_are_known(tmp_path: Path) -> None:
+    mixed = lay(tmp_path / "mixed", "A.wav", "B.wav", "lead_vocals.wav", "lead_drums.wav")
+    assert unmatched_references(match_tracks(mixed, {}), mixed) == [mixed / "A.wav", mixed / "B.wav"]
+    musdb = lay(tmp_path / "musdb", "A/vocals.wav", "A/drums.wav", "A/mixture.wav", "B/vocals.wav")
+    assert unmatched_references(match_tracks(musdb, {}), musdb) == []
+
+
 @pytest.mark.parametrize("second", ["A.flac", "A/vocals.wav"])
 def test_two_files_for_one_track_are_refused(tmp_path: Path, second: str) -> None:
     root, other = lay(tmp_path / "ref", "A.wav"), lay(tmp_path / "est", "A.wav", second)
@@ -102,7 +109,7 @@ def test_two_files_for_one_track_are_refused(tmp_path: Path, second: str) -> Non
         match_tracks(root, {"ours": other})
 
 
-@pytest.mark.parametrize("name", ["irm", "codec:open", " "])
+@pytest.mark.parametrize("name", ["irm", "codec:open", "reference", " "])
 def test_estimates_cannot_have_a_baselines_name(tmp_path: Path, name: str) -> None:
     root = lay(tmp_path / "ref", "A.wav")
     with pytest.raises(ConfigError, match="choose another"):

@@ -85,6 +85,9 @@ def broken(name: str, song: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndar
         est[0, -1] = -np.inf
     if name == "overflow in the estimate":
         return ref, est.astype(np.float64) * 1e300, mixture
+    if name == "a reference that sounds for 3 ms":
+        ref[:] = 0
+        ref[:, -50:] = 0.1
     if name == "channels that cancel":
         ref[1] = -ref[0]
     return ref, est, mixture
@@ -101,6 +104,7 @@ BROKEN = {
     "NaN in the reference": set(),
     "infinity in the estimate": set(),
     "overflow in the estimate": set(),
+    "a reference that sounds for 3 ms": WITHOUT_FRAMES | {"lsd", "mr_stft", "mel_mae", "mel_mae_1"},
     "channels that cancel": WITHOUT_FRAMES,
 }
 

@@ -74,6 +74,14 @@ def test_mel_mae_of_a_gain(noise: np.ndarray) -> None:
     assert mel_mae_1(noise, 2 * noise, 16000).value == pytest.approx(20 * np.log10(2), abs=1e-4)
 
 
+def test_mel_mae_says_when_no_frame_of_it_is_voiced() -> None:
+    ref, est = np.zeros(8000), np.random.default_rng(0).normal(0, 0.1, 8000)
+    ref[-50:] = 0.1
+    for metric in (mel_mae, mel_mae_1):
+        score = metric(ref, est, 8000)
+        assert score.value is None and "too little of the reference sounds" in score.reason
+
+
 def test_mel_mae_agrees_with_librosa() -> None:
     import librosa
 
