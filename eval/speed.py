@@ -2,11 +2,13 @@
 
     python eval/speed.py [--name open] [--durations 5,10,20,40,80] [--device cpu,cuda] [--out results/speed]
 
-For every device: seconds per audio second of codec encoder, U-Net step, codec decoder and the whole separation of a
-16-bit stereo signal at ``--rate`` (resampling included), each the median of ``--repeats`` warm runs with its lowest
-and highest; the real-time factor (its inverse) with a 95 % bootstrap interval; the cold run, a process of its own from
-start to written files; peak memory; parameters and floating-point operations per audio second by part; a straight line
-through the times at the durations. Prints tables, writes ``speed.json`` and ``speed.png``.
+For every device: seconds per audio second of condition (conditioner and predictor), U-Net step, decoding (codec, level,
+refinement) and the whole separation of a 16-bit stereo signal at ``--rate`` (resampling included), each the median of
+``--repeats`` warm runs with its lowest and highest; the real-time factor (its inverse) with a 95 % bootstrap interval;
+the cold run, a process of its own from start to written files; peak memory (of the process so far, on a CPU);
+parameters and floating-point operations per audio second by part; a straight line through the times at the durations,
+and the power of the duration that they grow with, which is 1 where cost is linear. Prints tables, writes ``speed.json``
+and ``speed.png``.
 """
 
 import argparse
@@ -29,18 +31,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldm_sep.audio import AudioWriter
 from ldm_sep.catalogue import choose_device, find_checkpoint
 from ldm_sep.checkpoint import parameter_count
-from ldm_sep.errors import LdmSepError
+from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.evaluate import bootstrap_interval
 from ldm_sep.separate import Separator
 
 
 @dataclass(frozen=True)
 class Line:
-    """Least-squares line through (duration, time): seconds per audio second, seconds at duration 0, R^2."""
+    """Least-squares line through (duration, time): seconds per audio second, seconds at duration 0, R^2; and the
+    slope of the line through their logarithms, the power of the duration that time grows with.
+    """
 
     slope: float
     intercept: float
     r2: float
+    power: float
 
 
 @dataclass
@@ -72,7 +77,8 @@ def fit_line(durations: Sequence[float], seconds: Sequence[float]) -> Line:
     x, y = np.asarray(durations, float), np.asarray(seconds, float)
     slope, intercept = np.polyfit(x, y, 1)
     rest = np.square(y - slope * x - intercept).sum()
-    return Line(float(slope), float(intercept), float(1 - rest / np.square(y - y.mean()).sum()))
+    power = np.polyfit(np.log(x), np.log(y), 1)[0]
+    return Line(float(slope), float(intercept), float(1 - rest / np.square(y - y.mean()).sum()), float(power))
 
 
 def noise_song(seconds: float, rate: int) -> np.ndarray:
@@ -83,14 +89,7 @@ def noise_song(seconds: float, rate: int) -> np.ndarray:
 @torch.no_grad()
 def flops(separator: Separator) -> dict[str, float]:
     """Floating-point operations (a multiply-add is two) per audio second by part, as torch counts them."""
-    wave, z, t, cond, duration = _inputs(separator)
-    model = separator.model
-    acts = {
-        "codec encoder": lambda: model.codec.encoder(wave),
-        "condition": lambda: model.condition(wave),
-        "U-Net, one step": lambda: model.predict_v(z, t, cond),
-        "codec decoder": lambda: model.codec.decoder(z),
-    }
+    acts, duration = parts(separator)
     counts = {}
     for name, act in acts.items():
         with FlopCounterMode(display=False) as counter:
@@ -102,41 +101,47 @@ def flops(separator: Separator) -> dict[str, float]:
 def parameters(separator: Separator) -> dict[str, int]:
     """Parameters by part."""
     model = separator.model
-    parts: dict[str, nn.Module] = {
-        "codec encoder": model.codec.encoder,
-        "condition": nn.ModuleList([model.conditioner, *([model.predictor] if model.predictor else [])]),
-        "U-Net, one step": model.unet,
-        "codec decoder": model.codec.decoder,
+    modules: dict[str, list[nn.Module | None]] = {
+        "condition": [model.conditioner, model.predictor],
+        "U-Net, one step": [model.unet],
+        "decoding": [
+            model.codec.decoder,
+            model.level_head,
+            model.refiner,
+            model.codec.encoder if model.codec_residual else None,
+        ],
     }
-    return {name: parameter_count(part) for name, part in parts.items()}
+    return {name: sum(parameter_count(m) for m in part if m is not None) for name, part in modules.items()}
 
 
-def _inputs(separator: Separator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float]:
-    """One window of noise: wave, latents, t, condition, and its seconds."""
+def parts(separator: Separator) -> tuple[dict[str, Callable[[], object]], float]:
+    """What is done to a window, by part, each on inputs of its own; and the seconds of the window. The whole is all of
+    them, the U-Net once a step.
+    """
     model, device = separator.model, separator.device
     codec = model.codec
     frames = round(separator.manifest.config.sampling.segment * codec.sample_rate / codec.hop)
     wave = 0.1 * torch.randn(1, codec.channels, frames * codec.hop, device=device)
     z = torch.randn(1, codec.latent_channels, frames, device=device)
-    cond, _ = model.condition(wave)
-    return wave, z, torch.full((1,), 0.5, device=device), cond, frames * codec.hop / codec.sample_rate
+    t = torch.full((1,), 0.5, device=device)
+    cond, estimate = model.condition(wave)
+    acts: dict[str, Callable[[], object]] = {
+        "condition": lambda: model.condition(wave),
+        "U-Net, one step": lambda: model.predict_v(z, t, cond),
+        "decoding": lambda: model.render(z, cond, estimate, wave),
+    }
+    return acts, frames * codec.hop / codec.sample_rate
 
 
 @torch.no_grad()
 def measure_device(separator: Separator, durations: Sequence[float], rate: int, repeats: int) -> DeviceCost:
     """Parts, whole separations at the durations, their line, and peak memory of the device the separator is on."""
-    device, model = separator.device, separator.model
+    device = separator.device
     cost = DeviceCost(str(device))
-    wave, z, t, cond, duration = _inputs(separator)
-    parts: dict[str, Callable[[], object]] = {
-        "codec encoder": lambda: model.codec.encoder(wave),
-        "condition": lambda: model.condition(wave),
-        "U-Net, one step": lambda: model.predict_v(z, t, cond),
-        "codec decoder": lambda: model.codec.decoder(z),
-    }
+    acts, duration = parts(separator)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    cost.parts = {name: [s / duration for s in clock(act, device, repeats)] for name, act in parts.items()}
+    cost.parts = {name: [s / duration for s in clock(act, device, repeats)] for name, act in acts.items()}
     separator.separate(noise_song(1.0, rate), rate)
     for seconds in durations:
         song = noise_song(seconds, rate)
@@ -181,7 +186,7 @@ def tables(name: str, costs: Sequence[DeviceCost], sizes: dict[str, int], work: 
             line = cost.line
             lines.append(
                 f"time = {line.slope:.4f} x duration + {line.intercept:.3f} s over {min(cost.durations):g} to "
-                f"{max(cost.durations):g} s, R^2 = {line.r2:.4f}"
+                f"{max(cost.durations):g} s, R^2 = {line.r2:.4f}; it grows as duration^{line.power:.2f}"
             )
         if cost.cold_seconds is not None:
             shortest = min(cost.durations)
@@ -224,7 +229,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/speed"))
     options = parser.parse_args(arguments)
     words = options.device.split(",") if options.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    durations = sorted(float(word) for word in options.durations.split(","))
+    try:
+        durations = sorted(float(word) for word in options.durations.split(","))
+    except ValueError:
+        raise ConfigError(f"--durations {options.durations}: write seconds joined by commas, as in 5,10,20") from None
+    if durations[0] <= 0 or options.repeats < 1:
+        raise ConfigError("--durations and --repeats must be positive")
     costs, sizes, work = [], {}, {}
     for word in words:
         separator = Separator.load(options.name, device=str(choose_device(word)))

@@ -159,6 +159,14 @@ class LatentSeparator(nn.Module):
         _, sigma = alpha_sigma(t)
         return r - sigma * anchor
 
+    def render(self, z0: Tensor, cond: Tensor, estimate: Tensor | None, mixture: Tensor) -> Tensor:
+        """`decode`, then level and refinement where there are any; ``mixture (B, C, T)`` at the network's level."""
+        vocals = self.decode(z0, estimate)
+        if self.level_head is not None:
+            level, presence = self.level_head(z0, cond[:, : self.codec.latent_channels])
+            vocals = set_level(vocals, mixture, level, presence)
+        return vocals if self.refiner is None else self.refiner(vocals, mixture)
+
     def sample(
         self,
         cond: Tensor,
@@ -207,12 +215,7 @@ class LatentSeparator(nn.Module):
             for k, noise in enumerate(noises)
         ]
         z0 = torch.stack(samples).mean(0)
-        vocals = self.decode(z0, estimate)
-        if self.level_head is not None:
-            level, presence = self.level_head(z0, cond[:, : self.codec.latent_channels])
-            vocals = set_level(vocals, mixture * gain, level, presence)
-        if self.refiner is not None:
-            vocals = self.refiner(vocals, mixture * gain)
+        vocals = self.render(z0, cond, estimate, mixture * gain)
         if not torch.isfinite(vocals).all():
             raise RuntimeError("the network produced values that are not finite; the checkpoint may be damaged")
         return vocals / gain

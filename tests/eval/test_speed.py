@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from torch.utils.flop_counter import FlopCounterMode
 
+from ldm_sep.checkpoint import parameter_count
+from ldm_sep.errors import ConfigError
 from ldm_sep.separate import Separator
 
 
@@ -29,10 +32,9 @@ def test_every_figure_is_measured_printed_and_written(
     record = json.loads((tmp_path / "speed.json").read_text())
     (cost,) = record["devices"]
     assert set(cost["parts"]) == {
-        "codec encoder",
         "condition",
         "U-Net, one step",
-        "codec decoder",
+        "decoding",
         "whole separation",
     }
     for values in (*cost["parts"].values(), *cost["durations"].values()):
@@ -51,23 +53,45 @@ def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, 
     codec = separator.model.codec
     sizes, work = speed.parameters(separator), speed.flops(separator)
     assert sizes["U-Net, one step"] == sum(p.numel() for p in separator.model.unet.parameters())
-    predictor = sum(p.numel() for p in separator.model.predictor.parameters())
-    assert sizes["condition"] == sizes["codec encoder"] + predictor
+    encoder, predictor = (
+        sum(p.numel() for p in part.parameters()) for part in (codec.encoder, separator.model.predictor)
+    )
+    assert sizes["condition"] == encoder + predictor
+    assert sum(sizes.values()) == parameter_count(separator.model)
+    # The parts are the whole: nothing of a separation is left out.
+    mixture = 0.1 * torch.randn(1, 2, 16000)
+    noise = torch.randn(1, 32, 100)
+    with FlopCounterMode(display=False) as counter:
+        separator.model.separate(mixture, [noise], 3)
+    assert work["condition"] + 3 * work["U-Net, one step"] + work["decoding"] == pytest.approx(
+        counter.get_total_flops(), rel=1e-6
+    )
     # The encoder's dense layers, by hand: the MDCT of two channels, two pointwise layers and the block's pair.
     frames, hop = codec.sample_rate / codec.hop, codec.hop
     width, latent = 16, codec.latent_channels
     mdct = 2 * 2 * hop * hop
     bands = sum(r.mean.numel() for r in (codec.encoder.mid_replication, codec.encoder.side_replication))
     residual = 2 * hop * width + width * 7 + 2 * 4 * width * width + width * latent
-    assert work["codec encoder"] == pytest.approx(2 * frames * (mdct + bands + residual), rel=0.02)
+    with FlopCounterMode(display=False) as counter:
+        codec.encoder(mixture)
+    assert counter.get_total_flops() == pytest.approx(2 * frames * (mdct + bands + residual), rel=0.02)
+
+
+def test_mistakes_are_named(speed: ModuleType) -> None:
+    for words in (["--durations", "abc"], ["--durations", "0,5"], ["--repeats", "0"]):
+        with pytest.raises(ConfigError, match="--durations"):
+            speed.main(words)
 
 
 def test_the_line_is_least_squares(speed: ModuleType) -> None:
     line = speed.fit_line([1, 2, 3, 4], [1.5, 2.0, 2.5, 3.0])
     assert (line.slope, line.intercept, line.r2) == pytest.approx((0.5, 1.0, 1.0))
+    durations = np.array([5.0, 10, 20, 40])
+    assert speed.fit_line(durations, 0.1 * durations).power == pytest.approx(1)
+    assert speed.fit_line(durations, 0.1 * durations**2).power == pytest.approx(2)
     rng = np.random.default_rng(0)
-    x = np.arange(20.0)
-    y = 2 * x + rng.normal(0, 5, 20)
+    x = np.arange(1.0, 21.0)
+    y = 10 + 2 * x + rng.normal(0, 1, 20)
     noisy = speed.fit_line(x, y)
     assert noisy.r2 == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
 
