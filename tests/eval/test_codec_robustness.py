@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -92,18 +93,27 @@ def test_more_codebooks_leave_less_of_a_residual(script: ModuleType) -> None:
     assert torch.equal(exact.decode(exact.encode(z[None, :, :16])), z[None, :, :16])
 
 
-def test_the_pretrained_codecs_own_quantiser_is_used(script: ModuleType) -> None:
-    from ldm_sep.codec.encodec_48khz import Encodec48kHz
+def test_the_pretrained_codecs_own_quantiser_is_used(script: ModuleType, tmp_path: Path) -> None:
+    """With weights made here in the published file's format."""
+    from ldm_sep.thirdparty import import_encodec
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        published = import_encodec().EncodecModel.encodec_model_48khz(pretrained=False)
     torch.manual_seed(0)
-    codec = Encodec48kHz()
-    for layer in codec.quantizer.vq.layers:
+    for layer in published.quantizer.vq.layers:
         layer._codebook.embed.normal_()
-    quantiser = script.OwnQuantiser(codec.quantizer, 150.0)
+    weights = tmp_path / "made_here.th"
+    torch.save(published.state_dict(), weights)
+    kind, _, own = script.load("encodec_48khz", weights, torch.device("cpu"))
+    assert kind == "encodec_48khz" and own.size == 1024 and own.stages == len(published.quantizer.vq.layers)
     z = torch.randn(1, 128, 7)
-    codes = quantiser.encode(z)
-    assert quantiser.size == 1024 and codes.shape[1:] == (1, 7) and len(codes) == len(codec.quantizer.vq.layers)
-    assert torch.equal(quantiser.decode(codes), codec.quantizer.decode(codes))
+    with torch.no_grad():
+        published.eval()
+        # The package's own model at its highest bandwidth uses all codebooks.
+        codes = published.quantizer.encode(z, 150, 24.0)
+        assert torch.equal(own.encode(z), codes)
+        assert torch.equal(own.decode(codes), published.quantizer.decode(codes))
 
 
 def test_the_codec_of_a_checkpoint_without_noise_is_its_round_trip(

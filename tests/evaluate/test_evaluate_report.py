@@ -164,6 +164,33 @@ def test_the_report_is_one_file_without_network_and_shows_names_as_text(summary:
     assert sum(track_hash(TRACKS) in said for said in page.texts) >= 5
 
 
+def test_the_report_gives_every_system_its_own_numbers(summary: Summary) -> None:
+    page = Page()
+    page.feed(html_report(summary, [], {}))
+    texts = [text.strip() for text in page.texts]
+    first = texts.index("Measured")
+    for system in SYSTEMS:
+        place = texts.index(system, first)
+        score = summary.scores[system]["sdr"]
+        assert texts[place + 1] == f"{score.value:.2f}"
+        assert texts[place + 2].startswith(f"[{score.interval.low:.2f}, {score.interval.high:.2f}]")
+    test = next(c for c in summary.comparisons if c.metric == "sdr")
+    place = texts.index("Paired tests")
+    row = texts[texts.index("SDR", place) :]
+    cells = [text for text in row[:12] if text]
+    assert cells[1:4] == [test.first, test.second, str(test.test.n)]
+    assert cells[4].startswith(f"{test.test.difference:+.2f} [")
+    assert cells[5:7] == [f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in (test.test.p, test.test.p_holm)]
+
+
+def test_a_difference_is_the_first_minus_the_second(summary: Summary) -> None:
+    rows = summary.rows
+    expected = [rows[t, "two"].scores["sdr"].value - rows[t, "one|<b>"].scores["sdr"].value for t in TRACKS]
+    assert sorted(summary.differences("two", "one|<b>", "sdr")) == pytest.approx(sorted(expected))
+    test = next(c.test for c in summary.comparisons if (c.metric, c.second) == ("sdr", "two"))
+    assert test.difference == pytest.approx(-np.mean(expected))
+
+
 def test_figures_bear_any_name_and_any_number_of_values(tmp_path: Path) -> None:
     metric = next(m for m in METRICS if m.key == "lsd")
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import torch
 from metric_signals import noisy_pair, phrases, tone, white_noise
 
 from ldm_sep.metrics import log_f0_rmse, lsd, mel_mae, mel_mae_1, mr_stft, spectrogram, voiced_frames
+from ldm_sep.metrics.tracker import track_pitch
 
 
 @pytest.fixture
@@ -123,6 +124,24 @@ def test_mr_stft_agrees_with_auraloss(pair: tuple[np.ndarray, np.ndarray]) -> No
 def test_log_f0_rmse_of_a_shift_by_semitones(semitones: int) -> None:
     ref, est = tone(1.5, 16000, 200), tone(1.5, 16000, 200 * 2 ** (semitones / 12))
     assert log_f0_rmse(ref, est, 16000).value == pytest.approx(abs(semitones) * np.log(2) / 12, rel=0.01)
+
+
+@pytest.mark.parametrize("f0", [70.0, 950.0])
+def test_pitches_near_the_ends_of_the_range_are_tracked(f0: float) -> None:
+    score = log_f0_rmse(tone(1.5, 16000, f0), tone(1.5, 16000, f0 * 2 ** (1 / 12)), 16000)
+    assert score.value == pytest.approx(np.log(2) / 12, rel=0.05)
+
+
+def test_the_tracker_agrees_with_librosa_at_full_rate_and_resolution() -> None:
+    import librosa
+
+    wave = tone(2, 22050, 220, vibrato_cents=50)
+    (ours,) = track_pitch(wave, 22050, [(0, 22050)])
+    theirs, _, _ = librosa.pyin(wave, fmin=65, fmax=1047, sr=22050)
+    # Frames of both are 1/43 s apart; the ends, where frames are padded, are left out.
+    a, b = ours.f0[6:80], theirs[6:80]
+    assert np.isfinite(a).mean() > 0.95 and np.isfinite(b).mean() > 0.95
+    assert np.nanmean(np.abs(np.log(a / b))) < 0.006
 
 
 def test_log_f0_rmse_follows_a_vibrato() -> None:
