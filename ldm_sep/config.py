@@ -101,12 +101,14 @@ class PredictorConfig(Record):
 
 
 class DataConfig(Record):
-    """Which layout the folder given with ``--data`` has (`ldm_sep.data.tracks`), and where in it a zip of MIDI songs
-    lies whose melodies voices are led along (``melodies``; share ``mix.melodic``).
+    """Which layout the folder given with ``--data`` has (`ldm_sep.data.tracks`), where in it a zip of MIDI songs
+    lies whose melodies voices are led along (``melodies``; share ``mix.melodic``), and whether voices that speak are
+    vocals too (``speech``).
     """
 
     layout: Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
     melodies: str | None = None
+    speech: bool = False
 
 
 class MixConfig(Record):

@@ -193,6 +193,7 @@ def open_bank(config: Config, data: list[Path], cache: Path, device: torch.devic
     from ldm_sep.errors import DataError
 
     tracks = [t for root in data for t in read_tracks(config.data.layout, root) if t.split == "train"]
+    tracks = [t for t in tracks if config.data.speech or not t.spoken]
     if not tracks:
         raise DataError(f"{', '.join(map(str, data))}: no track of the training split")
 

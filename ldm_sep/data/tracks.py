@@ -28,6 +28,7 @@ class Track:
     A song has ``vocals`` and either ``accompaniment`` files (their sum) or a ``mixture`` (then the accompaniment
     is mixture - vocals). ``clips`` are the pieces a collage may be cut into; ``singer`` groups
     recordings of one voice; what follows a slash in it names a variant (a pitch, a style) of the same person's voice.
+    ``spoken``: a voice that speaks.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Track:
     mixture: Path | None = None
     singer: str = ""
     clips: tuple[Clip, ...] = ()
+    spoken: bool = False
 
     @property
     def is_song(self) -> bool:
@@ -193,17 +195,20 @@ def _read_clips(path: Path) -> tuple[Clip, ...]:
 def read_roles(path: Path) -> list[Track]:
     """A table of single files: ``path, role, split, pair_id, singer_or_source``.
 
-    role is vocals or instrumental (others are passed over); rows that share a pair_id make one song. ``<file>.txt``
-    beside a file lists its clips, separated by tabs: start and end in seconds and, where known, a name and the median
-    f0 in Hz.
+    role is vocals, instrumental or speech (others are passed over); rows that share a pair_id make one song.
+    ``<file>.txt`` beside a file lists its clips, separated by tabs: start and end in seconds and, where known, a name
+    and the median f0 in Hz, which says nothing of speech.
     """
     songs: dict[str, dict[str, tuple[Path, Split]]] = {}
     tracks = []
     for row in _rows(path, {"path", "role", "split", "pair_id", "singer_or_source"}):
-        if row["role"] not in ("vocals", "instrumental"):
+        if row["role"] not in ("vocals", "instrumental", "speech"):
             continue
         file, split = path.parent / row["path"], _check_split(row["split"], path)
-        if row["pair_id"]:
+        if row["role"] == "speech":
+            clips = tuple(Clip(clip.start, clip.end) for clip in _read_clips(file))
+            tracks.append(Track(row["path"], split, file, singer=row["singer_or_source"], clips=clips, spoken=True))
+        elif row["pair_id"]:
             songs.setdefault(row["pair_id"], {})[row["role"]] = (file, split)
         elif row["role"] == "vocals":
             tracks.append(Track(row["path"], split, file, singer=row["singer_or_source"], clips=_read_clips(file)))

@@ -133,6 +133,28 @@ def test_remixes_are_balanced_around_zero_db(bank: AudioBank) -> None:
     assert ratio.abs().max() < 1.5
 
 
+def test_a_person_counts_by_the_cube_root_of_its_length_and_its_variants_share(tmp_path: Path) -> None:
+    tracks = []
+    for number, (singer, seconds) in enumerate((("a/low", 6.0), ("a/high", 2.0), ("b", 1.0))):
+        file = tmp_path / f"{number}.wav"
+        sf.write(file, sung(seconds, 200 + 100 * number, number), RATE)
+        tracks.append(Track(f"{number}", "train", file, singer=singer))
+    file = tmp_path / "band.wav"
+    sf.write(file, played(3, 9).T, RATE)
+    tracks.append(Track("band", "train", accompaniment=(file,)))
+    mixer = Mixer(AudioBank(tracks, RATE, tmp_path / "cache", CPU), 800, **{**PLAIN, "collage": 1.0})
+    rng = np.random.default_rng(0)
+    peaks = []
+    for _ in range(600):
+        spectrum = np.abs(np.fft.rfft(mixer.voices.sing(1.0, rng)[0].numpy() * np.hanning(800)))
+        peaks.append(np.argmax(spectrum) * RATE / 800)
+    # By their pitches 300 (high), 200 (low) and 400 Hz (b); rests have none.
+    heard = np.array([[abs(peak - f) < 30 for f in (200, 300, 400)] for peak in peaks if peak > 100])
+    low, high, b = heard.mean(0)
+    assert low + high == pytest.approx(2 / 3, abs=0.08)
+    assert low == pytest.approx(2 / 3 * 3 / 4, abs=0.08) and b == pytest.approx(1 / 3, abs=0.08)
+
+
 def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
     def batch(**changes: float) -> Batch:
         return Mixer(bank, 8000, **{**PLAIN, "real": 0.0, "collage": 0.0, **changes}).batch(3, 0, 1)

@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
+from conftest import ROOT
 
+from ldm_sep.cli.training import open_bank
+from ldm_sep.config import DataConfig, load_config
 from ldm_sep.data.tracks import MUSDB_VALID, read_tracks
 from ldm_sep.errors import DataError
 
@@ -58,8 +62,9 @@ def test_csv_paths_are_relative_to_the_table(tmp_path: Path) -> None:
 
 
 def test_roles_join_pairs_and_read_clips(tmp_path: Path) -> None:
-    for name in ("v.wav", "i.wav", "solo.wav", "band.wav", "song.wav"):
+    for name in ("v.wav", "i.wav", "solo.wav", "band.wav", "song.wav", "talk.wav"):
         write(tmp_path / name)
+    (tmp_path / "talk.txt").write_text("0.0\t0.7\tone\t110.0\n")
     (tmp_path / "solo.txt").write_text("0.0\t0.5\tla_la\t220.0\n0.6\t1.1\tle\t221.0\n")
     rows = [
         "path,role,split,pair_id,singer_or_source",
@@ -68,12 +73,29 @@ def test_roles_join_pairs_and_read_clips(tmp_path: Path) -> None:
         "solo.wav,vocals,train,,anna",
         "band.wav,instrumental,valid,,band",
         "song.wav,mixture,test,,",
+        "talk.wav,speech,train,,bert",
     ]
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     tracks = {t.name: t for t in read_tracks("roles", tmp_path)}
-    assert set(tracks) == {"p1", "solo.wav", "band.wav"}
+    assert set(tracks) == {"p1", "solo.wav", "band.wav", "talk.wav"}
+    # A sentence has no one pitch that a melody could be sung with.
+    assert tracks["talk.wav"].spoken and tracks["talk.wav"].clips == ((0.0, 0.7, None),)
+    assert not tracks["solo.wav"].spoken
     assert tracks["p1"].is_song and not tracks["solo.wav"].is_song
     assert tracks["solo.wav"].clips == ((0.0, 0.5, 220.0), (0.6, 1.1, 221.0)) and tracks["solo.wav"].singer == "anna"
+
+
+@pytest.mark.parametrize("speech", [True, False])
+def test_voices_that_speak_are_trained_on_where_the_configuration_says_so(tmp_path: Path, speech: bool) -> None:
+    for name in ("solo.wav", "band.wav", "talk.wav"):
+        write(tmp_path / name)
+    roles = {"solo": "vocals", "band": "instrumental", "talk": "speech"}
+    rows = [f"{name}.wav,{role},train,,{name}" for name, role in roles.items()]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,role,split,pair_id,singer_or_source", *rows]) + "\n")
+    tiny = load_config(ROOT / "configs/tiny.toml")
+    config = tiny.model_copy(update={"data": DataConfig(layout="roles", speech=speech)})
+    bank = open_bank(config, [tmp_path], tmp_path / "cache", torch.device("cpu"))
+    assert ("talk.wav" in {r.track.name for r in bank.recordings}) is speech
 
 
 @pytest.mark.parametrize(
