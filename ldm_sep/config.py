@@ -98,6 +98,7 @@ class PredictorConfig(Record):
     window: Positive = 4096
     hop: Positive = 960
     channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (16, 32, 64, 96, 128)
+    exponent: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class DataConfig(Record):
@@ -160,8 +161,8 @@ class CodecTrainingConfig(OptimiserConfig):
 
 
 class SeparatorTrainingConfig(OptimiserConfig):
-    """Stage 0 trains the predictor alone, on its wave; stage 1 the U-Net alone; stage 2 also what makes its condition,
-    conditioner and predictor, at ``conditioner_rate`` times the learning rate.
+    """Stage 0 trains the predictor alone, on its wave; stage 1 the U-Net alone; stage 2 also the conditioner, at
+    ``conditioner_rate`` times the learning rate.
 
     ``terminal_share``: share of items at t = 1, where the posterior mean is learned. ``max_snr``: bound of the
     v-loss weight (`ldm_sep.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.

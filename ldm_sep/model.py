@@ -44,7 +44,7 @@ class LatentSeparator(nn.Module):
 
     ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder. ``unet(z_t, t, cond)`` predicts
     v. A ``predictor`` (`ldm_sep.predictor`) makes a first estimate of the vocals' wave from the mixture's; its latents
-    join the condition. `set_stage` says what is trained: 0 the predictor, 1 the U-Net, 2 everything but the codec.
+    join the condition. `set_stage` says what is trained: 0 the predictor, 1 the U-Net, 2 U-Net and conditioner.
 
     With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma gate(g) c, where c is
     the latent of the predictor's estimate, or of the mixture where there is no predictor: at t = 1, where z0_hat =
@@ -94,7 +94,7 @@ class LatentSeparator(nn.Module):
         self.set_stage(1)
 
     def set_stage(self, stage: int) -> None:
-        """0: only the predictor is trained; 1: only the U-Net (and level head); 2: both, and the conditioner.
+        """0: only the predictor is trained; 1: only the U-Net (and level head); 2: these and the conditioner.
 
         The codec never is. ValueError for other stages, and for 0 without a predictor.
         """
@@ -105,20 +105,19 @@ class LatentSeparator(nn.Module):
         self.requires_grad_(False)
         self.conditioner.requires_grad_(stage == 2)
         if self.predictor is not None:
-            self.predictor.requires_grad_(stage != 1)
+            self.predictor.requires_grad_(stage == 0)
         self.unet.requires_grad_(stage != 0)
         if self.level_head is not None:
             self.level_head.requires_grad_(stage != 0)
 
     def parameter_groups(self, learning_rate: float, conditioner_rate: float) -> list[dict]:
-        """AdamW groups of the trainable weights. Once the U-Net is trained, what makes its condition (conditioner and
-        predictor) learns at ``conditioner_rate`` times its rate.
-        """
-        denoiser = [*self.unet.parameters(), *(self.level_head.parameters() if self.level_head else ())]
-        conditioning = [*self.conditioner.parameters(), *(self.predictor.parameters() if self.predictor else ())]
-        denoiser, conditioning = ([p for p in part if p.requires_grad] for part in (denoiser, conditioning))
-        groups = [(denoiser, learning_rate), (conditioning, learning_rate * (conditioner_rate if denoiser else 1))]
-        return [{"params": part, "lr": rate} for part, rate in groups if part]
+        """AdamW groups of the trainable weights; the conditioner's rate is ``conditioner_rate`` times the others'."""
+        parts = [(self.unet, 1.0), (self.level_head, 1.0), (self.predictor, 1.0), (self.conditioner, conditioner_rate)]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for part, scale in parts:
+            if part is not None:
+                groups.setdefault(scale, []).extend(p for p in part.parameters() if p.requires_grad)
+        return [{"params": weights, "lr": learning_rate * scale} for scale, weights in groups.items() if weights]
 
     @torch.no_grad()
     def encode(self, vocals: Tensor) -> Tensor:

@@ -72,6 +72,8 @@ class MaskPredictor(nn.Module):
     ----------
     sample_rate: Hz. ``window``, ``hop``: samples of the STFT.
     channels: of the U-Net's levels, from the full resolution on, each at half of that before; multiples of 4.
+    exponent: power of the mask. 1 in training; below 1 afterwards, since of a voice unlike those it was trained on a
+    mask takes too little, and what it takes too much of a familiar one can still be removed.
     squeeze: how many times narrower than the bands the bottleneck across them is.
     """
 
@@ -82,6 +84,7 @@ class MaskPredictor(nn.Module):
         hop: int,
         channels: Sequence[int],
         *,
+        exponent: float = 1.0,
         linear_hz: float = 3000.0,
         bands_per_octave: int = 15,
         squeeze: int = 4,
@@ -91,7 +94,7 @@ class MaskPredictor(nn.Module):
             raise ConfigError(f"predictor: the window {window} must be even and at least twice the hop {hop}")
         if any(count % _GROUPS for count in channels):
             raise ConfigError(f"predictor: channels {list(channels)} must be multiples of {_GROUPS}")
-        self.window, self.hop = window, hop
+        self.window, self.hop, self.exponent = window, hop, exponent
         bins = window // 2 + 1
         edges = spectrogram_bands(bins, min(bins - 1, round(linear_hz / sample_rate * window)), bands_per_octave)
         self.bands = len(edges) - 1
@@ -131,7 +134,7 @@ class MaskPredictor(nn.Module):
             levels = self._levels(spectrum)
         logits = self._logits(levels)
         with torch.autocast(mixture.device.type, enabled=False):
-            masked = spectrum * (self.spread @ torch.sigmoid(logits.float()))
+            masked = spectrum * (self.spread @ torch.sigmoid(logits.float()) ** self.exponent)
             wave = torch.istft(
                 masked.flatten(0, 1), self.window, self.hop, window=self.hann, length=mixture.shape[2]
             ).unflatten(0, (-1, 2))

@@ -1,4 +1,4 @@
-"""Training of the separator: stage 0 the predictor, stage 1 the U-Net with the conditioner frozen, stage 2 both."""
+"""Training of the separator: the predictor (stage 0), the U-Net (1), U-Net and conditioner (2)."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -42,6 +42,12 @@ def test_masks_act_on_mid_and_side() -> None:
     torch.testing.assert_close(out, 0.5 * mixture, atol=1e-5, rtol=0)
 
 
+def test_an_exponent_opens_the_mask() -> None:
+    mixture = noise(4000)
+    out = with_logits(small(exponent=0.5), 0.0, 0.0)(mixture)
+    torch.testing.assert_close(out, 0.5**0.5 * mixture, atol=1e-5, rtol=0)
+
+
 def test_a_mask_never_adds_energy_to_a_band() -> None:
     mixture = noise(16000)
     out = small()(mixture)
