@@ -122,6 +122,7 @@ class MixConfig(Record):
     pitch_semitones: Annotated[float, Field(ge=0, le=24)] = 3.0
     balance_db: Annotated[float, Field(ge=0)] = 4.0
     pan: Annotated[float, Field(ge=0)] = 0.05
+    centred: Share = 0.0
     equaliser_db: Annotated[float, Field(ge=0)] = 0.0
     reverb: Share = 0.0
     compress: Share = 0.0

@@ -23,6 +23,7 @@ PLAIN = {
     "pitch_semitones": 0.0,
     "balance_db": 0.0,
     "pan": 0.15,
+    "centred": 0.0,
     "melodic": 0.0,
     "vibrato_cents": 0.0,
     "equaliser_db": 0.0,
@@ -157,7 +158,7 @@ def test_a_person_counts_by_the_cube_root_of_its_length_and_its_variants_share(t
 
 def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
     def batch(**changes: float) -> Batch:
-        return Mixer(bank, 8000, **{**PLAIN, "real": 0.0, "collage": 0.0, **changes}).batch(3, 0, 1)
+        return Mixer(bank, 8000, **{**PLAIN, "real": 0.0, "collage": 0.0, "pan": 0.0, **changes}).batch(3, 0, 1)
 
     def alike(a: torch.Tensor, b: torch.Tensor) -> float:
         # The channels are exchanged at random.
@@ -166,15 +167,31 @@ def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
     plain = batch()
     for share in ("compress", "reflections", "automation_db"):
         changed = batch(**{share: 1.0})
-        for number in range(3):
-            assert 0.5 < alike(plain.vocals[number], changed.vocals[number]) < 0.9999, share
-            similar = alike(plain.accompaniment[number], changed.accompaniment[number])
-            assert similar < 0.9999 if share == "compress" else similar > 0.9999, share
+        for a, b in zip(plain.vocals, changed.vocals, strict=True):
+            assert 0.5 < alike(a, b) < 0.9999, share
+        similar = [alike(a, b) for a, b in zip(plain.accompaniment, changed.accompaniment, strict=True)]
+        # How much a compressor changes is drawn too.
+        assert min(similar) < 0.9999 if share == "compress" else min(similar) > 0.9999, share
     wide = batch(width_db=6.0)
     for a, b in zip(plain.accompaniment, wide.accompaniment, strict=True):
         assert _cosine(a.mean(0), b.mean(0)) > 0.999
         sides = [float((w[0] - w[1]).norm() / w.mean(0).norm()) for w in (a, b)]
         assert abs(20 * np.log10(sides[1] / sides[0])) > 0.2
+
+
+def test_a_share_of_vocals_and_accompaniments_stays_where_it_is(bank: AudioBank) -> None:
+    settings = {**PLAIN, "real": 0.0, "collage": 1.0, "pan": 0.3, "centred": 0.6}
+    mixer = Mixer(bank, 4000, **settings)
+    batches = [mixer.batch(20, 3, step) for step in range(20)]
+    vocals = torch.cat([batch.vocals for batch in batches])
+    vocals = vocals[vocals.square().mean((1, 2)) > 1e-8]
+    # The soloist is mono: in the centre both channels are the same.
+    centred = (vocals[:, 0] == vocals[:, 1]).all(1).float().mean()
+    assert float(centred) == pytest.approx(0.6, abs=0.06)
+    balance = torch.cat([b.accompaniment for b in batches]).square().mean(2)
+    usual = (balance[:, 0] / balance[:, 1]).log().abs()
+    still = Mixer(bank, 4000, **{**settings, "centred": 1.0}).batch(20, 3, 0).accompaniment.square().mean(2)
+    assert usual.max() > 1.5 > 1.2 * (still[:, 0] / still[:, 1]).log().abs().max()
 
 
 def _burst(frequency: float, seconds: float) -> np.ndarray:
