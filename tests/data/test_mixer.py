@@ -158,7 +158,7 @@ def test_a_person_counts_by_the_cube_root_of_its_length_and_its_variants_share(t
 
 def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
     def batch(**changes: float) -> Batch:
-        return Mixer(bank, 8000, **{**PLAIN, "real": 0.0, "collage": 0.0, "pan": 0.0, **changes}).batch(3, 0, 1)
+        return Mixer(bank, 8000, **{**PLAIN, "real": 0.0, "collage": 0.0, "pan": 0.0, **changes}).batch(6, 0, 1)
 
     def alike(a: torch.Tensor, b: torch.Tensor) -> float:
         # The channels are exchanged at random.
@@ -170,8 +170,8 @@ def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
         for a, b in zip(plain.vocals, changed.vocals, strict=True):
             assert 0.5 < alike(a, b) < 0.9999, share
         similar = [alike(a, b) for a, b in zip(plain.accompaniment, changed.accompaniment, strict=True)]
-        # How much a compressor changes is drawn too.
-        assert min(similar) < 0.9999 if share == "compress" else min(similar) > 0.9999, share
+        # A steady bass under beats: compression changes little of it.
+        assert (min(similar) < 0.999999) is (share == "compress"), share
     wide = batch(width_db=6.0)
     for a, b in zip(plain.accompaniment, wide.accompaniment, strict=True):
         assert _cosine(a.mean(0), b.mean(0)) > 0.999
