@@ -168,7 +168,7 @@ def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
     for share in ("compress", "reflections", "automation_db"):
         changed = batch(**{share: 1.0})
         for a, b in zip(plain.vocals, changed.vocals, strict=True):
-            assert 0.5 < alike(a, b) < 0.9999, share
+            assert 0.5 < alike(a, b) < 0.999999, share
         similar = [alike(a, b) for a, b in zip(plain.accompaniment, changed.accompaniment, strict=True)]
         # A steady bass under beats: compression changes little of it.
         assert (min(similar) < 0.999999) is (share == "compress"), share
