@@ -257,10 +257,12 @@ def test_copies_of_the_model_are_independent(tiny_separator: Separator) -> None:
 
     model = tiny_separator.model
     twin = copy.deepcopy(model)
-    z = torch.randn(1, model.codec.latent_channels, 64, generator=torch.Generator().manual_seed(0))
-    before = model.predict_v(z, torch.ones(1), z)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(1, model.codec.latent_channels, 64, generator=generator)
+    cond, _ = model.condition(0.1 * torch.randn(1, 2, 64 * model.codec.hop, generator=generator))
+    before = model.predict_v(z, torch.ones(1), cond)
     with torch.no_grad():
         for parameter in twin.parameters():
             parameter.add_(1.0)
-    assert torch.equal(model.predict_v(z, torch.ones(1), z), before)
-    assert not torch.equal(twin.predict_v(z, torch.ones(1), z), before)
+    assert torch.equal(model.predict_v(z, torch.ones(1), cond), before)
+    assert not torch.equal(twin.predict_v(z, torch.ones(1), cond), before)
