@@ -32,10 +32,9 @@ def rows_of(summary: Path, group: str, metrics: list[str]) -> list[dict]:
             for metric in metrics:
                 score, unit = scores[metric], labels[metric]["unit"]
                 label = labels[metric]["label"] + (f", {unit}" if unit not in ("", "-") else "")
-                found[label] = None if score["value"] is None else [score["value"], *(score["interval"] or ())]
-                if score["n"] < tracks["n"]:
-                    # A mean over other tracks than the rest of its column.
-                    found[label] = None
+                # Fewer tracks, or none: such a mean does not compare with the rest of its column.
+                whole = score["n"] == tracks["n"]
+                found[label] = [score["value"], *(score["interval"] or ())] if whole else None
             rows.append({"group": group, "system": system, "n": tracks["n"], "hash": tracks["hash"], "scores": found})
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{summary}: not a summary with these metrics ({error}); evaluate again") from None
