@@ -131,6 +131,7 @@ class MixConfig(Record):
     automation_db: Annotated[float, Field(ge=0)] = 0.0
     doubling: Share = 0.0
     melodic: Share = 0.0
+    sustained: Share = 0.0
     vibrato_cents: Annotated[float, Field(ge=0, le=200)] = 0.0
     layering: Share = 0.0
 

@@ -77,11 +77,13 @@ def _one_voice(notes: np.ndarray) -> np.ndarray:
     return notes
 
 
-def window_of(melody: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
+def window_of(melody: np.ndarray, seconds: float, rng: np.random.Generator, slower: float = 1.0) -> np.ndarray:
     """Notes that sound within a random window of ``seconds``, at least one of which begins there.
 
-    Onsets count from the window's start; a note that began before it has a negative one.
+    Onsets count from the window's start; a note that began before it has a negative one. The melody is taken
+    ``slower`` times slower than it is written.
     """
+    melody = melody * np.array([slower, slower, 1.0], melody.dtype)
     begin = melody[rng.integers(len(melody)), ONSET] - rng.uniform(0, 0.6 * seconds)
     ends = melody[:, ONSET] + melody[:, DURATION]
     notes = melody[(ends > begin) & (melody[:, ONSET] < begin + seconds)].copy()

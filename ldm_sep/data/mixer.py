@@ -68,8 +68,8 @@ class Mixer:
     compress: shares of vocals and of accompaniments of remixes that are compressed. ``reflections``: share of
     remixes whose vocals have early reflections. ``width_db``: spread of the accompaniment's side signal.
     automation_db: spread of the vocals' level from second to second in remixes.
-    doubling, melodic, vibrato_cents: see `ldm_sep.data.voices.Voices`. ``layering``: share of remixes with a second
-    accompaniment, at the tempo of the first where both are loops.
+    doubling, melodic, vibrato_cents, sustained: see `ldm_sep.data.voices.Voices`. ``layering``: share of remixes
+    with a second accompaniment, at the tempo of the first where both are loops.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Mixer:
         doubling: float,
         melodic: float,
         vibrato_cents: float,
+        sustained: float,
         layering: float,
     ) -> None:
         self.bank, self.frames = bank, frames
@@ -104,7 +105,9 @@ class Mixer:
         self.compress, self.reflections = compress, reflections
         self.width_db, self.automation_db = width_db, automation_db
         self._songs = [r for r in bank.recordings if r.track.is_song]
-        self.voices = Voices(bank, frames, melodic=melodic, vibrato_cents=vibrato_cents, doubling=doubling)
+        self.voices = Voices(
+            bank, frames, melodic=melodic, vibrato_cents=vibrato_cents, sustained=sustained, doubling=doubling
+        )
         self._backings = [r for r in bank.recordings if r.accompaniment]
         self._loops = [r for r in self._backings if self._is_loop(r)]
         # The root keeps a long recording from drowning the variety of the short ones.

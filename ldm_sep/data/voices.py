@@ -31,6 +31,8 @@ _LEAD_SECONDS = (0.04, 0.12)
 _SAME_CLIP, _SLUR = 0.75, 0.15
 # How much farther from a note's pitch than the nearest clip the same clip may be.
 _SAME_CLIP_SEMITONES = 3.0
+# How much slower than written the notes of a sustained take are, in octaves.
+_SLOWER_OCTAVES = (1.0, 2.5)
 
 
 def varied_length(frames: int, ratio: float) -> int:
@@ -87,6 +89,8 @@ class Voices:
     ----------
     melodic: share of takes that follow one of the bank's melodies, among singers whose clips have known pitches.
     vibrato_cents: largest depth of their vibrato; drift and notes reached from below grow with it.
+    sustained: share of these at a half to a sixth of the tempo. Pop tunes seldom hold a note for a second, and who
+    has never heard that takes a held vowel for an instrument.
     doubling: share of takes with a second one of the same singer, a double or a harmony, panned apart.
     """
 
@@ -97,10 +101,12 @@ class Voices:
         *,
         melodic: float,
         vibrato_cents: float,
+        sustained: float,
         doubling: float,
     ) -> None:
         self.bank, self.frames = bank, frames
-        self.melodic, self.vibrato_cents, self.doubling = melodic, vibrato_cents, doubling
+        self.melodic, self.vibrato_cents = melodic, vibrato_cents
+        self.sustained, self.doubling = sustained, doubling
         soloists = [r for r in bank.recordings if r.vocals and not r.track.is_song]
         names = sorted({r.track.singer for r in soloists})
         self.singers = [[r for r in soloists if r.track.singer == name] for name in names]
@@ -115,7 +121,8 @@ class Voices:
         notes = None
         if person.clips and len(self.bank.melodies) and rng.random() < self.melodic:
             melody = self.bank.melodies[rng.integers(len(self.bank.melodies))]
-            notes = window_of(melody, self.frames / self.bank.sample_rate + 2 * _MARGIN_SECONDS, rng)
+            slower = 2 ** rng.uniform(*_SLOWER_OCTAVES) if rng.random() < self.sustained else 1.0
+            notes = window_of(melody, self.frames / self.bank.sample_rate + 2 * _MARGIN_SECONDS, rng, slower)
             own = [clip.f0 for recording in singer for clip in recording.track.clips if clip.f0]
             notes[:, PITCH] = transpose(notes, ratio * rng.choice(own or person.f0), rng)
             vocals = self._led(person, notes, ratio, rng)

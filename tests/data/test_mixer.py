@@ -25,6 +25,7 @@ PLAIN = {
     "pan": 0.15,
     "centred": 0.0,
     "melodic": 0.0,
+    "sustained": 0.0,
     "vibrato_cents": 0.0,
     "equaliser_db": 0.0,
     "reverb": 0.0,
