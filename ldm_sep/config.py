@@ -6,6 +6,7 @@ takes them apart.
 """
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -155,11 +156,15 @@ class OptimiserConfig(Record):
 
 
 class CodecTrainingConfig(OptimiserConfig):
-    """``latent_noise``: largest std of the noise added to the latents, in units of each channel's own std."""
+    """``latent_noise``: largest std of the noise added to the latents, in units of each channel's own std.
+
+    ``adversarial_weight``: of the hinge and feature-matching losses; 0 trains without discriminators.
+    """
 
     latent_noise: Annotated[float, Field(ge=0)] = 0.3
     waveform_weight: Annotated[float, Field(ge=0)] = 1.0
     spectral_weight: Annotated[float, Field(ge=0)] = 1.0
+    adversarial_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class SeparatorTrainingConfig(OptimiserConfig):
@@ -267,6 +272,15 @@ def parse_config(table: dict[str, Any], origin: str) -> Config:
         raise ConfigError(f"{origin}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
-def load_config(path: str | Path) -> Config:
-    """Read ``path`` (and what it extends). ConfigError if a file is missing, unreadable or does not make sense."""
-    return parse_config(_read_toml(Path(path)), str(path))
+def load_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
+    """Read ``path`` (and what it extends), then apply ``changes`` like ``training.steps=500`` (any TOML value).
+
+    ConfigError if a file is missing or unreadable, or anything does not make sense.
+    """
+    table = _read_toml(Path(path))
+    for change in changes:
+        try:
+            table = _merge(table, tomllib.loads(change))
+        except tomllib.TOMLDecodeError:
+            raise ConfigError(f"--set {change}: write TABLE.KEY=VALUE, with quotes around a text") from None
+    return parse_config(table, str(path))

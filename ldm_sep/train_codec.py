@@ -17,6 +17,7 @@ from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.bank import AudioBank
 from ldm_sep.data.items import Item
 from ldm_sep.data.mixer import Batch, Mixer
+from ldm_sep.discriminator import Discriminator
 from ldm_sep.errors import ConfigError
 from ldm_sep.level import normalising_gain
 from ldm_sep.loop import Progress, fit, loop_settings, step_seed
@@ -31,15 +32,18 @@ _WHITENING_BATCHES = 24
 class CodecObjective(nn.Module):
     """Reconstruction with noise on the latents, so that the decoder forgives what a sampler leaves.
 
-    loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances).
+    loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances)
+    + w_adversarial (hinge + feature matching), the last against discriminators trained along with the codec.
     ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in the batch.
     """
 
-    def __init__(self, codec: Codec, waveform_weight: float, spectral_weight: float) -> None:
+    def __init__(self, codec: Codec, waveform_weight: float, spectral_weight: float, adversarial_weight: float) -> None:
         super().__init__()
         self.codec = codec
         self.spectral = MultiScaleSpectralLoss(codec.sample_rate)
         self.waveform_weight, self.spectral_weight = waveform_weight, spectral_weight
+        self.adversarial_weight = adversarial_weight
+        self.discriminator = Discriminator() if adversarial_weight > 0 else None
 
     def forward(self, wave: Tensor, noise: Tensor, noise_level: Tensor) -> Mapping[str, Tensor]:
         z = self.codec.encoder(wave)
@@ -49,7 +53,13 @@ class CodecObjective(nn.Module):
         waveform = ((estimate - wave).abs() / scale).mean()
         spectral = self.spectral(estimate, wave)
         total = self.waveform_weight * waveform + self.spectral_weight * spectral
-        return {"loss": total, "waveform": waveform, "spectral": spectral}
+        losses = {"waveform": waveform, "spectral": spectral}
+        if self.discriminator is not None:
+            losses |= self.discriminator.losses(estimate, wave)
+            total = total + self.adversarial_weight * (losses["adversarial"] + losses["feature"])
+            # Of no weight: an optimiser of Adam's kind does not see the scale of what only the discriminators get.
+            total = total + losses["discriminator"]
+        return {"loss": total, **losses}
 
 
 def codec_batch(batch: Batch) -> Tensor:
@@ -120,9 +130,11 @@ def train_codec(
     codec.requires_grad_(True)
     frames = round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop
     mixer = build_mixer(config.mix, bank, frames)
-    objective = CodecObjective(codec, settings.waveform_weight, settings.spectral_weight).to(accelerator.device)
+    objective = CodecObjective(
+        codec, settings.waveform_weight, settings.spectral_weight, settings.adversarial_weight
+    ).to(accelerator.device)
     optimizer = torch.optim.AdamW(
-        codec.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+        objective.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
     )
     rank, device = accelerator.process_index, accelerator.device
 

@@ -30,6 +30,7 @@ FLOORS = [
         "jobs",
         "augment",
         "losses",
+        "discriminator",
         "level",
         "unet_levels",
     },

@@ -205,6 +205,8 @@ def test_learning_rate_warms_up_and_decays() -> None:
         (["train", "configs/tiny.toml"], "--codec"),
         (["train", "configs/tiny.toml", "--codec", "configs"], "not a checkpoint"),
         (["train-codec", "configs/paper_stage1.toml"], "needs a [codec_training] table"),
+        (["train", "configs/tiny.toml", "--set", "training.rate=1"], "tiny.toml: training.rate: extra inputs are not"),
+        (["train", "configs/tiny.toml", "--set", "training.stage"], "write TABLE.KEY=VALUE"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path, tmp_path: Path) -> None:
@@ -212,6 +214,27 @@ def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path
     assert done.returncode == 1
     assert needle in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_adversarial_codec_training_changes_the_codec_and_leaves_no_critic_behind(
+    trained: Path, stems_folder: Path
+) -> None:
+    runs = {}
+    for weight in (0.0, 5.0):
+        run = trained / f"adversarial{weight}"
+        done = run_cli(
+            *("train-codec", ROOT / "configs/tiny.toml", "--run", run, "--data", stems_folder, "--cpu"),
+            *("--cache", trained / "cache", "--init", trained / "codec_run/codec", "--steps", "3"),
+            *("--set", f"codec_training.adversarial_weight={weight}"),
+        )
+        assert done.returncode == 0, done.stderr
+        runs[weight] = load_file(run / "codec/codec.safetensors")
+        logged = next(csv.DictReader((run / "train.csv").read_text().splitlines()))
+        assert ("discriminator" in logged) is (weight > 0)
+        saved = json.loads((run / "codec/config.json").read_text())
+        assert saved["config"]["codec_training"]["adversarial_weight"] == weight
+    assert runs[0.0].keys() == runs[5.0].keys()
+    assert any(not torch.equal(runs[0.0][k], runs[5.0][k]) for k in runs[0.0])
 
 
 def test_stage_0_without_a_predictor_says_what_is_missing(trained: Path, stems_folder: Path) -> None:

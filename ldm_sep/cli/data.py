@@ -88,6 +88,10 @@ def preview(
     out: Annotated[Path, typer.Option(help="The folder to fill.")],
     items: Annotated[int, typer.Option(min=1, max=100, help="How many items.")] = 8,
     seed: Annotated[int, typer.Option(help="Which items.")] = 0,
+    changes: Annotated[
+        list[str],
+        typer.Option("--set", help="TABLE.KEY=VALUE, instead of what the configuration says there. May be repeated."),
+    ] = [],  # noqa: B006  (typer copies it)
     cache: Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")] = Path(".cache"),
 ) -> None:
     """Write training items as mixture and vocals to listen to, and a sheet of their spectrograms."""
@@ -99,7 +103,7 @@ def preview(
     from ldm_sep.data.preview import preview as act
     from ldm_sep.errors import ConfigError
 
-    resolved = load_config(config)
+    resolved = load_config(config, changes)
     settings = resolved.training or resolved.codec_training
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")

@@ -25,6 +25,10 @@ Data = Annotated[
 Run = Annotated[Path, typer.Option(help="Where states, logs, samples and the result go.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last state in --run.")]
 Init = Annotated[Path | None, typer.Option(help="A checkpoint folder whose weights to start from.")]
+Changes = Annotated[
+    list[str],
+    typer.Option("--set", help="TABLE.KEY=VALUE, instead of what the configuration says there. May be repeated."),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's number of steps.")]
 MaxMinutes = Annotated[float | None, typer.Option(min=0, help="Stop, with everything saved, after this long.")]
 Cache = Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")]
@@ -47,6 +51,7 @@ def train_codec(
     items: Items = None,
     init: Init = None,
     resume: Resume = False,
+    changes: Changes = [],  # noqa: B006  (typer copies it)
     steps: Steps = None,
     max_minutes: MaxMinutes = None,
     cache: Cache = _DEFAULT_CACHE,
@@ -56,7 +61,7 @@ def train_codec(
     from ldm_sep.config import load_config
     from ldm_sep.train_codec import train_codec as act
 
-    resolved = _with_steps(load_config(config), "codec_training", steps)
+    resolved = _with_steps(load_config(config, changes), "codec_training", steps)
     accelerator = _accelerator(resolved.codec_training.precision if resolved.codec_training else "fp32", cpu)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
@@ -83,6 +88,7 @@ def train(
     items: Items = None,
     init: Init = None,
     resume: Resume = False,
+    changes: Changes = [],  # noqa: B006  (typer copies it)
     steps: Steps = None,
     max_minutes: MaxMinutes = None,
     cache: Cache = _DEFAULT_CACHE,
@@ -92,7 +98,7 @@ def train(
     from ldm_sep.config import load_config
     from ldm_sep.train import train as act
 
-    resolved = _with_steps(load_config(config), "training", steps)
+    resolved = _with_steps(load_config(config, changes), "training", steps)
     accelerator = _accelerator(resolved.training.precision if resolved.training else "fp32", cpu)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
