@@ -13,7 +13,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from matplotlib.figure import Figure
 from ldm_sep.build import build_codec
 from ldm_sep.catalogue import choose_device, find_checkpoint
 from ldm_sep.checkpoint import load_codec, parameter_count
+from ldm_sep.clock import warm_seconds
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
 from ldm_sep.data.items import Item, items_digest, read_items
@@ -70,18 +70,9 @@ def cost(codec: Codec, device: torch.device, repeats: int) -> tuple[float, float
     frames = round(_SECONDS * codec.sample_rate / codec.hop)
     wave = 0.1 * torch.randn(1, codec.channels, frames * codec.hop, device=device)
     z = codec.encode(wave)
-
-    def median(act: Callable[[], object]) -> float:
-        times = []
-        for _ in range(repeats + 1):
-            started = time.perf_counter()
-            act()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - started)
-        return statistics.median(times[1:]) / _SECONDS
-
-    return median(lambda: codec.encode(wave)), median(lambda: codec.decode(z))
+    encoding = warm_seconds(lambda: codec.encode(wave), device, repeats)
+    decoding = warm_seconds(lambda: codec.decode(z), device, repeats)
+    return statistics.median(encoding) / _SECONDS, statistics.median(decoding) / _SECONDS
 
 
 def measure(

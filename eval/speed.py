@@ -31,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldm_sep.audio import AudioWriter
 from ldm_sep.catalogue import choose_device, find_checkpoint
 from ldm_sep.checkpoint import parameter_count
+from ldm_sep.clock import warm_seconds
 from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.evaluate import bootstrap_interval
 from ldm_sep.separate import Separator
@@ -58,18 +59,6 @@ class DeviceCost:
     line: Line | None = None
     cold_seconds: float | None = None
     peak_memory_mib: float | None = None
-
-
-def clock(act: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
-    """Seconds of each of ``repeats`` runs of ``act``, after one warm-up."""
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        act()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return times[1:]
 
 
 def fit_line(durations: Sequence[float], seconds: Sequence[float]) -> Line:
@@ -141,11 +130,11 @@ def measure_device(separator: Separator, durations: Sequence[float], rate: int, 
     acts, duration = parts(separator)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    cost.parts = {name: [s / duration for s in clock(act, device, repeats)] for name, act in acts.items()}
+    cost.parts = {name: [s / duration for s in warm_seconds(act, device, repeats)] for name, act in acts.items()}
     separator.separate(noise_song(1.0, rate), rate)
     for seconds in durations:
         song = noise_song(seconds, rate)
-        cost.durations[seconds] = clock(lambda song=song: separator.separate(song, rate), device, repeats)
+        cost.durations[seconds] = warm_seconds(lambda song=song: separator.separate(song, rate), device, repeats)
     longest = max(durations)
     cost.parts["whole separation"] = [s / longest for s in cost.durations[longest]]
     if len(durations) > 2:

@@ -33,6 +33,7 @@ FLOORS = [
         "discriminator",
         "level",
         "unet_levels",
+        "clock",
     },
     {"codec", "unet", "unet_adp", "predictor"},
     {"refine", "data"},

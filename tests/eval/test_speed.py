@@ -94,9 +94,3 @@ def test_the_line_is_least_squares(speed: ModuleType) -> None:
     y = 10 + 2 * x + rng.normal(0, 1, 20)
     noisy = speed.fit_line(x, y)
     assert noisy.r2 == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
-
-
-def test_the_clock_leaves_the_warm_up_out(speed: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter([0.0, 9.0, 10.0, 11.0, 20.0, 22.0])
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
-    assert speed.clock(lambda: None, torch.device("cpu"), 2) == [1.0, 2.0]
