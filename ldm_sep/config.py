@@ -129,6 +129,7 @@ class MixConfig(Record):
     compress: Share = 0.0
     reflections: Share = 0.0
     width_db: Annotated[float, Field(ge=0)] = 0.0
+    narrow: Share = 0.0
     automation_db: Annotated[float, Field(ge=0)] = 0.0
     doubling: Share = 0.0
     melodic: Share = 0.0

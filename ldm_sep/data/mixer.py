@@ -30,6 +30,8 @@ _REFLECTIONS = 6
 _REFLECTION_SECONDS = (0.005, 0.05)
 # Between two points of the vocals' slow level changes.
 _AUTOMATION_SECONDS = 1.0
+# How much weaker the side signal of a nearly mono accompaniment is.
+_NARROWER_DB = (8.0, 24.0)
 # A recording shorter than this repeats as a loop; two are brought to one tempo by at most 3 + 1 semitones each.
 _LOOP_SECONDS = 12.0
 _LOOP_SEMITONES = 1.0
@@ -67,6 +69,7 @@ class Mixer:
     equaliser_db: spread of the smooth equaliser. ``reverb``: share of remixes whose vocals reverberate.
     compress: shares of vocals and of accompaniments of remixes that are compressed. ``reflections``: share of
     remixes whose vocals have early reflections. ``width_db``: spread of the accompaniment's side signal.
+    narrow: share of accompaniments that are nearly mono, so that what is at the sides may well be the voice's.
     automation_db: spread of the vocals' level from second to second in remixes.
     doubling, melodic, vibrato_cents, sustained: see `ldm_sep.data.voices.Voices`. ``layering``: share of remixes
     with a second accompaniment, at the tempo of the first where both are loops.
@@ -90,6 +93,7 @@ class Mixer:
         compress: float,
         reflections: float,
         width_db: float,
+        narrow: float,
         automation_db: float,
         doubling: float,
         melodic: float,
@@ -103,7 +107,7 @@ class Mixer:
         self.pan, self.centred, self.equaliser_db = pan, centred, equaliser_db
         self.reverb, self.layering = reverb, layering
         self.compress, self.reflections = compress, reflections
-        self.width_db, self.automation_db = width_db, automation_db
+        self.width_db, self.narrow, self.automation_db = width_db, narrow, automation_db
         self._songs = [r for r in bank.recordings if r.track.is_song]
         self.voices = Voices(
             bank, frames, melodic=melodic, vibrato_cents=vibrato_cents, sustained=sustained, doubling=doubling
@@ -211,8 +215,10 @@ class Mixer:
         if self.automation_db:
             points = 2 + int(self.frames / rate / _AUTOMATION_SECONDS)
             vocals = automate(vocals, tensor(rng.normal(0, self.automation_db, (size, points))) * remix[:, None])
-        if self.width_db:
-            accompaniment = widen(accompaniment, tensor(rng.normal(0, self.width_db, size)))
+        if self.width_db or self.narrow:
+            width = rng.normal(0, self.width_db, size)
+            width -= (rng.random(size) < self.narrow) * rng.uniform(*_NARROWER_DB, size)
+            accompaniment = widen(accompaniment, tensor(width))
 
         # Songs keep their own balance, but for a smaller change.
         balance = tensor(rng.normal(0, self.balance_db, size))

@@ -26,6 +26,7 @@ PLAIN = {
     "centred": 0.0,
     "melodic": 0.0,
     "sustained": 0.0,
+    "narrow": 0.0,
     "vibrato_cents": 0.0,
     "equaliser_db": 0.0,
     "reverb": 0.0,
@@ -173,13 +174,15 @@ def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
         similar = [alike(a, b) for a, b in zip(plain.accompaniment, changed.accompaniment, strict=True)]
         # A steady bass under beats: compression changes little of it.
         assert (min(similar) < 0.999999) is (share == "compress"), share
-    wide = batch(width_db=6.0)
-    changes = []
-    for a, b in zip(plain.accompaniment, wide.accompaniment, strict=True):
-        assert _cosine(a.mean(0), b.mean(0)) > 0.999
-        sides = [float((w[0] - w[1]).norm() / w.mean(0).norm()) for w in (a, b)]
-        changes.append(20 * np.log10(sides[1] / sides[0]))
-    assert max(changes) > 1 and min(changes) < -1
+    changes = {}
+    for name, other in (("wide", batch(width_db=6.0)), ("narrow", batch(narrow=1.0))):
+        changes[name] = []
+        for a, b in zip(plain.accompaniment, other.accompaniment, strict=True):
+            assert _cosine(a.mean(0), b.mean(0)) > 0.999
+            sides = [float((w[0] - w[1]).norm() / w.mean(0).norm()) for w in (a, b)]
+            changes[name].append(20 * np.log10(sides[1] / sides[0]))
+    assert max(changes["wide"]) > 1 and min(changes["wide"]) < -1
+    assert max(changes["narrow"]) < -7.9 and min(changes["narrow"]) > -24.1 and np.ptp(changes["narrow"]) > 2
 
 
 def test_a_share_of_vocals_and_accompaniments_stays_where_it_is(bank: AudioBank) -> None:
