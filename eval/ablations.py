@@ -1,11 +1,13 @@
-"""What each dial of the sampler buys: one row a setting, on the same held-out items.
+"""What each dial of the sampler, and each choice in training, buys: one row a setting, on the same held-out items.
 
-    python eval/ablations.py --data DATA [--name open] [--items configs/open_valid.csv] [--out results/ablations]
+    python eval/ablations.py --data DATA [--name open] [--against DIR ...] [--items configs/open_valid.csv]
 
-Steps T, eta, K averaged samples, a start from the posterior mean, and the parts of the checkpoint (diffusion, codec
-residual, texture from the mixture), each changed alone from the checkpoint's defaults. Scores are means over the items
-of a group, on 16-bit waves; ``voiceless`` is the level of what is taken for vocals in the accompaniment alone, in dB
-under it. Prints the table and writes ``ablations.json`` and ``ablations.png`` (scores against T).
+Steps T, eta, K averaged samples, a start from the posterior mean, the parts of the checkpoint (diffusion, codec
+residual, texture from the mixture) and what the mixture can lend its result (phase, Wiener mask), each changed alone
+from the checkpoint's defaults; then every checkpoint named by ``--against`` as it is, such as one for each choice in
+training. Scores are means over the items of a group, on 16-bit waves; ``voiceless`` is the level of what is taken for
+vocals in the accompaniment alone, in dB under it. Prints the table and writes
+``ablations.json`` and ``ablations.png`` (scores against T).
 """
 
 import argparse
@@ -17,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -28,6 +31,7 @@ from ldm_sep.separate import Options, Separator
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
 STEPS = (1, 2, 4, 8, 16, 50)
+_WINDOW = 2048
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,29 @@ class Nothing(nn.Module):
         return z_t.new_zeros(len(z_t), self.channels, z_t.shape[2])
 
 
+class FromMixture(nn.Module):
+    """The vocals made of the mixture's STFT: their own magnitude with its ``phase``, or its bins under their
+    ``wiener`` mask |V|^2 / (|V|^2 + |M - V|^2).
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, vocals: Tensor, mixture: Tensor) -> Tensor:
+        """``vocals, mixture (B, C, T)`` to vocals (B, C, T)."""
+        window = torch.hann_window(_WINDOW, device=vocals.device)
+        own, whole = (
+            torch.stft(wave.flatten(0, 1), _WINDOW, window=window, return_complex=True) for wave in (vocals, mixture)
+        )
+        if self.kind == "phase":
+            spectrum = torch.polar(own.abs(), whole.angle())
+        else:
+            power, rest = own.abs().square(), (whole - own).abs().square()
+            spectrum = whole * power / (power + rest + 1e-20)
+        return torch.istft(spectrum, _WINDOW, window=window, length=vocals.shape[2]).unflatten(0, vocals.shape[:2])
+
+
 def settings(base: Options, model: LatentSeparator) -> list[Setting]:
     """The rows, in the order of the table; those of parts only where ``model`` has them."""
     rows = [Setting(f"T = {steps}", replace(base, steps=steps)) for steps in STEPS]
@@ -76,6 +103,8 @@ def settings(base: Options, model: LatentSeparator) -> list[Setting]:
         rows.append(Setting("T = 1, no codec residual", once, {"codec_residual": False}))
     if model.refiner is not None:
         rows.append(Setting("T = 1, no texture from the mixture", once, {"refiner": None}))
+    rows.append(Setting("T = 1, phase of the mixture", once, {"refiner": FromMixture("phase")}))
+    rows.append(Setting("T = 1, Wiener mask on the mixture", once, {"refiner": FromMixture("wiener")}))
     return rows
 
 
@@ -152,6 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder the table of items refers to")
     parser.add_argument("--items", type=Path, default=Path("configs/open_valid.csv"))
     parser.add_argument("--name", default="open", help="checkpoint: a name or a folder")
+    parser.add_argument("--against", action="append", default=[], help="another checkpoint, as it is; repeat for more")
     parser.add_argument("--metrics", default=",".join(METRICS))
     parser.add_argument("--only", help="only rows whose name begins with this")
     parser.add_argument("--device", default="auto")
@@ -167,6 +197,12 @@ def main(arguments: list[str] | None = None) -> None:
         if options.only is None or setting.name.startswith(options.only):
             results.append(score(separator, items, setting, metrics))
             print(f"{setting.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)
+    for name in options.against:
+        other = Separator.load(name, device=options.device)
+        codec = other.model.codec
+        items = read_items(options.items, options.data, codec.sample_rate, codec.hop)
+        results.append(score(other, items, Setting(other.manifest.config.name, Options()), metrics))
+        print(f"{results[-1].name}: done", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [asdict(result) for result in results]
     digest = items_digest(options.items)

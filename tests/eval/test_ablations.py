@@ -35,6 +35,7 @@ def test_rows_are_the_mean_scores_of_their_setting(
     checkpoint = trained / "stage2/separator"
     out = tmp_path / "out"
     words = ["--data", stems_folder, "--items", table, "--name", checkpoint, "--device", "cpu", "--out", out]
+    words += ["--against", trained / "stage1/separator"]
     ablations.main([*map(str, words), "--metrics", "lsd", "--only", "T = 1"])
     separator = Separator.load(checkpoint, device="cpu")
     items = read_items(table, stems_folder, 16000, 160)
@@ -60,10 +61,16 @@ def test_rows_are_the_mean_scores_of_their_setting(
         "T = 1, K = 4",
         "T = 1, no texture from the mixture",
         "T = 1, no codec residual",
+        "T = 1, phase of the mixture",
+        "T = 1, Wiener mask on the mixture",
+        "tiny",
     }
     for name, options in {"T = 16": Options(steps=16), "T = 1, K = 4": Options(steps=1, averages=4)}.items():
         expected = scores(options)
         assert {key: by_name[name][key] for key in expected} == pytest.approx(expected)
+    separator = Separator.load(trained / "stage1/separator", device="cpu")
+    assert by_name["tiny"]["known/lsd"] == pytest.approx(scores(Options())["known/lsd"])
+    separator = Separator.load(checkpoint, device="cpu")
     plain = by_name["T = 1"]
     for part in ("no texture from the mixture", "no codec residual"):
         assert plain["known/lsd"] != by_name[f"T = 1, {part}"]["known/lsd"]
@@ -91,3 +98,21 @@ def test_without_diffusion_the_predictors_estimate_remains(ablations: ModuleType
     noise = torch.randn(1, 32, 100, generator=torch.Generator().manual_seed(1))
     expected = model.predictor(level) / normalising_gain(mixture)
     torch.testing.assert_close(model.separate(mixture, [noise], 1), expected, atol=1e-5, rtol=0)
+
+
+def test_what_the_mixture_lends_is_its_phase_or_its_bins(ablations: ModuleType) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vocals, rest = (0.1 * torch.randn(1, 2, 16384, generator=generator) for _ in range(2))
+    rest[..., 8192:] = 0
+    mixture = vocals + rest
+    phase, wiener = (ablations.FromMixture(kind)(vocals, mixture) for kind in ("phase", "wiener"))
+    # Where the vocals are alone, both give them back.
+    for result in (phase, wiener):
+        torch.testing.assert_close(result[..., 10240:15360], vocals[..., 10240:15360], atol=1e-5, rtol=0)
+    error = {name: (w - vocals)[..., 1024:7168].norm() for name, w in (("phase", phase), ("wiener", wiener))}
+    # The mask halves what is not the vocals'; the phase of a mixture of equals is wrong by 45 degrees on average.
+    assert error["wiener"] < 0.8 * (mixture - vocals)[..., 1024:7168].norm()
+    assert error["phase"] > error["wiener"]
+    # Negative vocals have the same magnitude: the mixture's phase turns them round.
+    again = ablations.FromMixture("phase")(-vocals, mixture)
+    torch.testing.assert_close(again, phase, atol=1e-5, rtol=0)
