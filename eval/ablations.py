@@ -1,13 +1,13 @@
 """What each dial of the sampler, and each choice in training, buys: one row a setting, on the same held-out items.
 
-    python eval/ablations.py --data DATA [--name open] [--against DIR ...] [--items configs/open_valid.csv]
+    python eval/ablations.py --data DATA [--name open] [--against NAME=DIR ...] [--items configs/open_valid.csv]
 
 Steps T, eta, K averaged samples, a start from the posterior mean, the parts of the checkpoint (diffusion, codec
-residual, texture from the mixture) and what the mixture can lend its result (phase, Wiener mask), each changed alone
-from the checkpoint's defaults; then every checkpoint named by ``--against`` as it is, such as one for each choice in
-training. Scores are means over the items of a group, on 16-bit waves; ``voiceless`` is the level of what is taken for
-vocals in the accompaniment alone, in dB under it. Prints the table and writes
-``ablations.json`` and ``ablations.png`` (scores against T).
+residual, texture from the mixture) and what the mixture can lend its result (phase, Wiener mask), each alone, and
+where a name says T = 1 from one step; then every checkpoint named by ``--against`` as it is, such as one for each
+choice in training. Scores are means over the items of a group, on 16-bit waves; ``voiceless`` is the level of what is
+taken for vocals in the accompaniment alone, in dB under it. Prints the table and writes ``ablations.json`` and
+``ablations.png`` (scores against T).
 """
 
 import argparse
@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ldm_sep.data.items import Item, items_digest, read_items
-from ldm_sep.errors import LdmSepError
+from ldm_sep.errors import ConfigError, LdmSepError
+from ldm_sep.evaluate import parse_metrics
 from ldm_sep.metrics import measure
 from ldm_sep.model import LatentSeparator
 from ldm_sep.separate import Options, Separator
@@ -181,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder the table of items refers to")
     parser.add_argument("--items", type=Path, default=Path("configs/open_valid.csv"))
     parser.add_argument("--name", default="open", help="checkpoint: a name or a folder")
-    parser.add_argument("--against", action="append", default=[], help="another checkpoint, as it is; repeat for more")
+    parser.add_argument("--against", action="append", default=[], help="another checkpoint: NAME=DIR; repeat for more")
     parser.add_argument("--metrics", default=",".join(METRICS))
     parser.add_argument("--only", help="only rows whose name begins with this")
     parser.add_argument("--device", default="auto")
@@ -191,18 +192,26 @@ def main(arguments: list[str] | None = None) -> None:
     rate = separator.model.codec.sample_rate
     items = read_items(options.items, options.data, rate, separator.model.codec.hop)
     groups = list(dict.fromkeys(item.group for item in items))
-    metrics = tuple(dict.fromkeys(("si_sdr", *options.metrics.split(","))))
+    metrics = tuple(dict.fromkeys(("si_sdr", *parse_metrics(options.metrics))))
+    # Hours of rows are not to be lost to a mistake in the last one.
+    others = {}
+    for argument in options.against:
+        name, _, folder = argument.partition("=")
+        if not folder or name in others:
+            raise ConfigError(f"--against {argument}: write NAME=DIR, every name once")
+        others[name] = Separator.load(folder, device=options.device)
+    wanted = [(separator, row) for row in settings(Options(), separator.model)]
+    wanted += [(other, Setting(name, Options())) for name, other in others.items()]
+    if options.only is not None:
+        wanted = [(model, row) for model, row in wanted if row.name.startswith(options.only) or model is not separator]
+    if not wanted:
+        raise ConfigError(f"--only {options.only}: no row begins so")
     results = []
-    for setting in settings(Options(), separator.model):
-        if options.only is None or setting.name.startswith(options.only):
-            results.append(score(separator, items, setting, metrics))
-            print(f"{setting.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)
-    for name in options.against:
-        other = Separator.load(name, device=options.device)
-        codec = other.model.codec
-        items = read_items(options.items, options.data, codec.sample_rate, codec.hop)
-        results.append(score(other, items, Setting(other.manifest.config.name, Options()), metrics))
-        print(f"{results[-1].name}: done", flush=True)
+    for model, row in wanted:
+        codec = model.model.codec
+        same = items if model is separator else read_items(options.items, options.data, codec.sample_rate, codec.hop)
+        results.append(score(model, same, row, metrics))
+        print(f"{row.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [asdict(result) for result in results]
     digest = items_digest(options.items)

@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from ldm_sep.clock import warm_seconds
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
 from ldm_sep.data.items import Item, items_digest, read_items
-from ldm_sep.errors import LdmSepError
+from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.train_codec import score_codec
 
 _SECONDS = 6.0
@@ -58,6 +58,8 @@ def load(name: str) -> tuple[str, str, Codec]:
     """What to call it, its kind, and the codec in evaluation mode; fresh weights are always the same ones."""
     if name.endswith(".toml"):
         config = load_config(name)
+        if config.codec.kind != "spectral":
+            raise ConfigError(f"{name}: a {config.codec.kind} codec is none before it is trained; name its folder")
         torch.manual_seed(0)
         return f"{config.name}, untrained", config.codec.kind, build_codec(config.codec).eval()
     manifest, codec, _ = load_codec(find_checkpoint(name))
@@ -76,20 +78,23 @@ def cost(codec: Codec, device: torch.device, repeats: int) -> tuple[float, float
 
 
 def measure(
-    name: str, items_of: Callable[[int, int], Sequence[Item]], devices: Sequence[str], repeats: int
+    title: str,
+    kind: str,
+    codec: Codec,
+    items_of: Callable[[int, int], Sequence[Item]],
+    devices: Mapping[str, torch.device],
+    repeats: int,
 ) -> CodecRow:
     """The row of a codec; ``items_of(sample_rate, hop)`` gives the items at its rate. Quality is that of the CPU."""
-    title, kind, codec = load(name)
     scores = score_codec(codec, items_of(codec.sample_rate, codec.hop), torch.device("cpu"))
     seconds = {}
-    for word in devices:
-        device = choose_device(word)
+    for word, device in devices.items():
         seconds[word] = cost(codec.to(device), device, repeats)
     latents = f"{codec.latent_channels} x {codec.sample_rate / codec.hop:g} Hz"
     return CodecRow(title, kind, latents, parameter_count(codec), scores, seconds)
 
 
-def table(rows: Sequence[CodecRow], devices: Sequence[str]) -> str:
+def table(rows: Sequence[CodecRow], devices: Iterable[str]) -> str:
     """Markdown, one line a codec; costs as encoding + decoding."""
     heads = ["codec", "kind", "latents", "parameters", *COLUMNS.values(), *(f"s per audio s, {d}" for d in devices)]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -128,20 +133,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/codec_sizes"))
     options = parser.parse_args(arguments)
-    devices = options.device.split(",")
+    if options.repeats < 1:
+        raise ConfigError(f"--repeats must be at least 1, not {options.repeats}")
+    devices = {word: choose_device(word) for word in options.device.split(",")}
+    codecs = [load(name) for name in options.codec]
 
     def items_of(sample_rate: int, hop: int) -> Sequence[Item]:
         return read_items(options.items, options.data, sample_rate, hop)
 
     rows = []
-    for name in options.codec:
-        rows.append(measure(name, items_of, devices, options.repeats))
+    for title, kind, codec in codecs:
+        rows.append(measure(title, kind, codec, items_of, devices, options.repeats))
         print(f"{rows[-1].name}: done", file=sys.stderr, flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     digest = items_digest(options.items)
     record = {"table": digest, "rows": [asdict(row) for row in rows]}
     (options.out / "codec_sizes.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
-    figure(rows, devices[0], options.out / "codec_sizes.png")
+    figure(rows, next(iter(devices)), options.out / "codec_sizes.png")
     print(f"{table(rows, devices)}\n\nItems of the table {digest}.")
 
 

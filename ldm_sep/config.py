@@ -150,7 +150,7 @@ class OptimiserConfig(Record):
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     log_every: Positive = 20
     validate_every: Positive = 1000
     save_every: Positive = 1000
@@ -281,7 +281,9 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
     table = _read_toml(Path(path))
     for change in changes:
         try:
+            if "=" not in change or "\n" in change:
+                raise ValueError
             table = _merge(table, tomllib.loads(change))
-        except tomllib.TOMLDecodeError:
-            raise ConfigError(f"--set {change}: write TABLE.KEY=VALUE, with quotes around a text") from None
-    return parse_config(table, str(path))
+        except ValueError:
+            raise ConfigError(f"--set {change}: write TABLE.KEY=VALUE, and a text as 'name=\"text\"'") from None
+    return parse_config(table, " with --set ".join([str(path), *changes]))

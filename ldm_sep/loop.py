@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +114,18 @@ class CsvLog:
             writer.writerow({"step": step, **{k: f"{v:.6g}" for k, v in values.items()}})
 
 
+@dataclass(frozen=True)
+class Reached:
+    """Where a training stands: optimiser steps, those of them that were skipped, minutes of all its processes."""
+
+    step: int = 0
+    skipped: int = 0
+    minutes: float = 0.0
+
+
 def save_state(
     run: Path,
-    step: int,
-    skipped: int,
+    reached: Reached,
     module: nn.Module,
     ema: ExponentialMovingAverage,
     optimizer: torch.optim.Optimizer,
@@ -130,10 +138,10 @@ def save_state(
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise CheckpointError(
-                f"{run}: the weight {name} is not finite at step {step}; nothing was saved, "
+                f"{run}: the weight {name} is not finite at step {reached.step}; nothing was saved, "
                 "resume from the last state with a smaller learning rate"
             )
-    final = run / f"state-{step:08d}"
+    final = run / f"state-{reached.step:08d}"
     temporary = run / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -141,7 +149,7 @@ def save_state(
     averaged = {str(i): v.cpu().contiguous() for i, v in enumerate(ema.shadow)}
     save_file(averaged, temporary / "ema.safetensors")
     torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-    (temporary / "progress.json").write_text(json.dumps({"step": step, "skipped": skipped}), encoding="utf-8")
+    (temporary / "progress.json").write_text(json.dumps(asdict(reached)), encoding="utf-8")
     for file in temporary.iterdir():
         _fsync(file)
     _fsync(temporary)
@@ -169,21 +177,21 @@ def find_states(run: Path) -> list[Path]:
 
 def load_state(
     state: Path, module: nn.Module, ema: ExponentialMovingAverage, optimizer: torch.optim.Optimizer
-) -> tuple[int, int]:
-    """Load what `save_state` wrote; returns (step, skipped). CheckpointError if it does not fit."""
+) -> Reached:
+    """Load what `save_state` wrote. CheckpointError if it does not fit."""
     try:
-        progress = json.loads((state / "progress.json").read_text(encoding="utf-8"))
+        reached = Reached(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
         module.load_state_dict(load_file(state / "model.safetensors"))
         averaged = load_file(state / "ema.safetensors")
         optimizer.load_state_dict(torch.load(state / "optimizer.pt", weights_only=True, map_location="cpu"))
         for i, shadow in enumerate(ema.shadow):
             shadow.copy_(averaged[str(i)])
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{state}: cannot be resumed ({reason}); delete it to fall back to the state before it"
         ) from None
-    return progress["step"], progress["skipped"]
+    return reached
 
 
 def fit(
@@ -197,8 +205,8 @@ def fit(
     resume: bool,
     validate: Callable[[int], Mapping[str, float]],
     report: Callable[[Progress], None],
-) -> int:
-    """Train ``objective`` until ``settings.steps`` or ``max_minutes``; returns the step reached.
+) -> Reached:
+    """Train ``objective`` until ``settings.steps`` or ``max_minutes``.
 
     ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised. A step
     whose loss or gradient norm is not finite is skipped and counted. ``validate(step)`` runs on the main process
@@ -209,11 +217,15 @@ def fit(
     base_rates = [group["lr"] for group in optimizer.param_groups]
     trainable = [p for p in objective.parameters() if p.requires_grad]
     ema = ExponentialMovingAverage(trainable, settings.ema_decay)
-    step, skipped = 0, 0
+    before = Reached()
     states = find_states(run)
     if resume and states:
-        step, skipped = load_state(states[-1], objective, ema, optimizer)
-    resumed_at = step
+        before = load_state(states[-1], objective, ema, optimizer)
+    step, skipped = before.step, before.skipped
+
+    def reached() -> Reached:
+        return Reached(step, skipped, before.minutes + (time.monotonic() - started) / 60)
+
     ema.shadow = [s.to(accelerator.device) for s in ema.shadow]
     model, optimizer = accelerator.prepare(objective, optimizer)
     trainable = [p for p in accelerator.unwrap_model(model).parameters() if p.requires_grad]
@@ -254,7 +266,7 @@ def fit(
             rate = window_steps / (time.monotonic() - window_started)
             row = {**means, "learning_rate": base_rates[0] * scale, "steps_per_second": rate}
             if train_log is None:
-                train_log = CsvLog(run / "train.csv", [*row, "skipped"], resumed_at)
+                train_log = CsvLog(run / "train.csv", [*row, "skipped"], before.step)
             train_log.write(step, {**row, "skipped": skipped})
             _to_board(board, "train", row, step)
             report(Progress(step, settings.steps, rate, means, skipped))
@@ -269,12 +281,12 @@ def fit(
                 objective.train()
                 ema.swap(trainable)
                 if validation_log is None:
-                    validation_log = CsvLog(run / "validation.csv", list(scores), resumed_at)
+                    validation_log = CsvLog(run / "validation.csv", list(scores), before.step)
                 validation_log.write(step, scores)
                 _to_board(board, "validation", scores, step)
                 report(Progress(step, settings.steps, 0.0, dict(scores), skipped))
         if main and (step % settings.save_every == 0 or last):
-            save_state(run, step, skipped, accelerator.unwrap_model(model), ema, optimizer)
+            save_state(run, reached(), accelerator.unwrap_model(model), ema, optimizer)
         if main and window_steps == 0:
             window_started = time.monotonic()
         if last:
@@ -284,7 +296,7 @@ def fit(
     ema.swap(trainable)
     if board is not None:
         board.close()
-    return step
+    return reached()
 
 
 def _open_board(run: Path):

@@ -1,6 +1,5 @@
 """Training of the separator: the predictor (stage 0), the U-Net (1), U-Net and conditioner (2)."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -164,7 +163,13 @@ def write_samples(
 
 def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None) -> LatentSeparator:
     if init is not None:
-        _, before = load_separator(init, codec_weights)
+        if codec_folder is not None:
+            raise ConfigError(f"--init {init} brings its own codec: leave --codec {codec_folder} out")
+        manifest, before = load_separator(init, codec_weights)
+        if manifest.config.codec != config.codec:
+            raise ConfigError(
+                f"{init}: its codec has other sizes than the [codec] table of {config.name}; make them equal"
+            )
         separator = build_separator(config, before.codec)
         try:
             separator.load_state_dict(before.state_dict())
@@ -211,7 +216,6 @@ def train(
     settings = config.training
     if settings is None:
         raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
-    started = time.monotonic()
     torch.manual_seed(settings.seed)
     separator = _start(config, codec_folder, init, codec_weights)
     try:
@@ -243,7 +247,7 @@ def train(
         write_samples(separator, items, config.sampling.steps, device, run / "samples" / f"{step:08d}")
         return score_separator(separator, items, counts, device)
 
-    step = fit(
+    reached = fit(
         accelerator,
         objective,
         optimizer,
@@ -258,7 +262,7 @@ def train(
     if accelerator.is_main_process:
         separator.eval()
         scores = score_separator(separator, items, counts, device)
-        minutes = (time.monotonic() - started) / 60
-        save_separator(folder, config, separator, replace(provenance, steps=step, minutes=minutes, scores=scores))
+        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores)
+        save_separator(folder, config, separator, done)
     accelerator.wait_for_everyone()
     return folder

@@ -1,6 +1,5 @@
 """Training of a codec on singing, accompaniment and mixtures."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,14 +56,14 @@ class CodecObjective(nn.Module):
         if self.discriminator is not None:
             losses |= self.discriminator.losses(estimate, wave)
             total = total + self.adversarial_weight * (losses["adversarial"] + losses["feature"])
-            # Of no weight: an optimiser of Adam's kind does not see the scale of what only the discriminators get.
+            # It reaches the discriminators only, and they get nothing else.
             total = total + losses["discriminator"]
         return {"loss": total, **losses}
 
 
-def codec_batch(batch: Batch) -> Tensor:
-    """A third each of vocals, accompaniment and mixture, one per item in turn: (B, 2, T)."""
-    which = torch.arange(len(batch.vocals), device=batch.vocals.device) % 3
+def codec_batch(batch: Batch, step: int) -> Tensor:
+    """Vocals, accompaniment or mixture of each item in turn, another one first at every ``step``: (B, 2, T)."""
+    which = (torch.arange(len(batch.vocals), device=batch.vocals.device) + step) % 3
     stacked = torch.stack([batch.vocals, batch.accompaniment, batch.mixture])
     return stacked[which, torch.arange(len(which), device=which.device)]
 
@@ -87,7 +86,8 @@ def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> di
                 noise = torch.randn(z.shape, generator=generator).to(device)
                 noisy = codec.decode(z + 0.1 * noise * z.std(2, keepdim=True))[0].cpu().numpy()
                 scores.setdefault("vocals_si_sdr_noise_0.1", []).append(si_sdr(wave, noisy).value)
-    return {k: float(np.mean([v for v in values if v is not None])) for k, values in scores.items()}
+    defined = {key: [v for v in values if v is not None] for key, values in scores.items()}
+    return {key: float(np.mean(values)) for key, values in defined.items() if values}
 
 
 @torch.no_grad()
@@ -124,9 +124,8 @@ def train_codec(
     settings = config.codec_training
     if settings is None or config.codec.kind == "encodec_48khz":
         raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
-    started = time.monotonic()
     torch.manual_seed(settings.seed)
-    codec = build_codec(config.codec) if init is None else load_codec(init)[1]
+    codec = build_codec(config.codec) if init is None else _codec_of(init, config)
     codec.requires_grad_(True)
     frames = round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop
     mixer = build_mixer(config.mix, bank, frames)
@@ -141,7 +140,7 @@ def train_codec(
     def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:
         return draw_codec_step(mixer, settings, codec, step, rank)
 
-    step = fit(
+    reached = fit(
         accelerator,
         objective,
         optimizer,
@@ -157,18 +156,24 @@ def train_codec(
         codec.eval()
         whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
         scores = score_codec(codec, items, device)
-        minutes = (time.monotonic() - started) / 60
-        done = replace(provenance, steps=step, minutes=minutes, scores=scores)
+        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores)
         save_codec(folder, config, codec, whitening, done)
     accelerator.wait_for_everyone()
     return folder
+
+
+def _codec_of(init: Path, config: Config) -> Codec:
+    manifest, codec, _ = load_codec(init)
+    if manifest.config.codec != config.codec:
+        raise ConfigError(f"{init}: its codec has other sizes than the [codec] table of {config.name}; make them equal")
+    return codec
 
 
 def draw_codec_step(
     mixer: Mixer, settings: CodecTrainingConfig, codec: Codec, step: int, rank: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Waves, latent noise and noise levels of one step: a pure function of (seed, step, rank)."""
-    wave = codec_batch(mixer.batch(settings.batch_size, settings.seed, step, rank))
+    wave = codec_batch(mixer.batch(settings.batch_size, settings.seed, step, rank), step)
     device = wave.device
     generator = torch.Generator(device).manual_seed(step_seed(settings.seed, step, rank))
     shape = (len(wave), codec.latent_channels, wave.shape[2] // codec.hop)

@@ -23,9 +23,11 @@ from ldm_sep.errors import CheckpointError
 from ldm_sep.loop import (
     ExponentialMovingAverage,
     LoopSettings,
+    Reached,
     find_states,
     fit,
     learning_rate_scale,
+    load_state,
     save_state,
 )
 
@@ -115,6 +117,46 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, ste
     rows = [r["step"] for r in csv.DictReader((run / "train.csv").read_text().splitlines())]
     assert rows == ["2", "4", "6", "8"]
     assert len(list(run.glob("state-*"))) == 2
+    assert "resumed" in resumed.stderr and "changed" not in resumed.stderr
+    changed = run_cli(*words, "--resume", "--set", "mix.reverb=0.5", "--set", "training.steps=9")
+    assert changed.returncode == 0, changed.stderr
+    assert "changed: mix.reverb 0.3 -> 0.5, training.steps 8 -> 9" in changed.stderr
+
+
+def test_minutes_add_up_over_the_processes_of_a_run(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+
+    module = _Flaky()
+    optimizer = torch.optim.AdamW(module.parameters(), 0.1)
+    ema = ExponentialMovingAverage(list(module.parameters()), 0.5)
+    state = save_state(tmp_path, Reached(3, 1, 7.5), module, ema, optimizer)
+    assert load_state(state, module, ema, optimizer) == Reached(3, 1, 7.5)
+    reached = fit(
+        Accelerator(cpu=True),
+        module,
+        optimizer,
+        lambda step: (torch.tensor(step),),
+        LoopSettings(5, 0, 1.0, 0.5, 1, 5, 5),
+        tmp_path,
+        resume=True,
+        validate=lambda _: {"weight": 0.0},
+        report=lambda _: None,
+    )
+    assert reached.step == 5 and 7.5 < reached.minutes < 8
+
+
+@pytest.mark.parametrize(
+    ("command", "init"),
+    [("train-codec", "codec_run/codec"), ("train", "stage1/separator")],
+)
+def test_a_start_from_a_codec_of_other_sizes_is_refused(
+    command: str, init: str, trained: Path, stems_folder: Path, tmp_path: Path
+) -> None:
+    done = run_cli(
+        *(command, ROOT / "configs/tiny.toml", "--run", tmp_path / "run", "--data", stems_folder, "--cpu"),
+        *("--cache", trained / "cache", "--init", trained / init, "--set", "codec.width=24"),
+    )
+    assert done.returncode == 1 and "its codec has other sizes" in done.stderr.splitlines()[-1]
 
 
 def test_max_minutes_stops_early_with_everything_saved(trained: Path, stems_folder: Path) -> None:
@@ -145,7 +187,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
 
     module = _Flaky()
     reports = []
-    step = fit(
+    reached = fit(
         Accelerator(cpu=True),
         module,
         torch.optim.AdamW(module.parameters(), 0.1),
@@ -156,7 +198,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
         validate=lambda _: {"weight": float(module.weight)},
         report=reports.append,
     )
-    assert step == 6 and reports[-1].skipped == 1
+    assert (reached.step, reached.skipped) == (6, 1) and reports[-1].skipped == 1
     weights = [float(r["weight"]) for r in csv.DictReader((tmp_path / "validation.csv").read_text().splitlines())]
     assert 0 < weights[-1] < 2
     # Averaged weights are kept apart from the live ones.
@@ -169,10 +211,10 @@ def test_a_state_with_weights_that_are_not_finite_is_never_written(tmp_path: Pat
     module = _Flaky()
     optimizer = torch.optim.AdamW(module.parameters())
     ema = ExponentialMovingAverage(list(module.parameters()), 0.9)
-    save_state(tmp_path, 1, 0, module, ema, optimizer)
+    save_state(tmp_path, Reached(1), module, ema, optimizer)
     module.weight.data.fill_(torch.inf)
     with pytest.raises(CheckpointError, match="not finite at step 2; nothing was saved"):
-        save_state(tmp_path, 2, 0, module, ema, optimizer)
+        save_state(tmp_path, Reached(2), module, ema, optimizer)
     assert [p.name for p in find_states(tmp_path)] == ["state-00000001"]
 
 
@@ -205,7 +247,10 @@ def test_learning_rate_warms_up_and_decays() -> None:
         (["train", "configs/tiny.toml"], "--codec"),
         (["train", "configs/tiny.toml", "--codec", "configs"], "not a checkpoint"),
         (["train-codec", "configs/paper_stage1.toml"], "needs a [codec_training] table"),
-        (["train", "configs/tiny.toml", "--set", "training.rate=1"], "tiny.toml: training.rate: extra inputs are not"),
+        (
+            ["train", "configs/tiny.toml", "--set", "training.rate=1"],
+            "--set training.rate=1: training.rate: extra inputs",
+        ),
         (["train", "configs/tiny.toml", "--set", "training.stage"], "write TABLE.KEY=VALUE"),
     ],
 )

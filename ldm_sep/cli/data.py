@@ -54,7 +54,7 @@ def render(
     out: Annotated[Path, typer.Option(help="The folder to fill; train with it as a further --data.")],
     pieces: Annotated[int, typer.Option(min=1, help="How many pieces to render.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Length of each.")] = 45.0,
-    seed: Annotated[int, typer.Option(help="Chooses songs, instruments, keys and tempos.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses songs, instruments, keys and tempos.")] = 0,
 ) -> None:
     """Render accompaniments from MIDI songs, orchestrated at random, as training data of layout roles.
 
@@ -87,7 +87,7 @@ def preview(
     data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],
     out: Annotated[Path, typer.Option(help="The folder to fill.")],
     items: Annotated[int, typer.Option(min=1, max=100, help="How many items.")] = 8,
-    seed: Annotated[int, typer.Option(help="Which items.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which items.")] = 0,
     changes: Annotated[
         list[str],
         typer.Option("--set", help="TABLE.KEY=VALUE, instead of what the configuration says there. May be repeated."),

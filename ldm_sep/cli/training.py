@@ -62,6 +62,7 @@ def train_codec(
     from ldm_sep.train_codec import train_codec as act
 
     resolved = _with_steps(load_config(config, changes), "codec_training", steps)
+    _check(config, resolved, "codec_training", [init])
     accelerator = _accelerator(resolved.codec_training.precision if resolved.codec_training else "fp32", cpu)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
@@ -94,11 +95,12 @@ def train(
     cache: Cache = _DEFAULT_CACHE,
     cpu: Cpu = False,
 ) -> None:
-    """Train a separator, stage 1 or 2 as the configuration says; writes RUN/separator."""
+    """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.config import load_config
     from ldm_sep.train import train as act
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
+    _check(config, resolved, "training", [codec, init])
     accelerator = _accelerator(resolved.training.precision if resolved.training else "fp32", cpu)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
@@ -157,6 +159,18 @@ def _with_steps(config: Config, table: str, steps: int | None) -> Config:
     return config.model_copy(update={table: settings.model_copy(update={"steps": steps})})
 
 
+def _check(path: Path, config: Config, table: str, folders: list[Path | None]) -> None:
+    # What can be said at once is not said after minutes of decoding.
+    from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.errors import ConfigError
+
+    if getattr(config, table) is None:
+        raise ConfigError(f"{path}: needs a [{table}] table")
+    for folder in folders:
+        if folder is not None:
+            read_manifest(folder)
+
+
 def _accelerator(precision: str, cpu: bool) -> Accelerator:
     from accelerate import Accelerator
 
@@ -176,8 +190,11 @@ def _prepare(
     from ldm_sep.errors import ConfigError
     from ldm_sep.loop import find_states
 
-    if find_states(run) and not resume:
+    states = find_states(run)
+    if states and not resume:
         raise ConfigError(f"{run}: holds the states of an earlier training; add --resume or name another --run")
+    if resume and accelerator.is_main_process:
+        typer.echo(_resuming(run, config) if states else f"{run}: nothing to resume; this is step 0", err=True)
     if accelerator.is_main_process:
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -188,6 +205,25 @@ def _prepare(
         bank = open_bank(config, data, cache, accelerator.device)
     accelerator.wait_for_everyone()
     return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device)
+
+
+def _resuming(run: Path, config: Config) -> str:
+    """Which settings differ from those of the states in ``run``; that is allowed, but not by oversight."""
+    import json
+
+    def flat(table: dict, prefix: str = "") -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in table.items():
+            found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return found
+
+    try:
+        before = flat(json.loads((run / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return f"{run}: resumed; what it began with is not known"
+    now = flat(json.loads(config.model_dump_json()))
+    changed = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
+    return f"{run}: resumed" + (f", changed: {', '.join(changed)}" if changed else "")
 
 
 def open_bank(config: Config, data: list[Path], cache: Path, device: torch.device) -> AudioBank:
@@ -247,12 +283,11 @@ def _provenance(device: torch.device) -> Provenance:
     from ldm_sep.checkpoint import Provenance
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        commit = ""
     # Paths of the machine are no part of the recipe: only their last name is kept.
     words = ["ldm-sep", *(Path(w).name if w.startswith(("/", "..")) else w for w in sys.argv[1:])]
     return Provenance(command=shlex.join(words), hardware=name, commit=commit)

@@ -41,6 +41,8 @@ def items_digest(table: Path) -> str:
 def _crop(path: Path, start: float, frames: int, sample_rate: int) -> np.ndarray:
     wave, rate = read(path)
     first = round(start * rate)
+    if not 0 <= first < wave.shape[1]:
+        raise DataError(f"{path}: lasts {wave.shape[1] / rate:.1f} s, and an item is to begin at {start:g} s")
     # A margin that the resampler's ringing may fill and that is cut away again.
     wave = resample(wave[:2, first : first + round(frames * rate / sample_rate) + rate // 10], rate, sample_rate)
     wave = wave[:, :frames]
@@ -61,6 +63,8 @@ def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list
             rows = list(csv.DictReader(file))
     except OSError:
         raise DataError(f"{table}: no such table of validation items") from None
+    if not rows:
+        raise DataError(f"{table}: lists no items; it needs the columns {', '.join(_COLUMNS)} and rows")
     items = []
     for number, row in enumerate(rows, 2):
         try:

@@ -24,8 +24,8 @@ def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | Non
     """The tunes of a zip of MIDI songs, each ``(notes, 3)`` float32: onset s, duration s, MIDI pitch; one voice each.
 
     They are kept in ``cache`` beside the decoded audio, and taken from there where the zip itself is missing. Songs
-    without a tune in a track MELODY are passed over; ``report`` is told how many. DataError if nothing is left or
-    the zip cannot be read.
+    without a tune in a track MELODY, or without a PIANO, are passed over; ``report`` is told how many. DataError if
+    nothing is left or the zip cannot be read.
     """
     # Known by name and size: times of change do not survive copying.
     if scores.is_file():
@@ -38,9 +38,9 @@ def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | Non
     if not kept.is_file():
         melodies, unusable = _parse(scores)
         if unusable and report is not None:
-            report(f"{scores}: {unusable} songs passed over: not MIDI files with a tune in a track MELODY")
+            report(f"{scores}: {unusable} songs passed over: not MIDI files with a tune in a track MELODY and a PIANO")
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f"{kept.stem}.{os.getpid()}.tmp.npz")
+        temporary = kept.with_name(f".{kept.stem}.{os.getpid()}.npz")
         try:
             np.savez_compressed(temporary, notes=np.concatenate(melodies), lengths=[len(m) for m in melodies])
             temporary.replace(kept)
@@ -63,7 +63,7 @@ def _parse(scores: Path) -> tuple[list[np.ndarray], int]:
         else:
             unusable += 1
     if not melodies:
-        raise DataError(f"{scores}: none of its songs has a track MELODY; name another zip in data.melodies")
+        raise DataError(f"{scores}: none of its songs has tracks MELODY and PIANO; name another zip in data.melodies")
     return melodies, unusable
 
 

@@ -53,7 +53,7 @@ class Batch:
 class Mixer:
     """Draws training items from a bank.
 
-    An item is a song as it is (``real``), else a remix: vocals of any song or a collage of one solo singer's clips
+    An item is a crop of a song (``real``), else a remix: vocals of any song or a collage of one solo singer's clips
     over the accompaniment of another recording. All shares are probabilities, all spreads standard deviations.
 
     Parameters
@@ -115,7 +115,7 @@ class Mixer:
         self._backings = [r for r in bank.recordings if r.accompaniment]
         self._loops = [r for r in self._backings if self._is_loop(r)]
         # The root keeps a long recording from drowning the variety of the short ones.
-        self._backing_weights = _normalised([_seconds(r.accompaniment) ** 0.5 for r in self._backings])
+        self._backing_weights = _normalised([r.accompaniment.frames**0.5 for r in self._backings])
         if not self._backings or not (self._songs or self.voices.singers):
             raise DataError("the training split needs at least one recording of vocals and one of accompaniment")
 
@@ -207,6 +207,11 @@ class Mixer:
         if self.reflections:
             self._reflect_some(vocals, ~is_real, rng)
         self._reverberate_some(vocals, ~is_real, rng)
+        # Before panning: afterwards the side signal would also hold the place of what is in the middle.
+        if self.width_db or self.narrow:
+            width = rng.normal(0, self.width_db, size)
+            width -= (rng.random(size) < self.narrow) * rng.uniform(*_NARROWER_DB, size)
+            accompaniment = widen(accompaniment, tensor(width))
         angles = rng.normal(0, self.pan, (2, size)).clip(-0.8, 0.8) * (rng.random((2, size)) >= self.centred)
         vocals, accompaniment = (
             torch.where((remix & (angle != 0))[:, None, None], pan(wave, angle), wave)
@@ -215,10 +220,6 @@ class Mixer:
         if self.automation_db:
             points = 2 + int(self.frames / rate / _AUTOMATION_SECONDS)
             vocals = automate(vocals, tensor(rng.normal(0, self.automation_db, (size, points))) * remix[:, None])
-        if self.width_db or self.narrow:
-            width = rng.normal(0, self.width_db, size)
-            width -= (rng.random(size) < self.narrow) * rng.uniform(*_NARROWER_DB, size)
-            accompaniment = widen(accompaniment, tensor(width))
 
         # Songs keep their own balance, but for a smaller change.
         balance = tensor(rng.normal(0, self.balance_db, size))
@@ -277,10 +278,6 @@ class Mixer:
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.bank.device)
-
-
-def _seconds(part: Part | None) -> float:
-    return float(part.frames) if part else 0.0
 
 
 def _normalised(weights: Sequence[float]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Where the audio lies: every layout is read into the same list of `Track` records."""
 
 import csv
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,11 +185,18 @@ def _read_clips(path: Path) -> tuple[Clip, ...]:
     if not sidecar.is_file():
         return ()
     clips = []
-    for line in sidecar.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(sidecar.read_text(encoding="utf-8").splitlines(), 1):
         fields = line.split("\t")
         if len(fields) >= 2:
-            f0 = float(fields[3]) if len(fields) > 3 and fields[3].strip() else None
-            clips.append(Clip(float(fields[0]), float(fields[1]), f0))
+            try:
+                start, end = float(fields[0]), float(fields[1])
+                f0 = float(fields[3]) if len(fields) > 3 and fields[3].strip() else None
+            except ValueError:
+                start = end = f0 = math.nan
+            # Comparisons with NaN are false.
+            if not (0 <= start < end < math.inf and (f0 is None or 0 < f0 < math.inf)):
+                raise DataError(f"{sidecar}: line {number} must be start and end in s, a name and f0 in Hz, by tabs")
+            clips.append(Clip(start, end, f0))
     return tuple(clips)
 
 

@@ -31,6 +31,8 @@ _LEAD_SECONDS = (0.04, 0.12)
 _SAME_CLIP, _SLUR = 0.75, 0.15
 # How much farther from a note's pitch than the nearest clip the same clip may be.
 _SAME_CLIP_SEMITONES = 3.0
+# Of takes without vibrato, drift and scoops, as beginners and samplers sing.
+_STRAIGHT = 0.35
 # How much slower than written the notes of a sustained take are, in octaves.
 _SLOWER_OCTAVES = (1.0, 2.5)
 
@@ -88,7 +90,8 @@ class Voices:
     Parameters
     ----------
     melodic: share of takes that follow one of the bank's melodies, among singers whose clips have known pitches.
-    vibrato_cents: largest depth of their vibrato; drift and notes reached from below grow with it.
+    vibrato_cents: largest depth of their vibrato; drift and notes reached from below grow with it. A third of them
+    are sung straight.
     sustained: share of these at a half to a sixth of the tempo. Pop tunes seldom hold a note for a second, and who
     has never heard that takes a held vowel for an instrument.
     doubling: share of takes with a second one of the same singer, a double or a harmony, panned apart.
@@ -159,7 +162,8 @@ class Voices:
                 fades = round(piece.attack * rate), round(piece.release * rate)
                 note = sing_note(piece.source, piece.speed, length, *fades)
                 take[:, at : at + note.shape[1]] += piece.gain * note
-        course = torch.as_tensor(pitch_course(notes, seconds, self.vibrato_cents, rng), dtype=torch.float32)
+        cents = self.vibrato_cents * (rng.random() >= _STRAIGHT)
+        course = torch.as_tensor(pitch_course(notes, seconds, cents, rng), dtype=torch.float32)
         margin = round(_MARGIN_SECONDS * rate)
         return warp(take, course.to(take.device))[:, margin : margin + self.frames].expand(2, -1)
 

@@ -56,7 +56,7 @@ def test_tunes_are_one_voice_and_kept_where_the_zip_is_not(tmp_path: Path) -> No
 
 
 def test_archives_without_tunes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"bad\.zip: none of its songs has a track MELODY"):
+    with pytest.raises(DataError, match=r"bad\.zip: none of its songs has tracks MELODY and PIANO"):
         load_melodies(archive(tmp_path / "bad.zip", b"x"), tmp_path / "cache")
     with pytest.raises(DataError, match=r"none\.zip: no such zip of MIDI songs; copy it there or leave"):
         load_melodies(tmp_path / "none.zip", tmp_path / "cache")

@@ -110,3 +110,12 @@ def test_a_listed_file_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "tracks.csv").write_text("track,split,vocals\nx,train,gone.wav\n")
     with pytest.raises(DataError, match=r"gone\.wav: listed for the track 'x' but missing"):
         read_tracks("csv", tmp_path)
+
+
+@pytest.mark.parametrize("line", ["0.5\t0.2", "a\t1.0", "0.0\t1.0\tla\t-220", "0.0\t1.0\tla\tnan", "0.0\tinf"])
+def test_a_clip_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
+    sf.write(tmp_path / "solo.wav", np.zeros(16000), 16000)
+    (tmp_path / "manifest.csv").write_text("path,role,split,pair_id,singer_or_source\nsolo.wav,vocals,train,,anna\n")
+    (tmp_path / "solo.txt").write_text(f"0.0\t0.5\tla\t220.0\n{line}\n")
+    with pytest.raises(DataError, match=r"solo\.txt: line 2 must be"):
+        read_tracks("roles", tmp_path)

@@ -35,7 +35,7 @@ def test_rows_are_the_mean_scores_of_their_setting(
     checkpoint = trained / "stage2/separator"
     out = tmp_path / "out"
     words = ["--data", stems_folder, "--items", table, "--name", checkpoint, "--device", "cpu", "--out", out]
-    words += ["--against", trained / "stage1/separator"]
+    words += ["--against", f"first={trained / 'stage1/separator'}"]
     ablations.main([*map(str, words), "--metrics", "lsd", "--only", "T = 1"])
     separator = Separator.load(checkpoint, device="cpu")
     items = read_items(table, stems_folder, 16000, 160)
@@ -63,13 +63,13 @@ def test_rows_are_the_mean_scores_of_their_setting(
         "T = 1, no codec residual",
         "T = 1, phase of the mixture",
         "T = 1, Wiener mask on the mixture",
-        "tiny",
+        "first",
     }
     for name, options in {"T = 16": Options(steps=16), "T = 1, K = 4": Options(steps=1, averages=4)}.items():
         expected = scores(options)
         assert {key: by_name[name][key] for key in expected} == pytest.approx(expected)
     separator = Separator.load(trained / "stage1/separator", device="cpu")
-    assert by_name["tiny"]["known/lsd"] == pytest.approx(scores(Options())["known/lsd"])
+    assert by_name["first"]["known/lsd"] == pytest.approx(scores(Options())["known/lsd"])
     separator = Separator.load(checkpoint, device="cpu")
     plain = by_name["T = 1"]
     for part in ("no texture from the mixture", "no codec residual"):
