@@ -1,5 +1,7 @@
 """Separation as a user sees it: shapes, sums, seeds, silence, bad input."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +252,30 @@ def test_it_separates_where_torchaudio_cannot_be_imported(trained: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/song/vocals.wav").exists()
+
+
+def test_memory_does_not_grow_with_the_duration_of_a_file(trained: Path, tmp_path: Path) -> None:
+    """Five minutes as float samples, four times over (song, both stems, resampled), would be 150 MiB more."""
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from ldm_sep.separate import Options, Separator\n"
+        "separator = Separator.load(sys.argv[1], device='cpu')\n"
+        "used = []\n"
+        "for song in sys.argv[2:]:\n"
+        "    separator.separate_file(song, Path(song).with_suffix(''), Options(steps=1))\n"
+        "    used.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+        "print(used[1] - used[0])\n"
+    )
+    if sys.platform != "linux":
+        pytest.skip("ru_maxrss is in KiB on Linux only")
+    short, long = tmp_path / "short.wav", tmp_path / "long.wav"
+    sf.write(short, mixture(20).T, RATE)
+    sf.write(long, np.tile(mixture(20).T, (15, 1)), RATE)
+    words = [sys.executable, "-c", script, trained / "stage2/separator", short, long]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 25
 
 
 def test_copies_of_the_model_are_independent(tiny_separator: Separator) -> None:
