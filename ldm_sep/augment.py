@@ -140,8 +140,8 @@ def reverberate(
     """Add late reverberation: convolution with exponentially decaying ``noise (B, C, R)``.
 
     ``rt60 (B,)`` seconds, ``predelay (B,)`` seconds, ``wet_db (B,)`` level of the reverberation relative to the dry
-    wave for a white signal; -inf leaves an item dry. The impulse response is darkened as air and walls do (first-order
-    low-pass falling from the Nyquist frequency to 3 kHz over the tail, here by one fixed smoothing).
+    wave for a white signal; -inf leaves an item dry. The impulse response is darkened, as air and walls do, by a
+    moving average over five samples.
     """
     r = noise.shape[-1]
     t = torch.arange(r, device=wave.device) / sample_rate

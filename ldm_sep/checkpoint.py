@@ -1,7 +1,7 @@
 """Checkpoint folders: what is written is complete, what is read is checked.
 
     <name>/config.json            format version, the resolved configuration, hashes, sizes, provenance, scores
-    <name>/model.safetensors      a separator's averaged weights (conditioner, U-Net, whitening, level head)
+    <name>/model.safetensors      a separator's averaged weights (conditioner, predictor, U-Net, whitening, ...)
     <name>/codec.safetensors      the codec's weights, where it was trained here
     <name>/whitening.safetensors  in a codec's folder: the constants that separators trained on it start from
     <name>/README.md              the model card

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ldm_sep.cli.training import Changes
+
 app = typer.Typer(no_args_is_help=True, help="Look at training data, and make more.")
 
 
@@ -88,10 +90,7 @@ def preview(
     out: Annotated[Path, typer.Option(help="The folder to fill.")],
     items: Annotated[int, typer.Option(min=1, max=100, help="How many items.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Which items.")] = 0,
-    changes: Annotated[
-        list[str],
-        typer.Option("--set", help="TABLE.KEY=VALUE, instead of what the configuration says there. May be repeated."),
-    ] = [],  # noqa: B006  (typer copies it)
+    changes: Changes = [],  # noqa: B006  (typer copies it)
     cache: Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")] = Path(".cache"),
 ) -> None:
     """Write training items as mixture and vocals to listen to, and a sheet of their spectrograms."""
