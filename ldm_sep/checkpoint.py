@@ -155,6 +155,14 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(kind, config, facts)
 
 
+def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None:
+    """ConfigError if the codec in ``folder``, whose manifest this is, is not the one that ``config`` describes."""
+    if manifest.config.codec != config.codec:
+        raise ConfigError(
+            f"{folder}: its codec has other sizes than the [codec] table of {config.name}; make them equal"
+        )
+
+
 def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()) -> None:
     """Load ``path`` into ``module``: same keys (but those beginning with ``ignore``), same shapes, all finite."""
     try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.build import build_mixer, build_separator
-from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator
+from ldm_sep.checkpoint import Provenance, load_codec, load_separator, require_same_codec, save_separator
 from ldm_sep.config import Config, SeparatorTrainingConfig
 from ldm_sep.data.bank import AudioBank
 from ldm_sep.data.items import Item
@@ -166,10 +166,7 @@ def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_w
         if codec_folder is not None:
             raise ConfigError(f"--init {init} brings its own codec: leave --codec {codec_folder} out")
         manifest, before = load_separator(init, codec_weights)
-        if manifest.config.codec != config.codec:
-            raise ConfigError(
-                f"{init}: its codec has other sizes than the [codec] table of {config.name}; make them equal"
-            )
+        require_same_codec(init, manifest, config)
         separator = build_separator(config, before.codec)
         try:
             separator.load_state_dict(before.state_dict())
@@ -184,10 +181,7 @@ def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_w
             "or a separator to go on from with --init"
         )
     manifest, codec, whitening = load_codec(codec_folder, codec_weights)
-    if manifest.config.codec != config.codec:
-        raise ConfigError(
-            f"{codec_folder}: its codec has other sizes than the [codec] table of {config.name}; make them equal"
-        )
+    require_same_codec(codec_folder, manifest, config)
     separator = build_separator(config, codec)
     separator.whitening = whitening
     return separator

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ldm_sep.build import build_codec, build_mixer
-from ldm_sep.checkpoint import Provenance, load_codec, save_codec
+from ldm_sep.checkpoint import Provenance, load_codec, require_same_codec, save_codec
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.bank import AudioBank
@@ -125,7 +125,11 @@ def train_codec(
     if settings is None or config.codec.kind == "encodec_48khz":
         raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
     torch.manual_seed(settings.seed)
-    codec = build_codec(config.codec) if init is None else _codec_of(init, config)
+    if init is None:
+        codec = build_codec(config.codec)
+    else:
+        manifest, codec, _ = load_codec(init)
+        require_same_codec(init, manifest, config)
     codec.requires_grad_(True)
     frames = round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop
     mixer = build_mixer(config.mix, bank, frames)
@@ -160,13 +164,6 @@ def train_codec(
         save_codec(folder, config, codec, whitening, done)
     accelerator.wait_for_everyone()
     return folder
-
-
-def _codec_of(init: Path, config: Config) -> Codec:
-    manifest, codec, _ = load_codec(init)
-    if manifest.config.codec != config.codec:
-        raise ConfigError(f"{init}: its codec has other sizes than the [codec] table of {config.name}; make them equal")
-    return codec
 
 
 def draw_codec_step(

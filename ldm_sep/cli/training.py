@@ -63,7 +63,7 @@ def train_codec(
 
     resolved = _with_steps(load_config(config, changes), "codec_training", steps)
     _check(config, resolved, "codec_training", [init])
-    accelerator = _accelerator(resolved.codec_training.precision if resolved.codec_training else "fp32", cpu)
+    accelerator = _accelerator(resolved.codec_training.precision, cpu)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
         resolved,
@@ -101,7 +101,7 @@ def train(
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
     _check(config, resolved, "training", [codec, init])
-    accelerator = _accelerator(resolved.training.precision if resolved.training else "fp32", cpu)
+    accelerator = _accelerator(resolved.training.precision, cpu)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
         resolved,
