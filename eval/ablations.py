@@ -2,12 +2,12 @@
 
     python eval/ablations.py --data DATA [--name open] [--against NAME=DIR ...] [--items configs/open_valid.csv]
 
-Steps T, eta, K averaged samples, a start from the posterior mean, the parts of the checkpoint (diffusion, codec
-residual, texture from the mixture) and what the mixture can lend its result (phase, Wiener mask), each alone, and
-where a name says T = 1 from one step; then every checkpoint named by ``--against`` as it is, such as one for each
-choice in training. Scores are means over the items of a group, on 16-bit waves; ``voiceless`` is the level of what is
-taken for vocals in the accompaniment alone, in dB under it. Prints the table and writes ``ablations.json`` and
-``ablations.png`` (scores against T).
+The checkpoint's presets, steps T, eta, K averaged samples, a start from the posterior mean, the speed at which the
+predictor hears, the parts of the checkpoint (diffusion, codec residual, texture from the mixture) and what the mixture
+can lend its result (phase, Wiener mask), each alone, and where a name says T = 1 from one step; then every checkpoint
+named by ``--against`` as it is, such as one for each choice in training. Scores are means over the items of a group, on
+16-bit waves; ``voiceless`` is the level of what is taken for vocals in the accompaniment alone, in dB under it. Prints
+the table and writes ``ablations.json`` and ``ablations.png`` (scores against T).
 """
 
 import argparse
@@ -27,17 +27,17 @@ from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.evaluate import parse_metrics
 from ldm_sep.metrics import measure
-from ldm_sep.model import LatentSeparator
 from ldm_sep.separate import Options, Separator
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
 STEPS = (1, 2, 4, 8, 16, 50)
+SPEEDS = (0.8, 1.0, 1.2, 1.4, 1.6, 1.8)
 _WINDOW = 2048
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A row: how the sampler is set, and which attributes of the `LatentSeparator` are others."""
+    """A row: how the sampler is set, and which attributes of the `ldm_sep.model.LatentSeparator` are others."""
 
     name: str
     options: Options
@@ -88,14 +88,18 @@ class FromMixture(nn.Module):
         return torch.istft(spectrum, _WINDOW, window=window, length=vocals.shape[2]).unflatten(0, vocals.shape[:2])
 
 
-def settings(base: Options, model: LatentSeparator) -> list[Setting]:
-    """The rows, in the order of the table; those of parts only where ``model`` has them."""
-    rows = [Setting(f"T = {steps}", replace(base, steps=steps)) for steps in STEPS]
+def settings(base: Options, separator: Separator) -> list[Setting]:
+    """The rows, in the order of the table; those of parts only where the separator's model has them."""
+    model = separator.model
+    rows = [Setting(f"preset {name}", replace(base, preset=name)) for name in separator.presets]
+    rows += [Setting(f"T = {steps}", replace(base, steps=steps)) for steps in STEPS]
     rows += [Setting(f"T = 8, eta = {eta}", replace(base, steps=8, eta=eta)) for eta in (0.4, 1.0)]
     rows += [Setting(f"T = 4, K = {k}", replace(base, steps=4, averages=k)) for k in (2, 4, 8)]
     rows += [Setting(f"T = 1, K = {k}", replace(base, steps=1, averages=k)) for k in (4,)]
     rows += [Setting(f"start {t}, T = 2", replace(base, steps=2, start=t)) for t in (0.2, 0.4, 0.6, 0.8)]
     once = replace(base, steps=1)
+    if model.predictor is not None:
+        rows += [Setting(f"T = 1, speed {speed}", replace(once, speeds=(speed,))) for speed in SPEEDS]
     if model.predictor is not None and model.gated_anchor:
         # A conditioner that was trained codes the estimate in its own way.
         untouched = {"unet": Nothing(model.unet.out_channels), "conditioner": model.codec.encoder}
@@ -200,17 +204,19 @@ def main(arguments: list[str] | None = None) -> None:
         if not folder or name in others:
             raise ConfigError(f"--against {argument}: write NAME=DIR, every name once")
         others[name] = Separator.load(folder, device=options.device)
-    wanted = [(separator, row) for row in settings(Options(), separator.model)]
+    wanted = [(separator, row) for row in settings(Options(), separator)]
     wanted += [(other, Setting(name, Options())) for name, other in others.items()]
     if options.only is not None:
         wanted = [(model, row) for model, row in wanted if row.name.startswith(options.only) or model is not separator]
     if not wanted:
         raise ConfigError(f"--only {options.only}: no row begins so")
     results = []
+    by_grid = {(rate, separator.model.codec.hop): items}
     for model, row in wanted:
-        codec = model.model.codec
-        same = items if model is separator else read_items(options.items, options.data, codec.sample_rate, codec.hop)
-        results.append(score(model, same, row, metrics))
+        grid = model.model.codec.sample_rate, model.model.codec.hop
+        if grid not in by_grid:
+            by_grid[grid] = read_items(options.items, options.data, *grid)
+        results.append(score(model, by_grid[grid], row, metrics))
         print(f"{row.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [asdict(result) for result in results]

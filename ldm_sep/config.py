@@ -16,6 +16,7 @@ from ldm_sep.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Speeds = Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], Field(min_length=1)]
 
 
 class Record(BaseModel):
@@ -197,16 +198,21 @@ class PresetConfig(Record):
     start: Annotated[float, Field(gt=0, le=1)] | None = None
     eta: Share | None = None
     averages: Positive | None = None
+    speeds: Speeds | None = None
     overlap: Annotated[float, Field(ge=0, le=0.5)] | None = None
 
 
 class SamplingConfig(Record):
-    """Defaults of separation, the preset "balanced", and further ``presets``; see `ldm_sep.separate.Options`."""
+    """Defaults of separation, the preset "balanced", and further ``presets``; see `ldm_sep.separate.Options`.
+
+    The predictor is trained at the ``speeds`` too, one a step, and the later stages go on from its mean over them all.
+    """
 
     steps: Positive = 8
     start: Annotated[float, Field(gt=0, le=1)] = 1.0
     eta: Share = 0.0
     averages: Positive = 1
+    speeds: Speeds = (1.0,)
     highpass: Annotated[float, Field(ge=0)] = 0.0
     segment: Annotated[float, Field(gt=0)] = 12.0
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.2

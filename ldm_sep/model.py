@@ -124,14 +124,14 @@ class LatentSeparator(nn.Module):
         """``vocals (B, C, T)`` at the network's level to whitened latents z0 (B, D, N)."""
         return self.whitening(self.codec.encoder(vocals))
 
-    def condition(self, mixture: Tensor) -> tuple[Tensor, Tensor | None]:
+    def condition(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> tuple[Tensor, Tensor | None]:
         """The condition (B, E, N) for ``mixture (B, C, T)`` at the network's level: its whitened latents, then, where
-        there is a predictor, those of its estimate; and that estimate (B, C, T).
+        there is a predictor, those of its estimate; and that estimate (B, C, T). ``speeds`` are the predictor's.
         """
         latents = self.whitening(self.conditioner(mixture))
         if self.predictor is None:
             return latents, None
-        estimate = self.predictor(mixture)
+        estimate = self.predictor(mixture, speeds)
         return torch.cat([latents, self.whitening(self.conditioner(estimate))], 1), estimate
 
     def decode(self, z0: Tensor, estimate: Tensor | None) -> Tensor:
@@ -200,15 +200,16 @@ class LatentSeparator(nn.Module):
         *,
         start: float = 1.0,
         eta: float = 0.0,
+        speeds: Sequence[float] = (1.0,),
         fresh: Callable[[int, int], Tensor] | None = None,
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
         A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded;
-        ``fresh(k, i)`` is for sample k. RuntimeError if the result is not finite.
+        ``fresh(k, i)`` is for sample k; ``speeds`` are the predictor's. RuntimeError if the result is not finite.
         """
         gain = normalising_gain(mixture)
-        cond, estimate = self.condition(mixture * gain)
+        cond, estimate = self.condition(mixture * gain, speeds)
         samples = [
             self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
             for k, noise in enumerate(noises)

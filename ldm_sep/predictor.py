@@ -10,6 +10,7 @@ across all bands (time-distributed fully connected layers, Choi et al., arXiv 19
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -61,12 +62,26 @@ class Block(nn.Module):
         return x + self.across(self.norm(x).transpose(2, 3)).transpose(2, 3)
 
 
+@lru_cache(maxsize=16)
+def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The Hann window, and the matrices that average bins to bands (bands, bins) and spread bands over bins."""
+    member = torch.zeros(len(edges) - 1, edges[-1], device=device)
+    for band, (first, last) in enumerate(itertools.pairwise(edges)):
+        member[band, first:last] = 1
+    return torch.hann_window(window, device=device), member / member.sum(1, keepdim=True), member.T.contiguous()
+
+
 class MaskPredictor(nn.Module):
     """Vocals as a mask in (0, 1) of the mixture's STFT (Hann window), one for mid and one for side.
 
-    ``forward(mixture (B, 2, T)) -> (B, 2, T)``, any T. The network hears log10 magnitudes of left, right, mid and side
-    in bands (single bins up to ``linear_hz``, ``1 / bands_per_octave`` of an octave above) and each band's place; from
-    the four it can tell what is panned where. It works best on mixtures of the networks' level (`ldm_sep.level`).
+    ``forward(mixture (B, 2, T), speeds) -> (B, 2, T)``, any T. The network hears log10 magnitudes of left, right, mid
+    and side in bands (single bins up to ``linear_hz``, ``1 / bands_per_octave`` of an octave above) and each band's
+    place; from the four it can tell what is panned where. It works best on mixtures of the networks' level
+    (`ldm_sep.level`).
+
+    At a speed of 1.5 it hears what the mixture would be if played one and a half times as fast, and so higher: window
+    and hop of the STFT are 1.5 times as long, and bin k is heard as bin k. A voice that is lower than those it was
+    trained on may be familiar there. The mean of the estimates at all ``speeds`` is returned.
 
     Parameters
     ----------
@@ -96,18 +111,12 @@ class MaskPredictor(nn.Module):
             raise ConfigError(f"predictor: channels {list(channels)} must be multiples of {_GROUPS}")
         self.window, self.hop, self.exponent = window, hop, exponent
         bins = window // 2 + 1
-        edges = spectrogram_bands(bins, min(bins - 1, round(linear_hz / sample_rate * window)), bands_per_octave)
-        self.bands = len(edges) - 1
-        member = torch.zeros(self.bands, bins)
-        for band, (first, last) in enumerate(itertools.pairwise(edges)):
-            member[band, first:last] = 1
-        # Constants, not weights: they are rebuilt, never stored.
-        self.register_buffer("mean", member / member.sum(1, keepdim=True), persistent=False)
-        self.register_buffer("spread", member.T.contiguous(), persistent=False)
-        self.register_buffer("hann", torch.hann_window(window), persistent=False)
+        self.edges = spectrogram_bands(bins, min(bins - 1, round(linear_hz / sample_rate * window)), bands_per_octave)
+        bands = len(self.edges) - 1
         # All levels halve bands and frames, so both are padded to a multiple.
         self.multiple = 2 ** (len(channels) - 1)
-        padded = -(-self.bands // self.multiple) * self.multiple
+        padded = -(-bands // self.multiple) * self.multiple
+        # A constant, not a weight: it is rebuilt, never stored.
         self.register_buffer("place", torch.linspace(-1, 1, padded), persistent=False)
         bands = [padded // 2**depth for depth in range(len(channels))]
         *outer, inner = zip(channels, bands, strict=True)
@@ -119,33 +128,34 @@ class MaskPredictor(nn.Module):
         self.leave = nn.ModuleList(Block(*sizes, squeeze) for sizes in outer)
         self.last = nn.Sequential(nn.GroupNorm(_GROUPS, channels[0]), nn.SiLU(), nn.Conv2d(channels[0], 2, 1))
 
-    def forward(self, mixture: Tensor) -> Tensor:
+    def forward(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> Tensor:
         with torch.autocast(mixture.device.type, enabled=False):
             left, right = mixture.float().unbind(1)
             mid_side = torch.stack([left + right, left - right], 1) * math.sqrt(0.5)
-            spectrum = torch.stft(
-                mid_side.flatten(0, 1),
-                self.window,
-                self.hop,
-                window=self.hann,
-                pad_mode="constant",
-                return_complex=True,
-            ).unflatten(0, (-1, 2))
-            levels = self._levels(spectrum)
-        logits = self._logits(levels)
-        with torch.autocast(mixture.device.type, enabled=False):
-            masked = spectrum * (self.spread @ torch.sigmoid(logits.float()) ** self.exponent)
-            wave = torch.istft(
-                masked.flatten(0, 1), self.window, self.hop, window=self.hann, length=mixture.shape[2]
-            ).unflatten(0, (-1, 2))
-            mid, side = wave.unbind(1)
-            return torch.stack([mid + side, mid - side], 1) * math.sqrt(0.5)
+        mid, side = torch.stack([self._masked(mid_side, speed) for speed in speeds]).mean(0).unbind(1)
+        return torch.stack([mid + side, mid - side], 1) * math.sqrt(0.5)
 
-    def _levels(self, mid_side: Tensor) -> Tensor:
-        """Log magnitudes (B, 4, bands, frames) of the STFT ``mid_side (B, 2, bins, frames)``."""
-        mid, side = mid_side.unbind(1)
-        four = torch.stack([(mid + side) * math.sqrt(0.5), (mid - side) * math.sqrt(0.5), mid, side], 1)
-        return torch.log10(self.mean @ (four.abs() / math.sqrt(self.window)) + _FLOOR) + _CENTRE
+    def _masked(self, mid_side: Tensor, speed: float) -> Tensor:
+        """The estimate of ``mid_side (B, 2, T)``, heard at ``speed``."""
+        window, hop = 2 * round(self.window * speed / 2), round(self.hop * speed)
+        bins = window // 2 + 1
+        # What lies above the last bin of the network's own window, or below it, is heard as its topmost band.
+        edges = (*(edge for edge in self.edges[:-1] if edge < bins), bins)
+        hann, mean, spread = _analysis(window, edges, mid_side.device)
+        with torch.autocast(mid_side.device.type, enabled=False):
+            spectrum = torch.stft(
+                mid_side.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
+            ).unflatten(0, (-1, 2))
+            mid, side = spectrum.unbind(1)
+            four = torch.stack([(mid + side) * math.sqrt(0.5), (mid - side) * math.sqrt(0.5), mid, side], 1)
+            # As loud as in a window of the network's own length.
+            scale = math.sqrt(self.window) / window
+            levels = torch.log10(mean @ (scale * four.abs()) + _FLOOR) + _CENTRE
+        logits = self._logits(levels)
+        with torch.autocast(mid_side.device.type, enabled=False):
+            masked = spectrum * (spread @ torch.sigmoid(logits.float()) ** self.exponent)
+            wave = torch.istft(masked.flatten(0, 1), window, hop, window=hann, length=mid_side.shape[2])
+        return wave.unflatten(0, (-1, 2))
 
     def _logits(self, levels: Tensor) -> Tensor:
         """Of the masks of mid and side (B, 2, bands, frames)."""

@@ -50,9 +50,11 @@ class Options:
     preset: one of the checkpoint's (`Separator.presets`), such as fast, balanced, best. steps: network calls a window
     (1 gives the posterior mean). start: t at which sampling begins; below 1 it begins from the posterior mean, at one
     more call. seed: of the noise. eta: share of fresh noise (stochastic DDIM). averages: samples whose mean is taken,
-    each from noise of its own; fewer artefacts and less detail, at as many times the cost. segment: seconds of a
-    window. overlap: share of it shared with the next. batch_size: windows computed together on a GPU; on the CPU they
-    are computed one by one, which is as fast there and makes the result independent of it.
+    each from noise of its own; fewer artefacts and less detail, at as many times the cost. speeds: 0.5 to 2; at each
+    the predictor, where there is one, hears the mixture once, and the mean of what it hears is taken
+    (`ldm_sep.predictor`). segment: seconds of a window. overlap: share of it shared with the next. batch_size: windows
+    computed together on a GPU; on the CPU they are computed one by one, which is as fast there and makes the result
+    independent of it.
     """
 
     preset: str | None = None
@@ -61,6 +63,7 @@ class Options:
     seed: int = 0
     eta: float | None = None
     averages: int | None = None
+    speeds: tuple[float, ...] | None = None
     segment: float | None = None
     overlap: float | None = None
     batch_size: int = 4
@@ -73,6 +76,7 @@ class _Plan:
     seed: int
     eta: float
     averages: int
+    speeds: tuple[float, ...]
     highpass: float
     segment: float
     overlap: float
@@ -261,7 +265,9 @@ class Separator:
         mixture = torch.from_numpy(np.stack([w.wave for w in group])).to(self.device)
         # Further samples take fields far from those of other seeds.
         noises = [noise(plan.seed), *(noise((plan.seed + 1) * 2**20 + k) for k in range(1, plan.averages))]
-        return self.model.separate(mixture, noises, plan.steps, start=plan.start, eta=plan.eta, fresh=fresh)
+        return self.model.separate(
+            mixture, noises, plan.steps, start=plan.start, eta=plan.eta, speeds=plan.speeds, fresh=fresh
+        )
 
     @property
     def presets(self) -> tuple[str, ...]:
@@ -280,7 +286,7 @@ class Separator:
                     return value
 
         plan = _Plan(
-            **{key: choose(key) for key in ("steps", "start", "eta", "averages", "overlap")},
+            **{key: choose(key) for key in ("steps", "start", "eta", "averages", "speeds", "overlap")},
             seed=options.seed,
             highpass=sampling.highpass,
             segment=sampling.segment if options.segment is None else options.segment,
@@ -289,6 +295,8 @@ class Separator:
         if min(plan.steps, plan.averages, plan.batch_size) < 1:
             counts = f"steps ({plan.steps}), averages ({plan.averages}) and batch size ({plan.batch_size})"
             raise ConfigError(f"{counts} must be at least 1")
+        if not plan.speeds or not all(0.5 <= speed <= 2 for speed in plan.speeds):
+            raise ConfigError(f"the speeds must be one or more, 0.5 to 2, not {plan.speeds}")
         if not 0 < plan.start <= 1:
             raise ConfigError(f"the start must lie above 0 and up to 1, not {plan.start}")
         if plan.seed < 0:

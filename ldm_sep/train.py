@@ -29,7 +29,7 @@ from ldm_sep.windows import noise_field
 class PredictorObjective(nn.Module):
     """What the predictor is asked for: the vocals' wave, by its thresholded SNR in bels, and its log-mel outline.
 
-    Called as `SeparatorObjective` is; ``noise`` and ``t`` do not matter here.
+    ``forward(vocals, mixture (B, C, T), speed)``: the predictor hears the mixture at the one ``speed``, a scalar.
     """
 
     def __init__(self, separator: LatentSeparator, outline_weight: float) -> None:
@@ -37,10 +37,10 @@ class PredictorObjective(nn.Module):
         self.separator, self.outline_weight = separator, outline_weight
         self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, (1024, 2048), complex_weight=0.0)
 
-    def forward(self, vocals: Tensor, mixture: Tensor, noise: Tensor, t: Tensor) -> Mapping[str, Tensor]:
+    def forward(self, vocals: Tensor, mixture: Tensor, speed: Tensor) -> Mapping[str, Tensor]:
         gain = normalising_gain(mixture)
         wanted, mixture = vocals * gain, mixture * gain
-        heard = self.separator.predictor(mixture)
+        heard = self.separator.predictor(mixture, (float(speed),))
         distortion = thresholded_snr_loss(heard, wanted, mixture)
         if self.outline_weight == 0:
             return {"loss": distortion}
@@ -59,9 +59,10 @@ class SeparatorObjective(nn.Module):
         level_weight: float,
         decoder_weight: float,
         outline_weight: float,
+        speeds: Sequence[float],
     ) -> None:
         super().__init__()
-        self.separator = separator
+        self.separator, self.speeds = separator, speeds
         self.max_snr, self.level_weight = max_snr, level_weight
         self.decoder_weight, self.outline_weight = decoder_weight, outline_weight
         self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, (1024, 2048), complex_weight=0.0)
@@ -71,7 +72,7 @@ class SeparatorObjective(nn.Module):
     def forward(self, vocals: Tensor, mixture: Tensor, noise: Tensor, t: Tensor) -> Mapping[str, Tensor]:
         gain = normalising_gain(mixture)
         z0 = self.separator.encode(vocals * gain)
-        cond, estimate = self.separator.condition(mixture * gain)
+        cond, estimate = self.separator.condition(mixture * gain, self.speeds)
         z_t = add_noise(z0, noise, t)
         v_hat = self.separator.predict_v(z_t, t, cond).float()
         error = (v_hat - v_target(z0, noise, t)).square() * self.channel_weight
@@ -97,6 +98,14 @@ class SeparatorObjective(nn.Module):
         return {"loss": loss, **losses}
 
 
+def draw_predictor_step(
+    mixer: Mixer, settings: SeparatorTrainingConfig, speeds: Sequence[float], step: int, rank: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Vocals, mixture and one of the speeds of a step: a pure function of (seed, step, rank)."""
+    batch = mixer.batch(settings.batch_size, settings.seed, step, rank)
+    return batch.vocals, batch.mixture, torch.tensor(speeds[step_seed(settings.seed, step, rank) % len(speeds)])
+
+
 def draw_step(
     mixer: Mixer, settings: SeparatorTrainingConfig, separator: LatentSeparator, step: int, rank: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -114,17 +123,21 @@ def draw_step(
 
 @torch.no_grad()
 def separate_item(
-    separator: LatentSeparator, item: Item, steps: int, device: torch.device, start: float = 1.0
+    separator: LatentSeparator, item: Item, steps: int, speeds: Sequence[float], device: torch.device
 ) -> np.ndarray:
     """The vocals (2, T) estimated from an item's mixture as one window, with the noise of seed 0."""
     codec = separator.codec
     mixture = torch.from_numpy(item.mixture)[None].to(device)
     noise = noise_field(0, codec.latent_channels, 0, mixture.shape[2] // codec.hop)[None].to(device)
-    return separator.separate(mixture, [noise], steps, start=start)[0].cpu().numpy()
+    return separator.separate(mixture, [noise], steps, speeds=speeds)[0].cpu().numpy()
 
 
 def score_separator(
-    separator: LatentSeparator, items: Sequence[Item], steps: Sequence[int], device: torch.device
+    separator: LatentSeparator,
+    items: Sequence[Item],
+    steps: Sequence[int],
+    speeds: Sequence[float],
+    device: torch.device,
 ) -> dict[str, float]:
     """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's
     beside it, as 16-bit files.
@@ -136,7 +149,7 @@ def score_separator(
         before = si_sdr(reference, mixture).value
         values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(reference, mixture, rate).value)
         for count in steps:
-            estimate = as_pcm16(separate_item(separator, item, count, device))
+            estimate = as_pcm16(separate_item(separator, item, count, speeds, device))
             after = si_sdr(reference, estimate).value
             gain = None if before is None or after is None else after - before
             values.setdefault(f"{item.group}/si_sdr_gain_{count}", []).append(gain)
@@ -146,7 +159,12 @@ def score_separator(
 
 
 def write_samples(
-    separator: LatentSeparator, items: Sequence[Item], steps: int, device: torch.device, folder: Path
+    separator: LatentSeparator,
+    items: Sequence[Item],
+    steps: int,
+    speeds: Sequence[float],
+    device: torch.device,
+    folder: Path,
 ) -> None:
     """Mixture, reference and estimate of the first item of each group, as float wav, to listen to."""
     rate = separator.codec.sample_rate
@@ -158,7 +176,7 @@ def write_samples(
                 with AudioWriter(folder.parent / f"{item.name}-{name}.wav", rate, 2) as writer:
                     writer.write(wave)
         with AudioWriter(folder / f"{item.name}-estimate.wav", rate, 2) as writer:
-            writer.write(separate_item(separator, item, steps, device))
+            writer.write(separate_item(separator, item, steps, speeds, device))
 
 
 def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None) -> LatentSeparator:
@@ -218,9 +236,17 @@ def train(
         raise ConfigError(f"{config.name}: {error}; add a [predictor] table") from None
     codec, device = separator.codec, accelerator.device
     mixer = build_mixer(config.mix, bank, round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop)
+    counts, speeds = sorted({1, config.sampling.steps}), config.sampling.speeds
     if settings.stage == 0:
         objective: nn.Module = PredictorObjective(separator, settings.outline_weight)
+
+        def draw(step: int) -> Sequence[Tensor]:
+            return draw_predictor_step(mixer, settings, speeds, step, accelerator.process_index)
     else:
+
+        def draw(step: int) -> Sequence[Tensor]:
+            return draw_step(mixer, settings, separator, step, accelerator.process_index)
+
         objective = SeparatorObjective(
             separator,
             settings.max_snr,
@@ -228,6 +254,7 @@ def train(
             settings.level_weight,
             settings.decoder_weight,
             settings.outline_weight,
+            speeds,
         )
     objective = objective.to(device)
     optimizer = torch.optim.AdamW(
@@ -235,17 +262,16 @@ def train(
         weight_decay=settings.weight_decay,
         betas=(0.9, 0.99),
     )
-    counts = sorted({1, config.sampling.steps})
 
     def validate(step: int) -> dict[str, float]:
-        write_samples(separator, items, config.sampling.steps, device, run / "samples" / f"{step:08d}")
-        return score_separator(separator, items, counts, device)
+        write_samples(separator, items, config.sampling.steps, speeds, device, run / "samples" / f"{step:08d}")
+        return score_separator(separator, items, counts, speeds, device)
 
     reached = fit(
         accelerator,
         objective,
         optimizer,
-        lambda step: draw_step(mixer, settings, separator, step, accelerator.process_index),
+        draw,
         loop_settings(settings, max_minutes),
         run,
         resume=resume,
@@ -255,7 +281,7 @@ def train(
     folder = run / "separator"
     if accelerator.is_main_process:
         separator.eval()
-        scores = score_separator(separator, items, counts, device)
+        scores = score_separator(separator, items, counts, speeds, device)
         done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores)
         save_separator(folder, config, separator, done)
     accelerator.wait_for_everyone()

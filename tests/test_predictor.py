@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.signal import resample
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.predictor import MaskPredictor, spectrogram_bands
@@ -32,6 +33,39 @@ def with_logits(network: MaskPredictor, mid: float, side: float) -> MaskPredicto
 def test_an_open_mask_returns_the_mixture_at_any_length(samples: int) -> None:
     mixture = noise(samples)
     torch.testing.assert_close(with_logits(small(), 30.0, 30.0)(mixture), mixture, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.83, 1.37, 2.0])
+def test_an_open_mask_returns_the_mixture_at_any_speed(speed: float) -> None:
+    mixture = noise(7001)
+    torch.testing.assert_close(with_logits(small(), 30.0, 30.0)(mixture, (speed,)), mixture, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+def test_at_a_speed_it_hears_the_mixture_played_faster(speed: float) -> None:
+    network = small()
+    samples = 16000
+    spectrum = torch.fft.rfft(noise(samples))
+    # Below half the band, so that nothing is lost by playing it faster.
+    spectrum[..., samples // 4 :] = 0
+    mixture = torch.fft.irfft(spectrum, samples)
+    faster = torch.from_numpy(resample(mixture.numpy(), round(samples / speed), axis=-1))
+    with torch.no_grad():
+        heard = network(mixture, (speed,))
+        expected = torch.from_numpy(resample(network(faster).numpy(), samples, axis=-1))
+        plain = network(mixture)
+    inside = slice(1000, -1000)
+    error = (heard - expected)[..., inside].square().mean() / expected[..., inside].square().mean()
+    difference = (heard - plain)[..., inside].square().mean() / expected[..., inside].square().mean()
+    assert error < 1e-4 < difference
+
+
+def test_the_estimates_at_all_speeds_are_averaged() -> None:
+    network, mixture = small(), noise(5000)
+    with torch.no_grad():
+        both, *each = (network(mixture, speeds) for speeds in ((1.0, 1.5), (1.0,), (1.5,)))
+    torch.testing.assert_close(both, sum(each) / 2)
+    assert not torch.allclose(*each)
 
 
 def test_masks_act_on_mid_and_side() -> None:

@@ -63,8 +63,9 @@ def test_presets_stand_for_their_settings_and_options_override_them(tiny_separat
 
     assert np.array_equal(vocals(preset="balanced"), vocals())
     assert np.array_equal(vocals(preset="fast"), vocals(steps=1))
-    assert np.array_equal(vocals(preset="best"), vocals(averages=3))
-    assert np.array_equal(vocals(preset="best", averages=1), vocals())
+    assert np.array_equal(vocals(preset="best"), vocals(averages=3, speeds=(1.0, 1.25)))
+    assert np.array_equal(vocals(preset="best", averages=1, speeds=(1.0,)), vocals())
+    assert not np.array_equal(vocals(speeds=(1.25,)), vocals())
     assert not np.array_equal(vocals(preset="best"), vocals())
     with pytest.raises(ConfigError, match=r"no preset 'finest'; this checkpoint has: balanced, fast, best"):
         vocals(preset="finest")
@@ -130,7 +131,8 @@ def test_refusals(tiny_separator: Separator) -> None:
         with pytest.raises(AudioError):
             tiny_separator.separate(wave, RATE)
     wrong = Options(steps=0), Options(overlap=0.9), Options(segment=0.1), Options(seed=-1), Options(eta=2)
-    for options in (*wrong, Options(averages=0)):
+    speeds = Options(speeds=()), Options(speeds=(1.0, 2.5))
+    for options in (*wrong, *speeds, Options(averages=0)):
         with pytest.raises(ConfigError):
             tiny_separator.separate(np.zeros((2, 100)), RATE, options)
     with pytest.raises(DeviceError, match="use auto"):

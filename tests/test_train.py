@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile as sf
@@ -19,7 +20,9 @@ from safetensors.torch import load_file
 
 from ldm_sep.checkpoint import load_codec, load_separator
 from ldm_sep.config import load_config
+from ldm_sep.data.mixer import Batch
 from ldm_sep.errors import CheckpointError
+from ldm_sep.level import normalising_gain
 from ldm_sep.loop import (
     ExponentialMovingAverage,
     LoopSettings,
@@ -30,6 +33,8 @@ from ldm_sep.loop import (
     load_state,
     save_state,
 )
+from ldm_sep.losses import thresholded_snr_loss
+from ldm_sep.train import PredictorObjective, draw_predictor_step
 
 
 def test_both_stages_leave_loadable_checkpoints_logs_and_samples(trained: Path) -> None:
@@ -58,6 +63,23 @@ def test_stage_1_leaves_the_conditioner_bit_identical_and_stage_2_does_not(train
     assert (trained / "stage2/separator/codec.safetensors").read_bytes() == (
         trained / "codec_run/codec/codec.safetensors"
     ).read_bytes()
+
+
+def test_the_predictor_is_trained_at_the_speeds_at_which_it_will_hear(trained: Path) -> None:
+    settings = load_config(ROOT / "configs/tiny.toml").training
+    wave = 0.1 * torch.randn(2, 2, 2, 16000, generator=torch.Generator().manual_seed(0))
+    mixer = SimpleNamespace(batch=lambda *_: Batch(*wave))
+    speeds = (0.8, 1.25, 1.5)
+    drawn = [draw_predictor_step(mixer, settings, speeds, step, 0) for step in range(40)]
+    assert {round(float(speed), 3) for _, _, speed in drawn} == set(speeds)
+    assert float(draw_predictor_step(mixer, settings, speeds, 7, 0)[2]) == float(drawn[7][2])
+    _, separator = load_separator(trained / "stage1/separator")
+    vocals, mixture, _ = drawn[0]
+    gain = normalising_gain(mixture)
+    with torch.no_grad():
+        loss = PredictorObjective(separator, 0.0)(vocals, mixture, torch.tensor(1.25))["loss"]
+        heard = separator.predictor(mixture * gain, (1.25,))
+    torch.testing.assert_close(loss, thresholded_snr_loss(heard, vocals * gain, mixture * gain))
 
 
 def test_stage_0_trains_the_predictor_alone_and_stage_1_goes_on_from_it(trained: Path, stems_folder: Path) -> None:
