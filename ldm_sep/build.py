@@ -112,6 +112,6 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
     )
 
 
-def build_mixer(config: MixConfig, bank: AudioBank, frames: int) -> Mixer:
-    """The source of training batches of ``frames`` samples."""
-    return Mixer(bank, frames, **config.model_dump())
+def build_mixer(config: MixConfig, bank: AudioBank, seconds: float, hop: int) -> Mixer:
+    """The source of training batches of about ``seconds``: whole frames of ``hop`` samples."""
+    return Mixer(bank, round(seconds * bank.sample_rate / hop) * hop, **config.model_dump())

@@ -13,6 +13,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from ldm_sep.stereo import mid_side
+
 # Of frames; later layers see farther in time, while each halves the frequencies.
 _DILATIONS = (1, 2, 4)
 _SLOPE = 0.2
@@ -37,10 +39,13 @@ class STFTDiscriminator(nn.Module):
         self.verdict = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, wave: Tensor) -> list[Tensor]:
-        mid_side = torch.stack([wave[:, 0] + wave[:, 1], wave[:, 0] - wave[:, 1]], 1) * 0.5**0.5
         with torch.autocast(wave.device.type, enabled=False):
             spectrum = torch.stft(
-                mid_side.float().flatten(0, 1), self.window, self.window // 4, window=self.hann, return_complex=True
+                mid_side(wave.float()).flatten(0, 1),
+                self.window,
+                self.window // 4,
+                window=self.hann,
+                return_complex=True,
             )
             x = torch.view_as_real(spectrum / self.window**0.5).unflatten(0, (-1, 2))
         # (B, mid and side, bins, frames, real and imaginary) to (B, 4, bins, frames)

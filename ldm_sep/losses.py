@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ldm_sep.stereo import mid_side
+
 # 120 dB under full scale for outlines; 60 dB for waveforms, below which a relative error would be noise chasing noise.
 _LOG_FLOOR = 1e-6
 _COMPLEX_FLOOR = 1e-3
@@ -77,7 +79,7 @@ class MultiScaleSpectralLoss(nn.Module):
 
     def _stft(self, wave: Tensor, n: int) -> Tensor:
         if wave.shape[1] == 2:
-            wave = torch.stack([wave[:, 0] + wave[:, 1], wave[:, 0] - wave[:, 1]], 1) * 0.5**0.5
+            wave = mid_side(wave)
         window = getattr(self, f"window_{n}")
         flat = torch.stft(wave.flatten(0, 1), n, n // 4, window=window, return_complex=True)
         return flat.unflatten(0, wave.shape[:2])

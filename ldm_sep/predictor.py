@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.errors import ConfigError
+from ldm_sep.stereo import mid_side
 
 _GROUPS = 4
 # 80 dB under the level of a full-scale tone's neighbourhood; quieter bins tell nothing that can be heard.
@@ -130,31 +131,28 @@ class MaskPredictor(nn.Module):
 
     def forward(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> Tensor:
         with torch.autocast(mixture.device.type, enabled=False):
-            left, right = mixture.float().unbind(1)
-            mid_side = torch.stack([left + right, left - right], 1) * math.sqrt(0.5)
-        mid, side = torch.stack([self._masked(mid_side, speed) for speed in speeds]).mean(0).unbind(1)
-        return torch.stack([mid + side, mid - side], 1) * math.sqrt(0.5)
+            both = mid_side(mixture.float())
+        return mid_side(torch.stack([self._masked(both, speed) for speed in speeds]).mean(0))
 
-    def _masked(self, mid_side: Tensor, speed: float) -> Tensor:
-        """The estimate of ``mid_side (B, 2, T)``, heard at ``speed``."""
+    def _masked(self, both: Tensor, speed: float) -> Tensor:
+        """The estimate, mid and side as ``both (B, 2, T)`` of the mixture, heard at ``speed``."""
         window, hop = 2 * round(self.window * speed / 2), round(self.hop * speed)
         bins = window // 2 + 1
         # What lies above the last bin of the network's own window, or below it, is heard as its topmost band.
         edges = (*(edge for edge in self.edges[:-1] if edge < bins), bins)
-        hann, mean, spread = _analysis(window, edges, mid_side.device)
-        with torch.autocast(mid_side.device.type, enabled=False):
+        hann, mean, spread = _analysis(window, edges, both.device)
+        with torch.autocast(both.device.type, enabled=False):
             spectrum = torch.stft(
-                mid_side.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
+                both.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
             ).unflatten(0, (-1, 2))
-            mid, side = spectrum.unbind(1)
-            four = torch.stack([(mid + side) * math.sqrt(0.5), (mid - side) * math.sqrt(0.5), mid, side], 1)
+            four = torch.cat([mid_side(spectrum), spectrum], 1)
             # As loud as in a window of the network's own length.
             scale = math.sqrt(self.window) / window
             levels = torch.log10(mean @ (scale * four.abs()) + _FLOOR) + _CENTRE
         logits = self._logits(levels)
-        with torch.autocast(mid_side.device.type, enabled=False):
+        with torch.autocast(both.device.type, enabled=False):
             masked = spectrum * (spread @ torch.sigmoid(logits.float()) ** self.exponent)
-            wave = torch.istft(masked.flatten(0, 1), window, hop, window=hann, length=mid_side.shape[2])
+            wave = torch.istft(masked.flatten(0, 1), window, hop, window=hann, length=both.shape[2])
         return wave.unflatten(0, (-1, 2))
 
     def _logits(self, levels: Tensor) -> Tensor:

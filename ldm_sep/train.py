@@ -235,7 +235,7 @@ def train(
     except ValueError as error:
         raise ConfigError(f"{config.name}: {error}; add a [predictor] table") from None
     codec, device = separator.codec, accelerator.device
-    mixer = build_mixer(config.mix, bank, round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop)
+    mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
     counts, speeds = sorted({1, config.sampling.steps}), config.sampling.speeds
     if settings.stage == 0:
         objective: nn.Module = PredictorObjective(separator, settings.outline_weight)

@@ -131,8 +131,7 @@ def train_codec(
         manifest, codec, _ = load_codec(init)
         require_same_codec(init, manifest, config)
     codec.requires_grad_(True)
-    frames = round(settings.seconds * codec.sample_rate / codec.hop) * codec.hop
-    mixer = build_mixer(config.mix, bank, frames)
+    mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
     objective = CodecObjective(
         codec, settings.waveform_weight, settings.spectral_weight, settings.adversarial_weight
     ).to(accelerator.device)

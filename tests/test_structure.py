@@ -19,7 +19,7 @@ from ldm_sep.errors import ConfigError
 
 PACKAGE = ROOT / "ldm_sep"
 FLOORS = [
-    {"errors"},
+    {"errors", "stereo"},
     {
         "config",
         "diffusion",

@@ -107,7 +107,6 @@ def preview(
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")
     bank = open_bank(resolved, data, cache, torch.device("cpu"))
-    hop = codec_hop(resolved.codec)
-    mixer = build_mixer(resolved.mix, bank, round(settings.seconds * bank.sample_rate / hop) * hop)
+    mixer = build_mixer(resolved.mix, bank, settings.seconds, codec_hop(resolved.codec))
     written = act(mixer, items, seed, out)
     typer.echo(f"{items} items and {written[-1]}")

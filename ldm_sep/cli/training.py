@@ -146,7 +146,7 @@ def whiten(
     accelerator = _accelerator("fp32", cpu)
     bank = open_bank(resolved, data, cache, accelerator.device)
     ready = ready.to(accelerator.device)
-    mixer = build_mixer(resolved.mix, bank, round(settings.seconds * ready.sample_rate / ready.hop) * ready.hop)
+    mixer = build_mixer(resolved.mix, bank, settings.seconds, ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
     save_codec(out, resolved, ready, whitening, _provenance(accelerator.device))
     typer.echo(f"codec: {out}")

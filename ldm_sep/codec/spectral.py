@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.codec.base import check_latents, check_wave
+from ldm_sep.stereo import mid_side
 
 
 class MDCT(nn.Module):
@@ -155,10 +156,7 @@ class SpectralEncoder(nn.Module):
         self.residual = _residual_net(2 * hop, width, blocks, latent_channels)
 
     def forward(self, wave: Tensor) -> Tensor:
-        left, right = wave.unbind(1)
-        # Orthonormal mid/side: power is kept, so one loss scale serves both.
-        mid_side = torch.stack([left + right, left - right], 1) * math.sqrt(0.5)
-        y = signed_sqrt(self.mdct(mid_side))
+        y = signed_sqrt(self.mdct(mid_side(wave)))
         mid, side = y.unbind(1)
         fixed = torch.cat(
             [
@@ -209,9 +207,7 @@ class SpectralDecoder(nn.Module):
             1,
         )
         y = fixed + scale * self.residual(torch.cat([fixed, z], 1))
-        mid_side = self.mdct.inverse(signed_square(y.float()).unflatten(1, (2, self.hop)))
-        mid, side = mid_side.unbind(1)
-        return torch.stack([mid + side, mid - side], 1) * math.sqrt(0.5)
+        return mid_side(self.mdct.inverse(signed_square(y.float()).unflatten(1, (2, self.hop))))
 
 
 class SpectralCodec(nn.Module):

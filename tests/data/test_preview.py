@@ -25,7 +25,7 @@ def test_preview_writes_the_first_training_items_and_a_sheet(stems_folder: Path,
     bank = AudioBank(tracks, 16000, cache, torch.device("cpu"))
     mixture, rate = sf.read(out / "01-mixture.wav", dtype="float32")
     vocals, _ = sf.read(out / "01-vocals.wav", dtype="float32")
-    batch = build_mixer(resolved.mix, bank, len(mixture)).batch(2, 5, 0)
+    batch = build_mixer(resolved.mix, bank, len(mixture) / rate, 160).batch(2, 5, 0)
     assert rate == 16000
     np.testing.assert_array_equal(mixture.T, batch.mixture[1].numpy())
     np.testing.assert_array_equal(vocals.T, batch.vocals[1].numpy())
