@@ -12,7 +12,8 @@ def warm_seconds(act: Callable[[], object], device: torch.device, repeats: int) 
     for _ in range(repeats + 1):
         started = time.perf_counter()
         act()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        # A GPU only takes its work in; the CPU has done it.
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
         times.append(time.perf_counter() - started)
     return times[1:]
