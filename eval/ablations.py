@@ -31,7 +31,7 @@ from ldm_sep.separate import Options, Separator
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
 STEPS = (1, 2, 4, 8, 16, 50)
-SPEEDS = (0.8, 1.0, 1.2, 1.4, 1.6, 1.8)
+SPEEDS = (1.0, 1.25, 1.5, 1.75)
 _WINDOW = 2048
 
 
