@@ -109,13 +109,14 @@ def parts(separator: Separator) -> tuple[dict[str, Callable[[], object]], float]
     """
     model, device = separator.model, separator.device
     codec = model.codec
-    frames = round(separator.manifest.config.sampling.segment * codec.sample_rate / codec.hop)
+    sampling = separator.manifest.config.sampling
+    frames = round(sampling.segment * codec.sample_rate / codec.hop)
     wave = 0.1 * torch.randn(1, codec.channels, frames * codec.hop, device=device)
     z = torch.randn(1, codec.latent_channels, frames, device=device)
     t = torch.full((1,), 0.5, device=device)
-    cond, estimate = model.condition(wave)
+    cond, estimate = model.condition(wave, sampling.speeds)
     acts: dict[str, Callable[[], object]] = {
-        "condition": lambda: model.condition(wave),
+        "condition": lambda: model.condition(wave, sampling.speeds),
         "U-Net, one step": lambda: model.predict_v(z, t, cond),
         "decoding": lambda: model.render(z, cond, estimate, wave),
     }
