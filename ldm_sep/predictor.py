@@ -63,7 +63,9 @@ class Block(nn.Module):
         return x + self.across(self.norm(x).transpose(2, 3)).transpose(2, 3)
 
 
+# Kept for training too, which cannot use what was made in inference mode.
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The Hann window, and the matrices that average bins to bands (bands, bins) and spread bands over bins."""
     member = torch.zeros(len(edges) - 1, edges[-1], device=device)
@@ -130,15 +132,14 @@ class MaskPredictor(nn.Module):
         self.last = nn.Sequential(nn.GroupNorm(_GROUPS, channels[0]), nn.SiLU(), nn.Conv2d(channels[0], 2, 1))
 
     def forward(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> Tensor:
-        with torch.autocast(mixture.device.type, enabled=False):
-            both = mid_side(mixture.float())
+        both = mid_side(mixture.float())
         return mid_side(torch.stack([self._masked(both, speed) for speed in speeds]).mean(0))
 
     def _masked(self, both: Tensor, speed: float) -> Tensor:
         """The estimate, mid and side as ``both (B, 2, T)`` of the mixture, heard at ``speed``."""
         window, hop = 2 * round(self.window * speed / 2), round(self.hop * speed)
         bins = window // 2 + 1
-        # What lies above the last bin of the network's own window, or below it, is heard as its topmost band.
+        # What lies above the network's own bins is heard as its topmost band.
         edges = (*(edge for edge in self.edges[:-1] if edge < bins), bins)
         hann, mean, spread = _analysis(window, edges, both.device)
         with torch.autocast(both.device.type, enabled=False):

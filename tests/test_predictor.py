@@ -68,6 +68,14 @@ def test_the_estimates_at_all_speeds_are_averaged() -> None:
     assert not torch.allclose(*each)
 
 
+def test_it_can_be_trained_after_a_separation_in_inference_mode() -> None:
+    network, mixture = small(), noise(4000)
+    with torch.inference_mode():
+        network(mixture, (1.3,))
+    network(mixture, (1.3,)).square().mean().backward()
+    assert network.first.weight.grad.abs().sum() > 0
+
+
 def test_masks_act_on_mid_and_side() -> None:
     mixture = noise(4000)
     out = with_logits(small(), 30.0, -30.0)(mixture)
