@@ -95,7 +95,7 @@ def settings(base: Options, separator: Separator) -> list[Setting]:
     rows += [Setting(f"T = {steps}", replace(base, steps=steps)) for steps in STEPS]
     rows += [Setting(f"T = 8, eta = {eta}", replace(base, steps=8, eta=eta)) for eta in (0.4, 1.0)]
     rows += [Setting(f"T = 4, K = {k}", replace(base, steps=4, averages=k)) for k in (2, 4, 8)]
-    rows += [Setting(f"T = 1, K = {k}", replace(base, steps=1, averages=k)) for k in (4,)]
+    rows.append(Setting("T = 1, K = 4", replace(base, steps=1, averages=4)))
     rows += [Setting(f"start {t}, T = 2", replace(base, steps=2, start=t)) for t in (0.2, 0.4, 0.6, 0.8)]
     once = replace(base, steps=1)
     if model.predictor is not None:

@@ -1,6 +1,7 @@
 """What separation costs: time by part, warm and cold, against the duration; memory, parameters and operations.
 
-    python eval/speed.py [--name open] [--durations 5,10,20,40,80] [--device cpu,cuda] [--out results/speed]
+    python eval/speed.py [--name open] [--preset fast] [--durations 5,10,20,40,80] [--device cpu,cuda]
+        [--out results/speed]
 
 For every device: seconds per audio second of condition (conditioner and predictor), U-Net step, decoding (codec, level,
 refinement) and the whole separation of a 16-bit stereo signal at ``--rate`` (resampling included), each the median of
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ from ldm_sep.checkpoint import parameter_count
 from ldm_sep.clock import warm_seconds
 from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.evaluate import bootstrap_interval
-from ldm_sep.separate import Separator
+from ldm_sep.separate import Options, Separator
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ def noise_song(seconds: float, rate: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def flops(separator: Separator) -> dict[str, float]:
+def flops(separator: Separator, options: Options) -> dict[str, float]:
     """Floating-point operations (a multiply-add is two) per audio second by part, as torch counts them."""
-    acts, duration = parts(separator)
+    acts, duration = parts(separator, options)
     counts = {}
     for name, act in acts.items():
         with FlopCounterMode(display=False) as counter:
@@ -103,20 +105,20 @@ def parameters(separator: Separator) -> dict[str, int]:
     return {name: sum(parameter_count(m) for m in part if m is not None) for name, part in modules.items()}
 
 
-def parts(separator: Separator) -> tuple[dict[str, Callable[[], object]], float]:
+def parts(separator: Separator, options: Options) -> tuple[dict[str, Callable[[], object]], float]:
     """What is done to a window, by part, each on inputs of its own; and the seconds of the window. The whole is all of
     them, the U-Net once a step.
     """
     model, device = separator.model, separator.device
     codec = model.codec
-    sampling = separator.manifest.config.sampling
-    frames = round(sampling.segment * codec.sample_rate / codec.hop)
+    plan = separator.plan(options)
+    frames = round(plan.segment * codec.sample_rate / codec.hop)
     wave = 0.1 * torch.randn(1, codec.channels, frames * codec.hop, device=device)
     z = torch.randn(1, codec.latent_channels, frames, device=device)
     t = torch.full((1,), 0.5, device=device)
-    cond, estimate = model.condition(wave, sampling.speeds)
+    cond, estimate = model.condition(wave, plan.speeds)
     acts: dict[str, Callable[[], object]] = {
-        "condition": lambda: model.condition(wave, sampling.speeds),
+        "condition": lambda: model.condition(wave, plan.speeds),
         "U-Net, one step": lambda: model.predict_v(z, t, cond),
         "decoding": lambda: model.render(z, cond, estimate, wave),
     }
@@ -124,18 +126,21 @@ def parts(separator: Separator) -> tuple[dict[str, Callable[[], object]], float]
 
 
 @torch.no_grad()
-def measure_device(separator: Separator, durations: Sequence[float], rate: int, repeats: int) -> DeviceCost:
+def measure_device(
+    separator: Separator, options: Options, durations: Sequence[float], rate: int, repeats: int
+) -> DeviceCost:
     """Parts, whole separations at the durations, their line, and peak memory of the device the separator is on."""
     device = separator.device
     cost = DeviceCost(str(device))
-    acts, duration = parts(separator)
+    acts, duration = parts(separator, options)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     cost.parts = {name: [s / duration for s in warm_seconds(act, device, repeats)] for name, act in acts.items()}
-    separator.separate(noise_song(1.0, rate), rate)
+    separator.separate(noise_song(1.0, rate), rate, options)
     for seconds in durations:
         song = noise_song(seconds, rate)
-        cost.durations[seconds] = warm_seconds(lambda song=song: separator.separate(song, rate), device, repeats)
+        act = partial(separator.separate, song, rate, options)
+        cost.durations[seconds] = warm_seconds(act, device, repeats)
     longest = max(durations)
     cost.parts["whole separation"] = [s / longest for s in cost.durations[longest]]
     if len(durations) > 2:
@@ -147,13 +152,14 @@ def measure_device(separator: Separator, durations: Sequence[float], rate: int, 
     return cost
 
 
-def cold_run(checkpoint: Path, device: str, seconds: float, rate: int) -> float:
+def cold_run(checkpoint: Path, preset: str | None, device: str, seconds: float, rate: int) -> float:
     """Seconds of `ldm-sep separate` on one file in a fresh process: imports, loading and writing included."""
     with tempfile.TemporaryDirectory() as folder:
         song = Path(folder) / "song.wav"
         with AudioWriter(song, rate, 2) as writer:
             writer.write(noise_song(seconds, rate))
         words = ["separate", str(song), "-o", folder, "-n", str(checkpoint), "-d", device]
+        words += ["--preset", preset] if preset else []
         started = time.perf_counter()
         subprocess.run([sys.executable, "-m", "ldm_sep", *words], check=True, capture_output=True)
         return time.perf_counter() - started
@@ -211,6 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", default="open", help="checkpoint: a name or a folder")
+    parser.add_argument("--preset", help="one of the checkpoint's; its default where left out")
     parser.add_argument("--durations", default="5,10,20,40,80", help="seconds, joined by commas")
     parser.add_argument("--rate", type=int, default=44100)
     parser.add_argument("--device", help="joined by commas; default: cpu, and cuda where there is one")
@@ -228,15 +235,19 @@ def main(arguments: list[str] | None = None) -> None:
     costs, sizes, work = [], {}, {}
     for word in words:
         separator = Separator.load(options.name, device=str(choose_device(word)))
-        sizes, work = parameters(separator), flops(separator)
-        cost = measure_device(separator, durations, options.rate, options.repeats)
+        chosen = Options(preset=options.preset)
+        sizes, work = parameters(separator), flops(separator, chosen)
+        cost = measure_device(separator, chosen, durations, options.rate, options.repeats)
         if not options.no_cold:
-            cost.cold_seconds = cold_run(find_checkpoint(options.name), word, durations[0], options.rate)
+            cost.cold_seconds = cold_run(
+                find_checkpoint(options.name), options.preset, word, durations[0], options.rate
+            )
         costs.append(cost)
     options.out.mkdir(parents=True, exist_ok=True)
     record = {
         "checkpoint": str(options.name),
-        "steps": separator.manifest.config.sampling.steps,
+        "preset": options.preset,
+        "steps": separator.plan(chosen).steps,
         "threads": torch.get_num_threads(),
         "parameters": sizes,
         "flops_per_audio_second": work,
@@ -244,7 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     (options.out / "speed.json").write_text(json.dumps(record, indent=2))
     figure(costs, options.out / "speed.png")
-    print(tables(str(options.name), costs, sizes, work))
+    print(tables(" ".join(filter(None, [str(options.name), options.preset])), costs, sizes, work))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from ldm_sep.stereo import mid_side
+
 
 def polarity(wave: Tensor, flip: Tensor) -> Tensor:
     """Invert the items where ``flip (B,)`` is true."""
@@ -107,10 +109,9 @@ def automate(wave: Tensor, gains_db: Tensor) -> Tensor:
 
 
 def widen(wave: Tensor, side_db: Tensor) -> Tensor:
-    """The side signal (L - R) / 2 of ``wave (B, 2, T)`` louder by ``side_db (B,)``; what is mono stays as it is."""
-    mid, side = wave.mean(1), (wave[:, 0] - wave[:, 1]) / 2
-    side = side * torch.pow(10.0, side_db / 20)[:, None]
-    return torch.stack([mid + side, mid - side], 1)
+    """The side signal of ``wave (B, 2, T)`` louder by ``side_db (B,)``; what is mono stays as it is."""
+    mid, side = mid_side(wave).unbind(1)
+    return mid_side(torch.stack([mid, side * torch.pow(10.0, side_db / 20)[:, None]], 1))
 
 
 def reflect(wave: Tensor, delays: Tensor, gains: Tensor, sample_rate: int) -> Tensor:

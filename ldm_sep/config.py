@@ -140,7 +140,9 @@ class MixConfig(Record):
 
 
 class OptimiserConfig(Record):
-    """AdamW with linear warm-up and cosine decay to a twentieth; gradients clipped by their global norm."""
+    """AdamW with linear warm-up and cosine decay to a twentieth; gradients clipped by their norm over each group of
+    weights: those of one learning rate, a codec, its discriminators.
+    """
 
     steps: Positive
     batch_size: Positive

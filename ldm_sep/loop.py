@@ -242,7 +242,9 @@ def fit(
         with accelerator.autocast():
             losses = model(*draw(step))
         accelerator.backward(losses["loss"])
-        norm = accelerator.clip_grad_norm_(trainable, settings.gradient_clip)
+        # Each group by its own norm: a critic's gradients do not shrink those of the codec it judges.
+        parts = [group["params"] for group in optimizer.param_groups]
+        norm = torch.stack([accelerator.clip_grad_norm_(part, settings.gradient_clip) for part in parts]).norm()
         # Clipping by a non-finite norm would write NaN into every weight.
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
         late = settings.max_minutes is not None and time.monotonic() - started > settings.max_minutes * 60

@@ -70,7 +70,9 @@ class Options:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
+    """`Options` with everything settled; ``highpass`` in Hz is the checkpoint's, for fresh noise."""
+
     steps: int
     start: float
     seed: int
@@ -183,7 +185,7 @@ class Separator:
         What comes out does not depend on how the input is cut. AudioError unless ``channels`` is 1 or 2.
         """
         self._check_channels(channels, "the input")
-        plan = self._plan(options)
+        plan = self.plan(options)
         codec = self.model.codec
         rate = codec.sample_rate
         segment = round(plan.segment * rate)
@@ -231,7 +233,7 @@ class Separator:
             offset += n
 
     @torch.no_grad()
-    def _run(self, windows: Sequence[Window], plan: _Plan) -> Iterator[np.ndarray]:
+    def _run(self, windows: Sequence[Window], plan: Plan) -> Iterator[np.ndarray]:
         """Vocals (C, L) of each window."""
         groups: list[list[Window]] = []
         for window in windows:
@@ -248,7 +250,7 @@ class Separator:
             for window, voice in zip(group, vocals, strict=True):
                 yield voice if np.abs(window.wave).max() >= _SILENCE else np.zeros_like(voice)
 
-    def _run_batch(self, group: Sequence[Window], plan: _Plan) -> torch.Tensor:
+    def _run_batch(self, group: Sequence[Window], plan: Plan) -> torch.Tensor:
         codec = self.model.codec
         starts = [w.start // codec.hop for w in group]
         frames = group[0].wave.shape[1] // codec.hop
@@ -274,7 +276,10 @@ class Separator:
         """Names for `Options.preset`: balanced, which is the checkpoint's default, and its others."""
         return (_DEFAULT_PRESET, *self.manifest.config.sampling.presets)
 
-    def _plan(self, options: Options) -> _Plan:
+    def plan(self, options: Options) -> Plan:
+        """What ``options`` come to with this checkpoint. ConfigError for a preset it does not have, and for values
+        out of bounds.
+        """
         sampling = self.manifest.config.sampling
         if options.preset is not None and options.preset not in self.presets:
             raise ConfigError(f"no preset '{options.preset}'; this checkpoint has: {', '.join(self.presets)}")
@@ -285,7 +290,7 @@ class Separator:
                 if (value := getattr(source, key)) is not None:
                     return value
 
-        plan = _Plan(
+        plan = Plan(
             **{key: choose(key) for key in ("steps", "start", "eta", "averages", "speeds", "overlap")},
             seed=options.seed,
             highpass=sampling.highpass,

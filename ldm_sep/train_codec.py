@@ -135,9 +135,9 @@ def train_codec(
     objective = CodecObjective(
         codec, settings.waveform_weight, settings.spectral_weight, settings.adversarial_weight
     ).to(accelerator.device)
-    optimizer = torch.optim.AdamW(
-        objective.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
-    )
+    players = [codec, objective.discriminator]
+    groups = [{"params": list(player.parameters())} for player in players if player is not None]
+    optimizer = torch.optim.AdamW(groups, settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay)
     rank, device = accelerator.process_index, accelerator.device
 
     def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,8 @@ import numpy as np
 from ldm_sep.data.midi import read_archive, read_song
 from ldm_sep.errors import DataError
 
+# Of the tunes kept in caches: raise it when they are read in another way.
+_FORMAT = 1
 # Columns of a melody.
 ONSET, DURATION, PITCH = 0, 1, 2
 # Points a second of a pitch course.
@@ -29,9 +31,9 @@ def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | Non
     """
     # Known by name and size: times of change do not survive copying.
     if scores.is_file():
-        kept = cache / f"melodies-{scores.stem}-{scores.stat().st_size}.npz"
+        kept = cache / f"melodies{_FORMAT}-{scores.stem}-{scores.stat().st_size}.npz"
     else:
-        found = sorted(cache.glob(f"melodies-{scores.stem}-*.npz"))
+        found = sorted(cache.glob(f"melodies{_FORMAT}-{scores.stem}-*.npz"))
         if not found:
             raise DataError(f"{scores}: no such zip of MIDI songs; copy it there or leave data.melodies out")
         kept = found[0]

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_sep.checkpoint import parameter_count
 from ldm_sep.errors import ConfigError
-from ldm_sep.separate import Separator
+from ldm_sep.separate import Options, Separator
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_every_figure_is_measured_printed_and_written(
 def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, trained: Path) -> None:
     separator = Separator.load(trained / "stage2/separator", device="cpu")
     codec = separator.model.codec
-    sizes, work = speed.parameters(separator), speed.flops(separator)
+    sizes, work = speed.parameters(separator), speed.flops(separator, Options())
     assert sizes["U-Net, one step"] == sum(p.numel() for p in separator.model.unet.parameters())
     encoder, predictor = (
         sum(p.numel() for p in part.parameters()) for part in (codec.encoder, separator.model.predictor)
@@ -75,6 +75,17 @@ def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, 
     with FlopCounterMode(display=False) as counter:
         codec.encoder(mixture)
     assert counter.get_total_flops() == pytest.approx(2 * frames * (mdct + bands + residual), rel=0.02)
+
+
+def test_a_preset_is_measured_at_its_own_settings(speed: ModuleType, trained: Path) -> None:
+    separator = Separator.load(trained / "stage2/separator", device="cpu")
+    default, best = (speed.flops(separator, Options(preset=preset)) for preset in (None, "best"))
+    with FlopCounterMode(display=False) as counter:
+        separator.model.condition(0.1 * torch.randn(1, 2, 16000), (1.0, 1.25))
+    # The preset hears the mixture at two speeds.
+    assert best["condition"] == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert best["condition"] > 1.3 * default["condition"]
+    assert best["decoding"] == default["decoding"]
 
 
 def test_mistakes_are_named(speed: ModuleType) -> None:
