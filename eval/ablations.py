@@ -3,9 +3,10 @@
     python eval/ablations.py --data DATA [--name open] [--against NAME=DIR ...] [--items configs/open_valid.csv]
 
 The checkpoint's presets, steps T, eta, K averaged samples, a start from the posterior mean, the speed at which the
-predictor hears, the parts of the checkpoint (diffusion, codec residual, texture from the mixture) and what the mixture
-can lend its result (phase, Wiener mask), each alone, and where a name says T = 1 from one step; then every checkpoint
-named by ``--against`` as it is, such as one for each choice in training. Scores are means over the items of a group, on
+predictor hears, the parts of the checkpoint (diffusion, codec residual, texture from the mixture), what the mixture can
+lend its result (phase, Wiener mask), and samples around the posterior mean as wide as the truth says (an oracle: more
+than any sampler can know), each alone, and where a name says T = 1 from one step; then every checkpoint named by
+``--against`` as it is, such as one for each choice in training. Scores are means over the items of a group, on
 16-bit waves; ``voiceless`` is the level of what is taken for vocals in the accompaniment alone, in dB under it. Prints
 the table and writes ``ablations.json`` and ``ablations.png`` (scores against T).
 """
@@ -22,26 +23,35 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.evaluate import parse_metrics
+from ldm_sep.level import normalising_gain
 from ldm_sep.metrics import measure
 from ldm_sep.separate import Options, Separator
+from ldm_sep.windows import noise_field
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
 STEPS = (1, 2, 4, 8, 16, 50)
 SPEEDS = (1.0, 1.25, 1.5, 1.75)
+SPREADS = (0.25, 0.5, 1.0)
 _WINDOW = 2048
+# Neighbouring channels and frames over which the true error is averaged to a spread.
+_NEIGHBOURS = (5, 9)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A row: how the sampler is set, and which attributes of the `ldm_sep.model.LatentSeparator` are others."""
+    """A row: how the sampler is set, which attributes of the `ldm_sep.model.LatentSeparator` are others, and, for an
+    oracle, how many times the true spread the sample is away from the posterior mean.
+    """
 
     name: str
     options: Options
     parts: Mapping[str, object] = field(default_factory=dict)
+    spread: float | None = None
 
 
 @dataclass
@@ -110,7 +120,28 @@ def settings(base: Options, separator: Separator) -> list[Setting]:
         rows.append(Setting("T = 1, no texture from the mixture", once, {"refiner": None}))
     rows.append(Setting("T = 1, phase of the mixture", once, {"refiner": FromMixture("phase")}))
     rows.append(Setting("T = 1, Wiener mask on the mixture", once, {"refiner": FromMixture("wiener")}))
-    return rows
+    return rows + [Setting(f"oracle, {spread} of the true spread", once, spread=spread) for spread in SPREADS]
+
+
+@torch.no_grad()
+def sample_of_true_spread(
+    separator: Separator, mixture: np.ndarray, vocals: np.ndarray, options: Options, spread: float
+) -> np.ndarray:
+    """A Gaussian sample of the vocals (C, T) around the posterior mean of their latents, all as one window.
+
+    Its standard deviation is ``spread`` times the root mean square of the mean's true error around each latent.
+    """
+    model, device = separator.model, separator.device
+    x, wanted = (torch.from_numpy(wave)[None].to(device) for wave in (mixture, vocals))
+    gain = normalising_gain(x)
+    cond, estimate = model.condition(x * gain, separator.plan(options).speeds)
+    codec = model.codec
+    noise = noise_field(options.seed, codec.latent_channels, 0, x.shape[2] // codec.hop)[None].to(device)
+    mean = model.sample(cond, noise, 1)
+    error = (model.encode(wanted * gain) - mean).square()
+    padding = tuple(size // 2 for size in _NEIGHBOURS)
+    std = F.avg_pool2d(error, _NEIGHBOURS, 1, padding, count_include_pad=False).sqrt()
+    return (model.render(mean + spread * std * noise, cond, estimate, x * gain) / gain)[0].cpu().numpy()
 
 
 def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics: Sequence[str] = METRICS) -> Result:
@@ -121,13 +152,19 @@ def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics
         setattr(model, name, part)
     values: dict[str, list[float]] = {}
     seconds = audio = 0.0
+
+    def separate(mixture: np.ndarray, vocals: np.ndarray) -> np.ndarray:
+        if setting.spread is None:
+            return separator.separate(mixture, rate, setting.options).vocals
+        return sample_of_true_spread(separator, mixture, vocals, setting.options, setting.spread)
+
     try:
         for item in items:
             started = time.perf_counter()
-            estimate = separator.separate(item.mixture, rate, setting.options).vocals
+            estimate = separate(item.mixture, item.vocals)
             seconds += time.perf_counter() - started
             audio += item.mixture.shape[1] / rate
-            alone = separator.separate(item.accompaniment, rate, setting.options).vocals
+            alone = separate(item.accompaniment, np.zeros_like(item.vocals))
             if (heard := np.square(item.accompaniment).mean()) > 0:
                 under = 10 * np.log10((np.square(alone).mean() + 1e-12) / heard)
                 values.setdefault(f"{item.group}/voiceless", []).append(float(under))

@@ -101,6 +101,27 @@ def test_without_diffusion_the_predictors_estimate_remains(ablations: ModuleType
     torch.testing.assert_close(model.separate(mixture, [noise], 1), expected, atol=1e-5, rtol=0)
 
 
+def test_an_oracles_sample_is_as_far_from_the_posterior_mean_as_the_truth(ablations: ModuleType, trained: Path) -> None:
+    separator = Separator.load(trained / "stage2/separator", device="cpu")
+    model, once = separator.model, Options(steps=1)
+    generator = torch.Generator().manual_seed(0)
+    vocals = 0.1 * torch.randn(2, 16000, generator=generator)
+    mixture = vocals + 0.1 * torch.randn(2, 16000, generator=generator)
+    waves = mixture.numpy(), vocals.numpy()
+    samples = {s: ablations.sample_of_true_spread(separator, *waves, once, s) for s in (0.0, 0.5, 1.0)}
+    np.testing.assert_allclose(samples[0.0], separator.separate(waves[0], 16000, once).vocals, atol=1e-5)
+    away = [np.square(samples[s] - samples[0.0]).mean() for s in (0.5, 1.0)]
+    assert 0 < 3 * away[0] < away[1]
+    # What reaches the decoder: latents whose mean square distance from the mean is the truth's.
+    seen = []
+    model.render = lambda z0, *_: seen.append(z0) or mixture[None]
+    for spread in (0.0, 1.0):
+        ablations.sample_of_true_spread(separator, *waves, once, spread)
+    mean, drawn = seen
+    truth = model.encode(vocals[None] * normalising_gain(mixture[None]))
+    assert (drawn - mean).square().mean() == pytest.approx(float((truth - mean).square().mean()), rel=0.1)
+
+
 def test_what_the_mixture_lends_is_its_phase_or_its_bins(ablations: ModuleType) -> None:
     generator = torch.Generator().manual_seed(0)
     vocals, rest = (0.1 * torch.randn(1, 2, 16384, generator=generator) for _ in range(2))
