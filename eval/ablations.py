@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +31,11 @@ from ldm_sep.level import normalising_gain
 from ldm_sep.metrics import measure
 from ldm_sep.separate import Options, Separator
 from ldm_sep.windows import noise_field
+
+try:
+    from matplotlib.figure import Figure
+except ImportError:
+    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
 STEPS = (1, 2, 4, 8, 16, 50)

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ldm_sep.audio import read, resample
@@ -38,6 +37,11 @@ from ldm_sep.errors import ConfigError, DataError, LdmSepError
 from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
 from ldm_sep.level import normalising_gain, rms
 from ldm_sep.metrics import sdr
+
+try:
+    from matplotlib.figure import Figure
+except ImportError:
+    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 STDS = (0.0, 1e-6, 1e-3, 0.01, 0.1, 1.0)
 POINTS = ("Identity", "NQ", "BQ", "AQ, truncated", "AQ, rounded")

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
 from ldm_sep.build import build_codec
 from ldm_sep.catalogue import choose_device, find_checkpoint
@@ -29,6 +28,11 @@ from ldm_sep.config import load_config
 from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.train_codec import score_codec
+
+try:
+    from matplotlib.figure import Figure
+except ImportError:
+    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 _SECONDS = 6.0
 COLUMNS = {

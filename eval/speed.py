@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,6 +36,11 @@ from ldm_sep.clock import warm_seconds
 from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.evaluate import bootstrap_interval
 from ldm_sep.separate import Options, Separator
+
+try:
+    from matplotlib.figure import Figure
+except ImportError:
+    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def read_archive(scores: Path) -> dict[str, bytes]:
     try:
         import mido  # noqa: F401
     except ImportError:
-        raise DependencyError('MIDI files need mido; pip install "ldm-sep[midi]"') from None
+        raise DependencyError("MIDI files need mido; run: pip install mido") from None
     try:
         with zipfile.ZipFile(scores) as archive:
             names = sorted(n for n in archive.namelist() if n.lower().endswith((".mid", ".midi")))

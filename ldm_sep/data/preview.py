@@ -22,7 +22,7 @@ def preview(mixer: Mixer, count: int, seed: int, out: Path) -> list[Path]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise DependencyError('the spectrogram sheet needs matplotlib; pip install "ldm-sep[eval]"') from None
+        raise DependencyError("the spectrogram sheet needs matplotlib; run: pip install matplotlib") from None
     batch = mixer.batch(count, seed, 0)
     rate = mixer.bank.sample_rate
     written = []

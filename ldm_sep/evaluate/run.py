@@ -150,7 +150,7 @@ def _check(tracks: Sequence[TrackFiles], systems: Sequence[str], metrics: Sequen
     check_installed(metrics)
     for package in ("scipy", "matplotlib"):
         if importlib.util.find_spec(package) is None:
-            raise DependencyError(f'evaluation needs the package {package}; run: pip install "ldm-sep[eval]"')
+            raise DependencyError(f"evaluation needs the package {package}; run: pip install {package}")
 
 
 def _codec_files(name: str, weights: Path | None) -> CodecFiles:

@@ -8,11 +8,11 @@ from types import ModuleType
 
 from ldm_sep.errors import DependencyError
 
-# Metric -> (package, extra of ldm-sep that brings it).
+# Metric -> (package, the name it is installed by).
 _NEEDS = {
-    "log_f0_rmse": ("librosa", "eval"),
-    "pesq": ("pesq", "eval"),
-    "visqol": ("visqol", "visqol"),
+    "log_f0_rmse": ("librosa", "librosa"),
+    "pesq": ("pesq", "pesq"),
+    "visqol": ("visqol", "visqol-python"),
 }
 
 
@@ -37,5 +37,5 @@ def load_for(key: str) -> ModuleType:
 
 
 def _missing(key: str) -> DependencyError:
-    package, extra = _NEEDS[key]
-    return DependencyError(f'the metric {key} needs the package {package}; run: pip install "ldm-sep[{extra}]"')
+    package, distribution = _NEEDS[key]
+    return DependencyError(f"the metric {key} needs the package {package}; run: pip install {distribution}")
