@@ -19,7 +19,14 @@ from ldm_sep.unet_levels import Level
 
 
 def build_codec(config: CodecConfig) -> Codec:
-    """A codec with fresh weights."""
+    """A codec with fresh weights. ConfigError for sizes that do not go together."""
+    try:
+        return _codec(config)
+    except ValueError as error:
+        raise ConfigError(f"[codec]: {error}") from None
+
+
+def _codec(config: CodecConfig) -> Codec:
     arguments = config.model_dump(exclude={"kind"})
     match config.kind:
         case "spectral":
@@ -99,7 +106,15 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
     unet = build_unet(config.unet, codec.latent_channels, cond_channels, gated_anchor=gated)
     head = None if codec.keeps_level else LevelHead(codec.latent_channels)
     crossover = config.separator.texture_above
-    refiner = TextureFromMixture(crossover, codec.sample_rate, codec.hop) if crossover is not None else None
+    try:
+        refiner = TextureFromMixture(crossover, codec.sample_rate, codec.hop) if crossover is not None else None
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: texture_above: {error}") from None
+    if config.sampling.highpass >= codec.sample_rate / codec.hop / 2:
+        raise ConfigError(
+            f"{config.name}: sampling.highpass {config.sampling.highpass:g} Hz must lie below half the rate of the "
+            f"latents' frames, {codec.sample_rate / codec.hop / 2:g} Hz"
+        )
     return LatentSeparator(
         codec,
         unet,

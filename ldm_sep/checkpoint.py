@@ -163,14 +163,18 @@ def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None
         )
 
 
-def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()) -> None:
-    """Load ``path`` into ``module``: same keys (but those beginning with ``ignore``), same shapes, all finite."""
+def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = (), prefix: str = "") -> None:
+    """Load ``path`` into ``module``: same keys (but those beginning with ``ignore``), same shapes, all finite.
+
+    ``prefix``: ``module`` is the part of a larger one whose keys begin so; the file's others are passed over.
+    """
     try:
         state = load_file(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: missing; fetch the checkpoint again") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); fetch the checkpoint again") from None
+    state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     expected = {k: v for k, v in module.state_dict().items() if not k.startswith(ignore or ("\0",))}
     wrong = sorted(expected.keys() ^ state.keys())
     if wrong:
@@ -189,7 +193,7 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
 
 
 def load_codec(folder: Path, codec_weights: Path | None = None) -> tuple[Manifest, Codec, Whitening]:
-    """A codec's folder, or the codec inside a separator's folder (then without its own whitening file)."""
+    """The codec and whitening constants of a codec's folder, or of a separator's."""
     manifest = read_manifest(folder)
     codec = pretrained_codec(manifest.config.codec, codec_weights)
     if codec is None:
@@ -198,6 +202,8 @@ def load_codec(folder: Path, codec_weights: Path | None = None) -> tuple[Manifes
     whitening = Whitening(codec.latent_channels)
     if manifest.kind == "codec":
         load_strictly(whitening, folder / "whitening.safetensors")
+    else:
+        load_strictly(whitening, folder / "model.safetensors", prefix="whitening.")
     return manifest, codec.eval(), whitening
 
 

@@ -8,9 +8,9 @@ takes them apart.
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ldm_sep.errors import ConfigError
 
@@ -138,6 +138,12 @@ class MixConfig(Record):
     vibrato_cents: Annotated[float, Field(ge=0, le=200)] = 0.0
     layering: Share = 0.0
 
+    @model_validator(mode="after")
+    def _something_sounds(self) -> Self:
+        if self.silent + self.solo > 1:
+            raise ValueError("silent and solo are shares of the same items: together at most 1")
+        return self
+
 
 class OptimiserConfig(Record):
     """AdamW with linear warm-up and cosine decay to a twentieth; gradients clipped by their norm over each group of
@@ -216,7 +222,7 @@ class SamplingConfig(Record):
     averages: Positive = 1
     speeds: Speeds = (1.0,)
     highpass: Annotated[float, Field(ge=0)] = 0.0
-    segment: Annotated[float, Field(gt=0)] = 12.0
+    segment: Annotated[float, Field(ge=1, le=120)] = 12.0
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     presets: dict[Literal["fast", "best"], PresetConfig] = {}
 

@@ -42,12 +42,6 @@ def noise_from_v(z_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
     return sigma * z_t + alpha * v
 
 
-def snr(t: Tensor) -> Tensor:
-    """alpha^2 / sigma^2, shaped (B, 1, 1); infinite at t = 0."""
-    alpha, sigma = alpha_sigma(t)
-    return (alpha / sigma) ** 2
-
-
 def truncated_snr_weight(t: Tensor, max_snr: float) -> Tensor:
     """A weight for the v-loss, min(1, (1 + max_snr) / (1 + SNR)), shaped (B, 1, 1).
 

@@ -29,16 +29,34 @@ def parse_stems(text: str) -> tuple[Stem, ...]:
     return tuple(stem for stem in STEMS if stem in words)
 
 
-def plan_jobs(inputs: Sequence[Path], out: Path, stems: Sequence[Stem], suffix: str, overwrite: bool) -> list[Job]:
-    """A job for every input file; folders stand for the audio files below them.
+def plan_jobs(
+    inputs: Sequence[Path],
+    out: Path,
+    stems: Sequence[Stem],
+    suffix: str,
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+) -> list[Job]:
+    """A job for every input file; folders stand for the audio files below them, but for those below ``out``.
 
-    AudioError, before anything is written, for a missing input, a folder without audio, two inputs that would write to
-    one folder, or outputs that exist without ``overwrite``.
+    With ``skip_existing`` inputs whose stems are all there are left out. AudioError, before anything is written, for a
+    missing input, a folder without audio, two inputs that would write to one folder, or outputs that exist without
+    ``overwrite`` or ``skip_existing``.
     """
+    results = out.resolve()
     jobs: list[Job] = []
     for path in inputs:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+            # What an earlier run wrote into a folder inside this one is no song.
+            inside = path.resolve() in results.parents
+            found = sorted(
+                p
+                for p in path.rglob("*")
+                if p.suffix.lower() in AUDIO_SUFFIXES
+                and p.is_file()
+                and not (inside and p.resolve().is_relative_to(results))
+            )
             if not found:
                 raise AudioError(f"{path}: no audio files in this folder; known are {', '.join(AUDIO_SUFFIXES)}")
             jobs += [Job(p, out / p.relative_to(path).parent / p.stem) for p in found]
@@ -47,6 +65,7 @@ def plan_jobs(inputs: Sequence[Path], out: Path, stems: Sequence[Stem], suffix: 
         else:
             raise AudioError(f"{path}: no such file or folder; check the name")
     taken: dict[Path, Path] = {}
+    due: list[Job] = []
     for job in jobs:
         if job.folder in taken:
             raise AudioError(
@@ -54,8 +73,10 @@ def plan_jobs(inputs: Sequence[Path], out: Path, stems: Sequence[Stem], suffix: 
                 "rename one or separate them into different --out folders"
             )
         taken[job.folder] = job.input
-        for stem in stems:
-            target = job.folder / f"{stem}.{suffix}"
-            if target.exists() and not overwrite:
-                raise AudioError(f"{target}: exists already; add --overwrite or name another --out")
-    return jobs
+        there = [target for stem in stems if (target := job.folder / f"{stem}.{suffix}").exists()]
+        if there and not (overwrite or skip_existing):
+            raise AudioError(f"{there[0]}: exists already; add --overwrite or --skip-existing, or name another --out")
+        # Half a result is made again: stems of one run belong together.
+        if overwrite or len(there) < len(stems):
+            due.append(job)
+    return due

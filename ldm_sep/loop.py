@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -178,18 +180,23 @@ def find_states(run: Path) -> list[Path]:
 def load_state(
     state: Path, module: nn.Module, ema: ExponentialMovingAverage, optimizer: torch.optim.Optimizer
 ) -> Reached:
-    """Load what `save_state` wrote. CheckpointError if it does not fit."""
+    """Load what `save_state` wrote. CheckpointError if it is damaged, or of networks or weights other than these."""
     try:
         reached = Reached(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
-        module.load_state_dict(load_file(state / "model.safetensors"))
-        averaged = load_file(state / "ema.safetensors")
-        optimizer.load_state_dict(torch.load(state / "optimizer.pt", weights_only=True, map_location="cpu"))
+        weights, averaged = (load_file(state / f"{name}.safetensors") for name in ("model", "ema"))
+        moments = torch.load(state / "optimizer.pt", weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, TypeError, ValueError, UnpicklingError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{state}: damaged ({reason}); delete it to fall back to the state before it") from None
+    try:
+        module.load_state_dict(weights)
+        optimizer.load_state_dict(moments)
         for i, shadow in enumerate(ema.shadow):
             shadow.copy_(averaged[str(i)])
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, KeyError, ValueError):
         raise CheckpointError(
-            f"{state}: cannot be resumed ({reason}); delete it to fall back to the state before it"
+            f"{state}: of another training, with other networks or trained weights than these settings have; "
+            "undo what changed, or name another --run"
         ) from None
     return reached
 

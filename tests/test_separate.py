@@ -1,14 +1,16 @@
 """Separation as a user sees it: shapes, sums, seeds, silence, bad input."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import RATE, played, run_cli, sung
+from conftest import RATE, ROOT, played, run_cli, sung
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -191,6 +193,47 @@ def test_command_line_writes_both_stems_of_every_input(trained: Path, tmp_path: 
     )
     assert again.returncode == 0
     assert (tmp_path / "out/album/b/vocals.wav").read_bytes() == first
+
+
+def test_a_folder_is_gone_on_with_and_results_inside_it_are_no_songs(trained: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sf.write(tmp_path / f"{name}.wav", mixture(1).T, RATE)
+    words = ("separate", tmp_path, "-o", tmp_path / "out", "-n", trained / "stage2/separator", "-d", "cpu")
+    assert run_cli(*words).returncode == 0
+    files = sorted((tmp_path / "out").rglob("*.wav"))
+    assert len(files) == 4
+    made = {file: file.stat().st_mtime_ns for file in files}
+    files[0].unlink()
+    refused = run_cli(*words)
+    assert refused.returncode == 1 and "--skip-existing" in refused.stderr
+    again = run_cli(*words, "--skip-existing")
+    assert again.returncode == 0 and again.stdout.count(".wav") == 2
+    assert sorted((tmp_path / "out").rglob("*.wav")) == files
+    assert [made[file] == file.stat().st_mtime_ns for file in files] == [False, False, True, True]
+    unknown = run_cli(*words, "--overwrite", "--preset", "turbo")
+    assert unknown.returncode == 1 and unknown.stderr.count("no preset 'turbo'") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_nothing_half_written(trained: Path, tmp_path: Path, number: signal.Signals) -> None:
+    sf.write(tmp_path / "long.wav", np.tile(mixture(10), 90).T, RATE)
+    words = ["separate", tmp_path / "long.wav", "-o", tmp_path / "out", "-n", trained / "stage2/separator", "-d", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ldm_sep", *map(str, words), "--steps", "20"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/long/.*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "interrupted" in told and "Traceback" not in told
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
 
 
 def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:

@@ -1,6 +1,9 @@
 """The command `ldm-sep`. Nothing heavy is imported before a command runs, so that help is instant."""
 
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 import typer
 
@@ -24,13 +27,18 @@ app.add_typer(data.app, name="data")
 app.command("doctor")(models.doctor)
 
 
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    # An exception, so that half-written files are taken away; 128 + number is what shells expect.
+    typer.echo("ldm-sep: interrupted; finished files are complete, nothing half-written is left", err=True)
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command line; what a user can mend is printed as one line, with exit code 1."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except LdmSepError as error:
         typer.echo(f"ldm-sep: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("ldm-sep: interrupted; finished files are complete, nothing half-written is left", err=True)
-        sys.exit(130)

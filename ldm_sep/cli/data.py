@@ -89,7 +89,7 @@ def preview(
     data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],
     out: Annotated[Path, typer.Option(help="The folder to fill.")],
     items: Annotated[int, typer.Option(min=1, max=100, help="How many items.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Which items.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the training's.")] = None,
     changes: Changes = [],  # noqa: B006  (typer copies it)
     cache: Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")] = Path(".cache"),
 ) -> None:
@@ -108,5 +108,5 @@ def preview(
         raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")
     bank = open_bank(resolved, data, cache, torch.device("cpu"))
     mixer = build_mixer(resolved.mix, bank, settings.seconds, codec_hop(resolved.codec))
-    written = act(mixer, items, seed, out)
+    written = act(mixer, items, settings.batch_size, settings.seed if seed is None else seed, out)
     typer.echo(f"{items} items and {written[-1]}")

@@ -19,10 +19,14 @@ def list_models() -> None:
     """The separators that can be named with -n."""
     from ldm_sep.catalogue import list_checkpoints
     from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.errors import CheckpointError
 
     for name, folder in list_checkpoints().items():
-        manifest = read_manifest(folder)
-        typer.echo(f"{name}\t{manifest.kind}\t{manifest.config.description}")
+        try:
+            manifest = read_manifest(folder)
+            typer.echo(f"{name}\t{manifest.kind}\t{manifest.config.description}")
+        except CheckpointError as error:
+            typer.echo(f"{name}\tunusable\t{error}")
 
 
 @app.command()

@@ -44,6 +44,9 @@ def separate(
         Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Pass over songs whose outputs exist, to go on with a folder.")
+    ] = False,
 ) -> None:
     """Separate songs into vocals and the exact remainder."""
     from rich.console import Console
@@ -54,7 +57,7 @@ def separate(
     from ldm_sep.jobs import parse_stems, plan_jobs
 
     wanted = parse_stems(stems)
-    jobs = plan_jobs(inputs, out, wanted, format.value, overwrite)
+    jobs = plan_jobs(inputs, out, wanted, format.value, overwrite=overwrite, skip_existing=skip_existing)
 
     # Only now the heavy imports: mistakes in names and folders are told at once.
     from ldm_sep.separate import Options, Separator
@@ -63,6 +66,8 @@ def separate(
     typer.echo(f"device: {separator.device}")
     typer.echo(f"checkpoint: {separator.manifest.config.name}")
     options = Options(preset=preset, steps=steps, seed=seed, segment=segment, overlap=overlap)
+    # A mistake in the options is told once, not for every song.
+    separator.plan(options)
     failures = 0
     console = Console(stderr=True)
     columns = "{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()

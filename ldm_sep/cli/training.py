@@ -64,11 +64,12 @@ def train_codec(
     resolved = _with_steps(load_config(config, changes), "codec_training", steps)
     _check(config, resolved, "codec_training", [init])
     accelerator = _accelerator(resolved.codec_training.precision, cpu)
+    validation = _items(resolved, data, items)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
         resolved,
         bank,
-        _items(resolved, data, items),
+        validation,
         run,
         accelerator,
         resume=resume,
@@ -97,16 +98,28 @@ def train(
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.config import load_config
+    from ldm_sep.errors import ConfigError
     from ldm_sep.train import train as act
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
     _check(config, resolved, "training", [codec, init])
+    if (codec is None) == (init is None):
+        raise ConfigError(
+            f"{resolved.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
+            "or a separator to go on from with --init, which brings its own codec; one of the two"
+        )
+    stage = resolved.training.stage
+    if stage == 0 and resolved.predictor is None:
+        raise ConfigError(f"{resolved.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
     accelerator = _accelerator(resolved.training.precision, cpu)
+    validation = _items(resolved, data, items)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
+    if stage > 0 and resolved.predictor is not None and init is None:
+        typer.echo(f"warning: stage {stage} from --codec leaves the predictor untrained; train stage 0 first", err=True)
     folder = act(
         resolved,
         bank,
-        _items(resolved, data, items),
+        validation,
         run,
         accelerator,
         codec_folder=codec,
@@ -161,14 +174,14 @@ def _with_steps(config: Config, table: str, steps: int | None) -> Config:
 
 def _check(path: Path, config: Config, table: str, folders: list[Path | None]) -> None:
     # What can be said at once is not said after minutes of decoding.
-    from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.checkpoint import read_manifest, require_same_codec
     from ldm_sep.errors import ConfigError
 
     if getattr(config, table) is None:
         raise ConfigError(f"{path}: needs a [{table}] table")
     for folder in folders:
         if folder is not None:
-            read_manifest(folder)
+            require_same_codec(folder, read_manifest(folder), config)
 
 
 def _accelerator(precision: str, cpu: bool) -> Accelerator:
@@ -198,11 +211,12 @@ def _prepare(
     if accelerator.is_main_process:
         try:
             run.mkdir(parents=True, exist_ok=True)
+            # The others find the decoded audio in the cache.
+            bank = open_bank(config, data, cache, accelerator.device)
+            # Last: what a failed start asked for is not what the states there were made with.
             (run / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"{run}: cannot be written ({error.strerror}); name another --run") from None
-        # The others find the decoded audio in the cache.
-        bank = open_bank(config, data, cache, accelerator.device)
+            raise ConfigError(f"{error.filename or run}: cannot be written ({error.strerror})") from None
     accelerator.wait_for_everyone()
     return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device)
 
@@ -265,7 +279,10 @@ def _items(config: Config, data: list[Path], table: Path | None) -> list[Item]:
     if table is not None:
         return read_items(table, first if first.is_dir() else first.parent, rate, hop)
     tracks = [t for root in data for t in read_tracks(config.data.layout, root)]
-    valid = [t for t in tracks if t.split == "valid"] or [t for t in tracks if t.split == "train"]
+    valid = [t for t in tracks if t.split == "valid"]
+    if not valid:
+        typer.echo("warning: no track of the validation split; scores are taken on training songs", err=True)
+        valid = tracks
     items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, hop, _VALIDATION_SONGS)
     if not items:
         raise DataError(f"{first}: no song with vocals and accompaniment to validate on; give a table with --items")

@@ -59,7 +59,13 @@ class AudioBank:
         key = _key(tracks, sample_rate)
         data, index = cache / f"bank-{key}.i16", cache / f"bank-{key}.json"
         if not (data.is_file() and index.is_file()):
-            _decode(tracks, sample_rate, data, index, progress)
+            try:
+                _decode(tracks, sample_rate, data, index, progress)
+            except OSError as error:
+                raise DataError(
+                    f"{error.filename or cache}: the decoded audio cannot be kept there ({error.strerror}); "
+                    "name another --cache"
+                ) from None
         parts = [[Part(**p) if p else None for p in pair] for pair in json.loads(index.read_text(encoding="utf-8"))]
         self.recordings = [Recording(t, v, a) for t, (v, a) in zip(tracks, parts, strict=True)]
         # Copy-on-write: torch wants writable memory, and nothing here writes.

@@ -41,10 +41,10 @@ def read_song(data: bytes) -> Song:
 
     try:
         file = mido.MidiFile(file=io.BytesIO(data))
+        seconds = _clock(file)
     except Exception as error:
         # A damaged file can break the parser anywhere.
         raise ValueError(f"not a MIDI file: {error}") from None
-    seconds = _clock(file)
     tracks = {track.name.strip().upper(): track for track in file.tracks}
     if not {"MELODY", "PIANO"} <= set(tracks):
         raise ValueError("it has no tracks MELODY and PIANO")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.data.mixer import Mixer
@@ -14,22 +15,25 @@ _HIGHEST_HZ = 10000
 _RANGE_DB = 80
 
 
-def preview(mixer: Mixer, count: int, seed: int, out: Path) -> list[Path]:
-    """Write the first ``count`` training items of ``seed``: ``NN-mixture.wav``, ``NN-vocals.wav`` and ``sheet.png``.
+def preview(mixer: Mixer, count: int, batch_size: int, seed: int, out: Path) -> list[Path]:
+    """Write the first ``count`` items of a training with ``batch_size`` and ``seed``.
 
-    Returns what was written. DependencyError without matplotlib.
+    They are ``NN-mixture.wav``, ``NN-vocals.wav`` and, of their spectrograms, ``sheet.png`` in ``out``. Returns what
+    was written. DependencyError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise DependencyError("the spectrogram sheet needs matplotlib; run: pip install matplotlib") from None
-    batch = mixer.batch(count, seed, 0)
+    # Whole batches, as in training: what an item becomes depends on its batch.
+    batches = [mixer.batch(batch_size, seed, step) for step in range(-(-count // batch_size))]
+    mixtures, vocals = (torch.cat([getattr(b, name) for b in batches])[:count] for name in ("mixture", "vocals"))
     rate = mixer.bank.sample_rate
     written = []
     figure = Figure(figsize=(12, 2.2 * count), layout="constrained")
     axes = figure.subplots(count, 2, squeeze=False, sharex=True, sharey=True)
     for number, row in enumerate(axes):
-        waves = {"mixture": batch.mixture[number], "vocals": batch.vocals[number]}
+        waves = {"mixture": mixtures[number], "vocals": vocals[number]}
         loudest = None
         for axis, (name, wave) in zip(row, waves.items(), strict=True):
             path = out / f"{number:02d}-{name}.wav"

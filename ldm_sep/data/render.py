@@ -158,8 +158,9 @@ def render(
     """Render ``pieces`` accompaniments of ``seconds`` from the zip of MIDI files ``scores`` into ``out``.
 
     Writes FLAC files and ``out/manifest.csv`` (layout ``roles``, role instrumental, split train); piece i depends on
-    (seed, i) alone, and files that are there already are kept. Returns the number of songs passed over as unusable.
-    DependencyError without fluidsynth or mido, DataError if the zip or the soundfont cannot be used.
+    soundfont and (seed, i) alone. Files that are there already are kept, and so are their rows: other seeds and
+    soundfonts add to a folder. Returns the number of songs passed over as unusable. DependencyError without
+    fluidsynth or mido, DataError if the zip or the soundfont cannot be used, or no song gives a piece.
     """
     songs = read_archive(scores)
     names = list(songs)
@@ -172,7 +173,7 @@ def render(
     for index in range(pieces):
         rng = np.random.default_rng((seed, index))
         name = names[int(rng.integers(len(names)))]
-        target = out / f"{Path(name).stem}_{seed}_{index:04d}.flac"
+        target = out / f"{Path(name).stem}_{soundfont.stem}_{seed}_{index:04d}.flac"
         try:
             parts = arrange(read_song(songs[name]), seconds, rng)
         except ValueError:
@@ -183,10 +184,16 @@ def render(
         if parts:
             rows.append((target.name, "instrumental", "", f"rendered {Path(name).stem}", "train"))
         progress(index + 1, pieces)
-    partial = out / "manifest.csv.tmp"
+    if not rows:
+        raise DataError(f"{scores}: {len(unusable)} songs were tried and none has tracks MELODY and PIANO with notes")
+    manifest, partial = out / "manifest.csv", out / "manifest.csv.tmp"
+    made = {file for file, *_ in rows}
+    if manifest.is_file():
+        with manifest.open(encoding="utf-8", newline="") as file:
+            rows = [tuple(row) for row in csv.reader(file) if tuple(row) != COLUMNS and row[0] not in made] + rows
     with partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    partial.replace(out / "manifest.csv")
+    partial.replace(manifest)
     return len(unusable)
 
 

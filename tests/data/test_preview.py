@@ -15,20 +15,24 @@ from ldm_sep.data.tracks import read_tracks
 
 def test_preview_writes_the_first_training_items_and_a_sheet(stems_folder: Path, tmp_path: Path) -> None:
     config, cache, out = ROOT / "configs/tiny.toml", tmp_path / "cache", tmp_path / "preview"
-    done = run_cli(
-        "data", "preview", config, "--data", stems_folder, "--out", out, "--items", 2, "--seed", 5, "--cache", cache
-    )
+    words = ["--data", stems_folder, "--out", out, "--items", 7, "--cache", cache, "--set", "training.seed=5"]
+    done = run_cli("data", "preview", config, *words)
     assert done.returncode == 0, done.stderr
     assert (out / "sheet.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     tracks = [t for t in read_tracks("stems", stems_folder) if t.split == "train"]
     resolved = load_config(config)
     bank = AudioBank(tracks, 16000, cache, torch.device("cpu"))
-    mixture, rate = sf.read(out / "01-mixture.wav", dtype="float32")
-    vocals, _ = sf.read(out / "01-vocals.wav", dtype="float32")
-    batch = build_mixer(resolved.mix, bank, len(mixture) / rate, 160).batch(2, 5, 0)
-    assert rate == 16000
-    np.testing.assert_array_equal(mixture.T, batch.mixture[1].numpy())
-    np.testing.assert_array_equal(vocals.T, batch.vocals[1].numpy())
+    size = resolved.training.batch_size
+    assert size == 2
+    for step, item in ((0, 1), (2, 1)):
+        number = step * size + item
+        mixture, rate = sf.read(out / f"{number:02d}-mixture.wav", dtype="float32")
+        vocals, _ = sf.read(out / f"{number:02d}-vocals.wav", dtype="float32")
+        batch = build_mixer(resolved.mix, bank, len(mixture) / rate, 160).batch(size, 5, step)
+        assert rate == 16000
+        np.testing.assert_array_equal(mixture.T, batch.mixture[item].numpy())
+        np.testing.assert_array_equal(vocals.T, batch.vocals[item].numpy())
+    assert not (out / "07-mixture.wav").exists()
 
 
 def test_preview_of_a_configuration_without_training_says_so(stems_folder: Path, tmp_path: Path) -> None:

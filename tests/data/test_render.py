@@ -141,6 +141,12 @@ def test_rendered_pieces_are_training_data_and_are_kept(scores: Path, soundfont:
     tracks[0].accompaniment[0].write_bytes(b"mine")
     run()
     assert tracks[0].accompaniment[0].read_bytes() == b"mine"
+    # Another seed and another soundfont add to the folder; what was there stays listed.
+    render(scores, soundfont, out, pieces=2, seconds=2.0, seed=2, progress=lambda *x: None)
+    other = soundfont.rename(soundfont.with_name("other.sf2"))
+    render(scores, other, out, pieces=2, seconds=2.0, seed=2, progress=lambda *x: None)
+    listed = [t.accompaniment[0] for t in read_tracks("roles", out)]
+    assert len(set(listed)) == 7 and set(listed) == set(out.glob("*.flac"))
 
 
 @pytest.mark.usefixtures("fluidsynth")
@@ -148,8 +154,19 @@ def test_songs_of_another_kind_are_counted_and_passed_over(scores: Path, soundfo
     with zipfile.ZipFile(scores, "w") as archive:
         archive.writestr("a.mid", b"no midi")
         archive.writestr("b.mid", midi_bytes(("DRUMS",)))
-    count = render(scores, soundfont, tmp_path / "o", pieces=20, seconds=0.5, seed=1, progress=lambda *x: None)
-    assert count == 2 and (tmp_path / "o/manifest.csv").read_text().count("\n") == 1
+        empty = io.BytesIO()
+        mido.MidiFile().save(file=empty)
+        archive.writestr("c.mid", empty.getvalue())
+
+    def run() -> int:
+        return render(scores, soundfont, tmp_path / "o", pieces=20, seconds=0.5, seed=1, progress=lambda *x: None)
+
+    with pytest.raises(DataError, match=r"3 songs were tried and none has tracks MELODY and PIANO"):
+        run()
+    assert not (tmp_path / "o/manifest.csv").exists()
+    with zipfile.ZipFile(scores, "a") as archive:
+        archive.writestr("d.mid", midi_bytes())
+    assert run() == 3 and len(read_tracks("roles", tmp_path / "o")) > 0
 
 
 def test_what_is_missing_is_named(
