@@ -20,22 +20,24 @@ METRICS = "si_sdr,lsd,mel_mae,log_f0_rmse,pesq,mr_stft"
 
 
 def rows_of(summary: Path, group: str, metrics: list[str]) -> list[dict]:
-    """One record a system: group, system, n, hash, and ``scores`` as metric label -> [value, low, high], None where a
-    track is undefined.
+    """One record a system: group, system, n, hash, ``scores`` as metric label -> [value, low, high], None where no
+    track has one, and ``defined`` as label -> tracks for those that not all tracks have.
     """
     try:
         record = json.loads(summary.read_text(encoding="utf-8"))
         tracks, labels = record["tracks"], record["metrics"]
         rows = []
         for system, scores in record["scores"].items():
-            found = {}
+            found, defined = {}, {}
             for metric in metrics:
                 score, unit = scores[metric], labels[metric]["unit"]
                 label = labels[metric]["label"] + (f", {unit}" if unit not in ("", "-") else "")
-                # Fewer tracks, or none: such a mean does not compare with the rest of its column.
-                whole = score["n"] == tracks["n"]
-                found[label] = [score["value"], *(score["interval"] or ())] if whole else None
-            rows.append({"group": group, "system": system, "n": tracks["n"], "hash": tracks["hash"], "scores": found})
+                found[label] = [score["value"], *(score["interval"] or ())] if score["n"] else None
+                # Such a mean does not compare with one over all tracks.
+                if 0 < score["n"] < tracks["n"]:
+                    defined[label] = score["n"]
+            row = {"group": group, "system": system, "n": tracks["n"], "hash": tracks["hash"], "scores": found}
+            rows.append(row | {"defined": defined})
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{summary}: not a summary with these metrics ({error}); evaluate again") from None
     return rows

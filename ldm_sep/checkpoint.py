@@ -34,7 +34,7 @@ FORMAT = 1
 @dataclass(frozen=True)
 class Provenance:
     """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, measured
-    scores.
+    scores; and the runs ``before``, as `trainings` gives them, of what it started from.
     """
 
     command: str = ""
@@ -43,6 +43,7 @@ class Provenance:
     hardware: str = ""
     commit: str = ""
     scores: dict[str, float | None] | None = None
+    before: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def _write(
             "minutes": round(provenance.minutes, 1),
             "hardware": provenance.hardware,
             "commit": provenance.commit,
+            "before": [dict(run) for run in provenance.before],
             "scores": provenance.scores or {},
             "config": config.model_dump(mode="json", exclude={"card"}),
         }
@@ -231,8 +233,9 @@ def verify(folder: Path) -> list[str]:
 def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Put measured ``rows`` into a checkpoint's config.json and card, in the place of earlier ones.
 
-    A row has group, system, n, hash (of the list of tracks) and ``scores``, label -> [value] or [value, low, high] or
-    None. CheckpointError if the folder is not a checkpoint or cannot be written.
+    A row has group, system, n, hash (of the list of tracks), ``scores``, label -> [value] or [value, low, high] or
+    None, and ``defined``, label -> tracks, where these are fewer than n. CheckpointError if the folder is not a
+    checkpoint or cannot be written.
     """
     facts = {**read_manifest(folder).facts, "evaluation": [dict(row) for row in rows]}
     texts = {"config.json": json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "README.md": model_card(facts)}
@@ -256,11 +259,19 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 cells.append("undefined")
             else:
                 interval = f" [{score[1]:.2f}, {score[2]:.2f}]" if len(score) == 3 else ""
-                cells.append(f"{score[0]:.2f}{interval}")
+                fewer = f" (n = {row['defined'][label]})" if label in row.get("defined", {}) else ""
+                cells.append(f"{score[0]:.2f}{interval}{fewer}")
         lines.append(f"| {row['group']} | {row['system']} | {' | '.join(cells)} |")
     tracks = dict.fromkeys((row["group"], row["n"], row["hash"]) for row in rows)
     counts = ", ".join(f"{group or 'all'}: n = {n}, track list {digest}" for group, n, digest in tracks)
     return [*lines, "", f"Means with 95 % bootstrap intervals over tracks; {counts}."]
+
+
+def trainings(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that made a checkpoint, first to last: command, steps, minutes, hardware, commit of each."""
+    last = {key: facts[key] for key in ("command", "steps", "minutes", "hardware", "commit")}
+    # Checkpoints of earlier versions know their last run alone.
+    return [*facts.get("before", []), last]
 
 
 def model_card(facts: dict[str, Any]) -> str:
@@ -281,15 +292,15 @@ def model_card(facts: dict[str, Any]) -> str:
             for name, value in facts["scores"].items()
         ]
     lines += ["", "## Training", ""]
-    lines += [
-        f"{facts['steps']:,} steps in {facts['minutes']:.0f} minutes on {facts['hardware'] or 'unrecorded hardware'}, "
-        f"code at {facts['commit'] or 'an unrecorded commit'}:",
-        "",
-        f"    {facts['command'] or 'command not recorded'}",
-        "",
-        "### Data and its terms",
-        "",
-    ]
+    for run in trainings(facts):
+        lines += [
+            f"{run['steps']:,} steps in {run['minutes']:.0f} minutes on {run['hardware'] or 'unrecorded hardware'}, "
+            f"code at {run['commit'] or 'an unrecorded commit'}:",
+            "",
+            f"    {run['command'] or 'command not recorded'}",
+            "",
+        ]
+    lines += ["### Data and its terms", ""]
     lines += [f"- {source}" for source in facts["training_data"]] or ["- unstated"]
     lines += ["", f"Licence of the weights: {facts['licence']}"]
     if facts["limitations"]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,14 @@ from torch import Tensor, nn
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.build import build_mixer, build_separator
-from ldm_sep.checkpoint import Provenance, load_codec, load_separator, require_same_codec, save_separator
+from ldm_sep.checkpoint import (
+    Provenance,
+    load_codec,
+    load_separator,
+    require_same_codec,
+    save_separator,
+    trainings,
+)
 from ldm_sep.config import Config, SeparatorTrainingConfig
 from ldm_sep.data.bank import AudioBank
 from ldm_sep.data.items import Item
@@ -179,7 +187,10 @@ def write_samples(
             writer.write(separate_item(separator, item, steps, speeds, device))
 
 
-def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None) -> LatentSeparator:
+def _start(
+    config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None
+) -> tuple[LatentSeparator, list[dict[str, Any]]]:
+    """What is trained on, and the runs that made it so far."""
     if init is not None:
         if codec_folder is not None:
             raise ConfigError(f"--init {init} brings its own codec: leave --codec {codec_folder} out")
@@ -192,7 +203,7 @@ def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_w
             raise ConfigError(
                 f"{init}: its networks have other sizes than those of {config.name}; make them equal"
             ) from None
-        return separator
+        return separator, trainings(manifest.facts)
     if codec_folder is None:
         raise ConfigError(
             f"{config.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
@@ -202,7 +213,7 @@ def _start(config: Config, codec_folder: Path | None, init: Path | None, codec_w
     require_same_codec(codec_folder, manifest, config)
     separator = build_separator(config, codec)
     separator.whitening = whitening
-    return separator
+    return separator, trainings(manifest.facts)
 
 
 def train(
@@ -229,7 +240,7 @@ def train(
     if settings is None:
         raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
     torch.manual_seed(settings.seed)
-    separator = _start(config, codec_folder, init, codec_weights)
+    separator, before = _start(config, codec_folder, init, codec_weights)
     try:
         separator.set_stage(settings.stage)
     except ValueError as error:
@@ -282,7 +293,7 @@ def train(
     if accelerator.is_main_process:
         separator.eval()
         scores = score_separator(separator, items, counts, speeds, device)
-        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores)
+        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores, before=before)
         save_separator(folder, config, separator, done)
     accelerator.wait_for_everyone()
     return folder

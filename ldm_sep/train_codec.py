@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ldm_sep.build import build_codec, build_mixer
-from ldm_sep.checkpoint import Provenance, load_codec, require_same_codec, save_codec
+from ldm_sep.checkpoint import Provenance, load_codec, require_same_codec, save_codec, trainings
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.bank import AudioBank
@@ -125,11 +125,13 @@ def train_codec(
     if settings is None or config.codec.kind == "encodec_48khz":
         raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
     torch.manual_seed(settings.seed)
+    before = []
     if init is None:
         codec = build_codec(config.codec)
     else:
         manifest, codec, _ = load_codec(init)
         require_same_codec(init, manifest, config)
+        before = trainings(manifest.facts)
     codec.requires_grad_(True)
     mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
     objective = CodecObjective(
@@ -159,7 +161,7 @@ def train_codec(
         codec.eval()
         whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
         scores = score_codec(codec, items, device)
-        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores)
+        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores, before=before)
         save_codec(folder, config, codec, whitening, done)
     accelerator.wait_for_everyone()
     return folder

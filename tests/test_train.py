@@ -18,7 +18,7 @@ import torch
 from conftest import ROOT, run_cli
 from safetensors.torch import load_file
 
-from ldm_sep.checkpoint import load_codec, load_separator
+from ldm_sep.checkpoint import load_codec, load_separator, trainings
 from ldm_sep.config import load_config
 from ldm_sep.data.mixer import Batch
 from ldm_sep.errors import CheckpointError
@@ -41,6 +41,11 @@ def test_both_stages_leave_loadable_checkpoints_logs_and_samples(trained: Path) 
     for stage in ("stage1", "stage2"):
         manifest, _ = load_separator(trained / stage / "separator")
         assert manifest.facts["steps"] == 8
+        # A card tells the whole way: the codec's training, and the stages so far.
+        way = [run["command"].split()[1] for run in trainings(manifest.facts)]
+        assert way == ["train-codec", "train", "train"][: 2 if stage == "stage1" else 3]
+        card = (trained / stage / "separator/README.md").read_text()
+        assert all(run["command"] in card for run in trainings(manifest.facts))
         assert any(key.startswith("songs/si_sdr_gain") for key in manifest.facts["scores"])
         rows = list(csv.DictReader((trained / stage / "train.csv").read_text().splitlines()))
         assert [int(r["step"]) for r in rows] == [2, 4, 6, 8]

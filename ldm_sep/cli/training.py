@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,13 +145,17 @@ def whiten(
 ) -> None:
     """Measure a codec's latents (mean and spread of each channel) and write its folder, ready for `train`."""
     from ldm_sep.build import build_mixer, pretrained_codec
-    from ldm_sep.checkpoint import load_codec, save_codec
+    from ldm_sep.checkpoint import load_codec, save_codec, trainings
     from ldm_sep.config import load_config
     from ldm_sep.errors import ConfigError
     from ldm_sep.train_codec import measure_whitening
 
     resolved = load_config(config)
-    ready = load_codec(codec)[1] if codec else pretrained_codec(resolved.codec, codec_weights)
+    if codec is not None:
+        manifest, ready, _ = load_codec(codec)
+        before = trainings(manifest.facts)
+    else:
+        ready, before = pretrained_codec(resolved.codec, codec_weights), []
     if ready is None:
         raise ConfigError(f"{config}: its codec is trained here; name the trained one's folder with --codec")
     settings = resolved.training or resolved.codec_training
@@ -161,7 +166,7 @@ def whiten(
     ready = ready.to(accelerator.device)
     mixer = build_mixer(resolved.mix, bank, settings.seconds, ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
-    save_codec(out, resolved, ready, whitening, _provenance(accelerator.device))
+    save_codec(out, resolved, ready, whitening, replace(_provenance(accelerator.device), before=before))
     typer.echo(f"codec: {out}")
 
 

@@ -48,6 +48,15 @@ def test_the_card_holds_the_measured_means_and_intervals(card: ModuleType, train
     manifest, _ = load_separator(checkpoint)
     before = json.loads((trained / "stage2/separator/config.json").read_text())
     assert {k: v for k, v in manifest.facts.items() if k != "evaluation"} == before
+    # A metric that not all tracks have says how many; one that none has is undefined.
+    path = results / "noise/summary.json"
+    record = json.loads(path.read_text())
+    record["scores"]["mixture"]["lsd"] |= {"n": 2}
+    record["scores"]["mixture"]["si_sdr"] |= {"n": 0, "value": None, "interval": None}
+    path.write_text(json.dumps(record))
+    card.main([*words, "--metrics", "si_sdr,lsd"])
+    (row,) = (line for line in (checkpoint / "README.md").read_text().splitlines() if "| noise | mixture |" in line)
+    assert row.endswith("] (n = 2) |") and "| undefined |" in row
     # Once more, and it is in the place of the first.
     card.main([*words, "--metrics", "lsd"])
     assert (checkpoint / "README.md").read_text().count("| noise | mixture |") == 1
