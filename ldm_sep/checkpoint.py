@@ -12,7 +12,7 @@ Only safetensors is read: a checkpoint cannot run code.
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,6 +218,32 @@ def load_separator(folder: Path, codec_weights: Path | None = None) -> tuple[Man
     separator = build_separator(manifest.config, codec)
     load_strictly(separator, folder / "model.safetensors", ignore=("codec.",))
     return manifest, separator.eval()
+
+
+@torch.no_grad()
+def average_separators(folders: Sequence[Path], out: Path, provenance: Provenance) -> None:
+    """Write to ``out`` the mean of the weights of separators that were trained from one another or from one start.
+
+    It often generalises better than each of them (model soups, Wortsman et al., arXiv 2203.05482). Its settings are
+    those of the first. ConfigError if there are fewer than two or their codecs or networks differ.
+    """
+    if len(folders) < 2:
+        raise ConfigError("name at least two separators to average")
+    loaded = [load_separator(folder) for folder in folders]
+    (first, mean), states = loaded[0], [separator.state_dict() for _, separator in loaded]
+    for folder, state in zip(folders, states, strict=True):
+        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in states[0].items()}:
+            raise ConfigError(
+                f"{folder}: its networks have other sizes than those of {folders[0]}; only equals have a mean"
+            )
+        # Latents of two codecs mean different things.
+        if any(not torch.equal(v, states[0][k]) for k, v in state.items() if k.startswith(("codec.", "whitening."))):
+            raise ConfigError(f"{folder}: its codec is another one than that of {folders[0]}")
+    mean.load_state_dict({key: torch.stack([s[key].double() for s in states]).mean(0) for key in states[0]})
+    runs: list[dict[str, Any]] = []
+    for manifest, _ in loaded:
+        runs += [run for run in trainings(manifest.facts) if run not in runs]
+    save_separator(out, first.config, mean, replace(provenance, before=runs))
 
 
 def verify(folder: Path) -> list[str]:

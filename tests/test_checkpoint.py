@@ -9,7 +9,7 @@ import torch
 from conftest import run_cli
 from safetensors.torch import load_file, save_file
 
-from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator, verify
+from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator, trainings, verify
 from ldm_sep.errors import CheckpointError
 
 
@@ -26,6 +26,26 @@ def test_what_is_saved_is_what_is_loaded(folder: Path, tmp_path: Path) -> None:
         assert torch.equal(a, b), key
     assert not list(tmp_path.glob(".*.tmp"))
     assert (tmp_path / "again/model.safetensors").stat().st_mode & 0o044
+
+
+def test_the_mean_of_separators_is_a_separator_that_knows_both_ways(trained: Path, tmp_path: Path) -> None:
+    folders, out = [trained / f"stage{n}/separator" for n in (1, 2)], tmp_path / "mean"
+    done = run_cli("models", "average", *folders, "--out", out)
+    assert done.returncode == 0, done.stderr
+    (one, a), (two, b), (manifest, mean) = map(load_separator, (*folders, out))
+    for key, value in mean.state_dict().items():
+        torch.testing.assert_close(value, (a.state_dict()[key] + b.state_dict()[key]) / 2, atol=1e-3, rtol=1e-3)
+    ways = [trainings(m.facts) for m in (manifest, two, one)]
+    # Stage 2 went on from stage 1, whose runs are told once.
+    assert {run["command"] for run in ways[0]} == {run["command"] for way in ways for run in way}
+    assert len(ways[0]) == len(ways[1]) + 1 and "average" in ways[0][-1]["command"]
+    assert manifest.facts["scores"] == {} and not list(tmp_path.glob(".*.tmp"))
+    other = shutil.copytree(trained / "stage2/separator", tmp_path / "other")
+    state = load_file(other / "codec.safetensors")
+    save_file({k: 2 * v for k, v in state.items()}, other / "codec.safetensors")
+    for words, needle in (([folders[0]], "at least two"), ([folders[0], other], "its codec is another one")):
+        refused = run_cli("models", "average", *words, "--out", tmp_path / "none")
+        assert refused.returncode == 1 and needle in refused.stderr and not (tmp_path / "none").exists()
 
 
 def test_nothing_is_written_when_a_weight_is_not_finite(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,6 +47,19 @@ def verify(name: Annotated[str, typer.Argument(help="A checkpoint's name or fold
 
     for file in act(find_checkpoint(name)):
         typer.echo(f"{file}: intact")
+
+
+@app.command()
+def average(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Separators of equal networks.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
+) -> None:
+    """Write the mean of the weights of separators trained from one start, which often generalises better than each."""
+    from ldm_sep.checkpoint import average_separators
+    from ldm_sep.cli.training import provenance
+
+    average_separators(folders, out, provenance())
+    typer.echo(f"separator: {out}")
 
 
 def inspect(

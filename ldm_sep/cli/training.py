@@ -76,7 +76,7 @@ def train_codec(
         resume=resume,
         init=init,
         max_minutes=max_minutes,
-        provenance=_provenance(accelerator.device),
+        provenance=provenance(accelerator.device),
         report=_reporter(),
     )
     typer.echo(f"codec: {folder}")
@@ -128,7 +128,7 @@ def train(
         init=init,
         resume=resume,
         max_minutes=max_minutes,
-        provenance=_provenance(accelerator.device),
+        provenance=provenance(accelerator.device),
         report=_reporter(),
     )
     typer.echo(f"separator: {folder}")
@@ -166,7 +166,7 @@ def whiten(
     ready = ready.to(accelerator.device)
     mixer = build_mixer(resolved.mix, bank, settings.seconds, ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
-    save_codec(out, resolved, ready, whitening, replace(_provenance(accelerator.device), before=before))
+    save_codec(out, resolved, ready, whitening, replace(provenance(accelerator.device), before=before))
     typer.echo(f"codec: {out}")
 
 
@@ -294,7 +294,8 @@ def _items(config: Config, data: list[Path], table: Path | None) -> list[Item]:
     return items
 
 
-def _provenance(device: torch.device) -> Provenance:
+def provenance(device: torch.device | None = None) -> Provenance:
+    """Command, hardware and commit of this process, which works on ``device`` (None: the CPU)."""
     import os
     import shlex
     import subprocess
@@ -304,7 +305,8 @@ def _provenance(device: torch.device) -> Provenance:
 
     from ldm_sep.checkpoint import Provenance
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    on_gpu = device is not None and device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} CPU cores"
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
