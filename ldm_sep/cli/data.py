@@ -31,18 +31,22 @@ def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set, or its table for csv and roles.")],
     layout: Annotated[LayoutName, typer.Option(help="How it is laid out.")] = LayoutName.stems,
 ) -> None:
-    """Report unreadable files, misaligned or clipped songs, odd levels, silence, stems that do not sum, leakage.
+    """Report unreadable files, incomplete, misaligned or clipped songs, odd levels, silence, stems that do not sum,
+    leakage.
 
     Exit code 1 if anything was found.
     """
     from ldm_sep.data.check import check_tracks
-    from ldm_sep.data.tracks import read_tracks
+    from ldm_sep.data.tracks import passed_over, read_tracks
 
     tracks = read_tracks(layout.value, folder)
     findings = 0
     for finding in check_tracks(tracks):
         findings += 1
         typer.echo(f"{finding.track}: {finding.kind}: {finding.message}")
+    for song in passed_over(layout.value, folder, tracks):
+        findings += 1
+        typer.echo(f"{song.name}: incomplete: no vocals, or nothing beside them; training passes it over")
     songs = sum(track.is_song for track in tracks)
     typer.echo(f"{len(tracks)} tracks ({songs} songs), {findings} findings")
     if findings:

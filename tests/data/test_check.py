@@ -68,6 +68,16 @@ def test_clipping_silence_level_and_length(tmp_path: Path, vocals: np.ndarray, b
     assert kinds(tmp_path) == {"unreadable"}
 
 
+def test_songs_that_training_passes_over_are_named(tmp_path: Path, vocals: np.ndarray, band: np.ndarray) -> None:
+    song(tmp_path, vocals, band)
+    (tmp_path / "no band").mkdir()
+    sf.write(tmp_path / "no band/vocals.wav", vocals.T, RATE)
+    (tmp_path / "empty").mkdir()
+    done = run_cli("data", "check", tmp_path)
+    assert done.returncode == 1 and "no band: incomplete" in done.stdout and "empty" not in done.stdout
+    assert done.stdout.count("incomplete") == 1
+
+
 def test_accompaniment_that_leaks_into_the_vocals_is_found(
     tmp_path: Path, vocals: np.ndarray, band: np.ndarray
 ) -> None:
