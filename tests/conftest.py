@@ -31,7 +31,7 @@ def played(seconds: float, seed: int) -> np.ndarray:
     return (noise + 0.1 * np.sin(2 * np.pi * 80 * t)).astype(np.float32)
 
 
-def run_cli(*words: object, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+def run_cli(*words: object, timeout: float = 900, **env: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, one thread, as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "ldm_sep", *map(str, words)],
