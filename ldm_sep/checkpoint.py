@@ -194,13 +194,18 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
     module.load_state_dict({k: v.to(expected[k].dtype) for k, v in state.items()}, strict=False)
 
 
+def _load_codec_networks(folder: Path, config: Config, codec_weights: Path | None) -> Codec:
+    codec = pretrained_codec(config.codec, codec_weights)
+    if codec is None:
+        codec = build_codec(config.codec)
+        load_strictly(codec, folder / "codec.safetensors")
+    return codec
+
+
 def load_codec(folder: Path, codec_weights: Path | None = None) -> tuple[Manifest, Codec, Whitening]:
     """The codec and whitening constants of a codec's folder, or of a separator's."""
     manifest = read_manifest(folder)
-    codec = pretrained_codec(manifest.config.codec, codec_weights)
-    if codec is None:
-        codec = build_codec(manifest.config.codec)
-        load_strictly(codec, folder / "codec.safetensors")
+    codec = _load_codec_networks(folder, manifest.config, codec_weights)
     whitening = Whitening(codec.latent_channels)
     if manifest.kind == "codec":
         load_strictly(whitening, folder / "whitening.safetensors")
@@ -214,7 +219,7 @@ def load_separator(folder: Path, codec_weights: Path | None = None) -> tuple[Man
     manifest = read_manifest(folder)
     if manifest.kind != "separator":
         raise CheckpointError(f"{folder}: holds a codec, not a separator; name a separator's folder")
-    _, codec, _ = load_codec(folder, codec_weights)
+    codec = _load_codec_networks(folder, manifest.config, codec_weights)
     separator = build_separator(manifest.config, codec)
     load_strictly(separator, folder / "model.safetensors", ignore=("codec.",))
     return manifest, separator.eval()

@@ -16,6 +16,7 @@ from ldm_sep.checkpoint import (
     Provenance,
     load_codec,
     load_separator,
+    read_manifest,
     require_same_codec,
     save_separator,
     trainings,
@@ -187,15 +188,31 @@ def write_samples(
             writer.write(separate_item(separator, item, steps, speeds, device))
 
 
+def check_start(config: Config, codec_folder: Path | None, init: Path | None) -> None:
+    """What can be said of a training before its data is decoded: ConfigError if tables or folders do not fit together,
+    CheckpointError if a folder is no checkpoint. `train` begins with it.
+    """
+    if config.training is None:
+        raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
+    if config.training.stage == 0 and config.predictor is None:
+        raise ConfigError(f"{config.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
+    if init is not None and codec_folder is not None:
+        raise ConfigError(f"--init {init} brings its own codec: leave --codec {codec_folder} out")
+    folder = init or codec_folder
+    if folder is None:
+        raise ConfigError(
+            f"{config.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
+            "or a separator to go on from with --init"
+        )
+    require_same_codec(folder, read_manifest(folder), config)
+
+
 def _start(
     config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None
 ) -> tuple[LatentSeparator, list[dict[str, Any]]]:
     """What is trained on, and the runs that made it so far."""
     if init is not None:
-        if codec_folder is not None:
-            raise ConfigError(f"--init {init} brings its own codec: leave --codec {codec_folder} out")
         manifest, before = load_separator(init, codec_weights)
-        require_same_codec(init, manifest, config)
         separator = build_separator(config, before.codec)
         try:
             separator.load_state_dict(before.state_dict())
@@ -204,13 +221,7 @@ def _start(
                 f"{init}: its networks have other sizes than those of {config.name}; make them equal"
             ) from None
         return separator, trainings(manifest.facts)
-    if codec_folder is None:
-        raise ConfigError(
-            f"{config.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
-            "or a separator to go on from with --init"
-        )
     manifest, codec, whitening = load_codec(codec_folder, codec_weights)
-    require_same_codec(codec_folder, manifest, config)
     separator = build_separator(config, codec)
     separator.whitening = whitening
     return separator, trainings(manifest.facts)
@@ -236,15 +247,11 @@ def train(
     Starts from the codec in ``codec_folder``, or from the separator in ``init`` (the next stage, or more of the same;
     the optimiser starts afresh). ConfigError if the tables needed are missing or do not fit together.
     """
+    check_start(config, codec_folder, init)
     settings = config.training
-    if settings is None:
-        raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
     torch.manual_seed(settings.seed)
     separator, before = _start(config, codec_folder, init, codec_weights)
-    try:
-        separator.set_stage(settings.stage)
-    except ValueError as error:
-        raise ConfigError(f"{config.name}: {error}; add a [predictor] table") from None
+    separator.set_stage(settings.stage)
     codec, device = separator.codec, accelerator.device
     mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
     counts, speeds = sorted({1, config.sampling.steps}), config.sampling.speeds

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ldm_sep.build import build_codec, build_mixer
-from ldm_sep.checkpoint import Provenance, load_codec, require_same_codec, save_codec, trainings
+from ldm_sep.checkpoint import Provenance, load_codec, read_manifest, require_same_codec, save_codec, trainings
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.bank import AudioBank
@@ -104,6 +104,16 @@ def measure_whitening(codec: Codec, mixer: Mixer, batch_size: int, seed: int) ->
     return whitening
 
 
+def check_start(config: Config, init: Path | None) -> None:
+    """What can be said of a training before its data is decoded: ConfigError if the tables do not fit together or to
+    the codec in ``init``, CheckpointError if that folder is no checkpoint. `train_codec` begins with it.
+    """
+    if config.codec_training is None or config.codec.kind == "encodec_48khz":
+        raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
+    if init is not None:
+        require_same_codec(init, read_manifest(init), config)
+
+
 def train_codec(
     config: Config,
     bank: AudioBank,
@@ -121,16 +131,14 @@ def train_codec(
 
     ``init``: a codec's folder to start from. Returns the folder. ConfigError if there is nothing to train.
     """
+    check_start(config, init)
     settings = config.codec_training
-    if settings is None or config.codec.kind == "encodec_48khz":
-        raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
     torch.manual_seed(settings.seed)
     before = []
     if init is None:
         codec = build_codec(config.codec)
     else:
         manifest, codec, _ = load_codec(init)
-        require_same_codec(init, manifest, config)
         before = trainings(manifest.facts)
     codec.requires_grad_(True)
     mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)

@@ -1,6 +1,7 @@
 """`ldm-sep data`."""
 
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -36,17 +37,16 @@ def check(
 
     Exit code 1 if anything was found.
     """
-    from ldm_sep.data.check import check_tracks
-    from ldm_sep.data.tracks import passed_over, read_tracks
+    from ldm_sep.data.check import check_complete, check_tracks
+    from ldm_sep.data.tracks import read_tracks
 
     tracks = read_tracks(layout.value, folder)
     findings = 0
-    for finding in check_tracks(tracks):
+    # A table names what it wants of a folder; a folder is wanted whole.
+    named = layout in (LayoutName.csv, LayoutName.roles)
+    for finding in chain(check_tracks(tracks), () if named else check_complete(folder, tracks)):
         findings += 1
         typer.echo(f"{finding.track}: {finding.kind}: {finding.message}")
-    for song in passed_over(layout.value, folder, tracks):
-        findings += 1
-        typer.echo(f"{song.name}: incomplete: no vocals, or nothing beside them; training passes it over")
     songs = sum(track.is_song for track in tracks)
     typer.echo(f"{len(tracks)} tracks ({songs} songs), {findings} findings")
     if findings:

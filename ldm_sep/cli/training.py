@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,10 +62,11 @@ def train_codec(
 ) -> None:
     """Train a codec; writes RUN/codec."""
     from ldm_sep.config import load_config
+    from ldm_sep.train_codec import check_start
     from ldm_sep.train_codec import train_codec as act
 
     resolved = _with_steps(load_config(config, changes), "codec_training", steps)
-    _check(config, resolved, "codec_training", [init])
+    check_start(resolved, init)
     accelerator = _accelerator(resolved.codec_training.precision, cpu)
     validation = _items(resolved, data, items)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
@@ -99,19 +102,13 @@ def train(
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.config import load_config
-    from ldm_sep.errors import ConfigError
+    from ldm_sep.train import check_start
     from ldm_sep.train import train as act
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
-    _check(config, resolved, "training", [codec, init])
-    if (codec is None) == (init is None):
-        raise ConfigError(
-            f"{resolved.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
-            "or a separator to go on from with --init, which brings its own codec; one of the two"
-        )
+    # What can be said at once is not said after minutes of decoding.
+    check_start(resolved, codec, init)
     stage = resolved.training.stage
-    if stage == 0 and resolved.predictor is None:
-        raise ConfigError(f"{resolved.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
     accelerator = _accelerator(resolved.training.precision, cpu)
     validation = _items(resolved, data, items)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
@@ -177,18 +174,6 @@ def _with_steps(config: Config, table: str, steps: int | None) -> Config:
     return config.model_copy(update={table: settings.model_copy(update={"steps": steps})})
 
 
-def _check(path: Path, config: Config, table: str, folders: list[Path | None]) -> None:
-    # What can be said at once is not said after minutes of decoding.
-    from ldm_sep.checkpoint import read_manifest, require_same_codec
-    from ldm_sep.errors import ConfigError
-
-    if getattr(config, table) is None:
-        raise ConfigError(f"{path}: needs a [{table}] table")
-    for folder in folders:
-        if folder is not None:
-            require_same_codec(folder, read_manifest(folder), config)
-
-
 def _accelerator(precision: str, cpu: bool) -> Accelerator:
     from accelerate import Accelerator
 
@@ -214,16 +199,25 @@ def _prepare(
     if resume and accelerator.is_main_process:
         typer.echo(_resuming(run, config) if states else f"{run}: nothing to resume; this is step 0", err=True)
     if accelerator.is_main_process:
-        try:
+        with _writing_to(run):
             run.mkdir(parents=True, exist_ok=True)
-            # The others find the decoded audio in the cache.
-            bank = open_bank(config, data, cache, accelerator.device)
-            # Last: what a failed start asked for is not what the states there were made with.
+        # The others find the decoded audio in the cache.
+        bank = open_bank(config, data, cache, accelerator.device)
+        # Last: what a failed start asked for is not what the states there were made with.
+        with _writing_to(run):
             (run / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{error.filename or run}: cannot be written ({error.strerror})") from None
     accelerator.wait_for_everyone()
     return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device)
+
+
+@contextmanager
+def _writing_to(run: Path) -> Iterator[None]:
+    from ldm_sep.errors import ConfigError
+
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{run}: cannot be written ({error.strerror}); name another --run") from None
 
 
 def _resuming(run: Path, config: Config) -> str:
@@ -287,7 +281,7 @@ def _items(config: Config, data: list[Path], table: Path | None) -> list[Item]:
     valid = [t for t in tracks if t.split == "valid"]
     if not valid:
         typer.echo("warning: no track of the validation split; scores are taken on training songs", err=True)
-        valid = tracks
+        valid = [t for t in tracks if t.split == "train"]
     items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, hop, _VALIDATION_SONGS)
     if not items:
         raise DataError(f"{first}: no song with vocals and accompaniment to validate on; give a table with --items")

@@ -9,6 +9,7 @@ import numpy as np
 from ldm_sep.audio import read
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import AudioError
+from ldm_sep.jobs import AUDIO_SUFFIXES
 
 _CLIP = 0.999
 _CLIP_RUN = 4
@@ -18,8 +19,8 @@ _MAX_LAG_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """``kind`` is unreadable, length, rate, silence, clipping, level, alignment, sum or leakage; ``message``
-    explains it.
+    """``kind`` is incomplete, unreadable, length, rate, silence, clipping, level, alignment, sum or leakage;
+    ``message`` explains it.
     """
 
     track: str
@@ -34,6 +35,15 @@ def check_tracks(tracks: Sequence[Track]) -> Iterator[Finding]:
             yield from _check_track(track)
         except AudioError as error:
             yield Finding(track.name, "unreadable", str(error))
+
+
+def check_complete(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
+    """Findings about folders below ``root`` that hold audio but gave none of its ``tracks``: training passes them over.
+    Not for tables, which name what they want.
+    """
+    holding = {p.parent for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES}
+    for folder in sorted(holding - {file.parent for track in tracks for file in track.files}):
+        yield Finding(folder.name, "incomplete", "no vocals, or nothing beside them; training passes it over")
 
 
 def _check_track(track: Track) -> Iterator[Finding]:

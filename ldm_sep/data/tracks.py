@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -252,13 +252,3 @@ def read_tracks(layout: Layout, root: Path) -> list[Track]:
             if not file.is_file():
                 raise DataError(f"{file}: listed for the track '{track.name}' but missing")
     return tracks
-
-
-def passed_over(layout: Layout, root: Path, tracks: Sequence[Track]) -> list[Path]:
-    """Folders below ``root`` that hold audio but gave none of its ``tracks``: songs without vocals, or with nothing
-    beside them. None for the layouts that are tables.
-    """
-    if layout in ("csv", "roles"):
-        return []
-    holding = {p.parent for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES}
-    return sorted(holding - {file.parent for track in tracks for file in track.files})
