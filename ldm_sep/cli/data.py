@@ -88,6 +88,34 @@ def render(
 
 
 @app.command()
+def intone(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A CSV file with the columns speaker, files.")],
+    root: Annotated[Path, typer.Option(help="The folder below which the table's files lie.")],
+    out: Annotated[Path, typer.Option(help="The folder to fill; train with it as a further --data.")],
+    seconds: Annotated[float, typer.Option(min=1, help="How much to make of each speaker.")] = 90.0,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses takes, pitches and lengths of vowels.")] = 0,
+) -> None:
+    """Make singing voices of recorded speech, on steady pitches, as training data of layout roles.
+
+    Needs pyworld (pip install pyworld-prebuilt). Voices that are there already are kept.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ldm_sep.data.intone import make_voices, read_speakers
+
+    speakers = read_speakers(table, root)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("making voices", total=len(speakers))
+        silent = make_voices(
+            speakers, out, seconds=seconds, seed=seed, progress=lambda done, total: bar.update(task, completed=done)
+        )
+    if silent:
+        typer.echo(f"passed over, too little voiced speech: {', '.join(silent)}")
+    typer.echo(f"voices: {out}")
+
+
+@app.command()
 def preview(
     config: Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")],
     data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],

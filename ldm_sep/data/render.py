@@ -4,7 +4,6 @@ A song's own tracks are re-orchestrated at random: other instruments, another ke
 notes, drums on its beats. A leading line may be played by an instrument, so that a tune alone does not make a voice.
 """
 
-import csv
 import itertools
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ import numpy as np
 
 from ldm_sep.audio import AudioWriter, read
 from ldm_sep.data.midi import Note, Song, read_archive, read_song
+from ldm_sep.data.tracks import RoleRow, add_roles
 from ldm_sep.errors import DataError, DependencyError
 
 # General MIDI programs (from 0). Left out: the voices and choirs 52-54, 85, 91, and the noises 120-127.
@@ -30,7 +30,6 @@ _DRUM_CHANNEL = 9
 _KICK, _SNARE, _HAT, _OPEN_HAT, _RIDE, _CRASH, _SHAKER = 36, 38, 42, 46, 51, 49, 70
 _TICKS_PER_SECOND = 960
 _TAIL_SECONDS = 1.0
-COLUMNS = ("path", "role", "pair_id", "singer_or_source", "split")
 
 
 @dataclass(frozen=True)
@@ -182,18 +181,11 @@ def render(
         if not target.is_file() and parts:
             _render_piece(parts, soundfont, target, seconds)
         if parts:
-            rows.append((target.name, "instrumental", "", f"rendered {Path(name).stem}", "train"))
+            rows.append(RoleRow(target.name, "instrumental", "", f"rendered {Path(name).stem}", "train"))
         progress(index + 1, pieces)
     if not rows:
         raise DataError(f"{scores}: {len(unusable)} songs were tried and none has tracks MELODY and PIANO with notes")
-    manifest, partial = out / "manifest.csv", out / "manifest.csv.tmp"
-    made = {file for file, *_ in rows}
-    if manifest.is_file():
-        with manifest.open(encoding="utf-8", newline="") as file:
-            rows = [tuple(row) for row in csv.reader(file) if tuple(row) != COLUMNS and row[0] not in made] + rows
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    partial.replace(manifest)
+    add_roles(out, rows)
     return len(unusable)
 
 

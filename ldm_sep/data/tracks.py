@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -200,6 +200,27 @@ def _read_clips(path: Path) -> tuple[Clip, ...]:
     return tuple(clips)
 
 
+class RoleRow(NamedTuple):
+    """A row of the layout ``roles``, see `read_roles`."""
+
+    path: str
+    role: Literal["vocals", "instrumental", "speech"]
+    pair_id: str
+    singer_or_source: str
+    split: Split
+
+
+def add_roles(folder: Path, rows: Sequence[RoleRow]) -> None:
+    """Put ``rows`` into ``folder/manifest.csv``, in the place of those of the same paths; the others stay."""
+    manifest, partial = folder / "manifest.csv", folder / "manifest.csv.tmp"
+    new = {row.path for row in rows}
+    old = _rows(manifest, set(RoleRow._fields)) if manifest.is_file() else []
+    kept = [tuple(row[name] for name in RoleRow._fields) for row in old if row["path"] not in new]
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([RoleRow._fields, *kept, *rows])
+    partial.replace(manifest)
+
+
 def read_roles(path: Path) -> list[Track]:
     """A table of single files: ``path, role, split, pair_id, singer_or_source``.
 
@@ -209,7 +230,7 @@ def read_roles(path: Path) -> list[Track]:
     """
     songs: dict[str, dict[str, tuple[Path, Split]]] = {}
     tracks = []
-    for row in _rows(path, {"path", "role", "split", "pair_id", "singer_or_source"}):
+    for row in _rows(path, set(RoleRow._fields)):
         if row["role"] not in ("vocals", "instrumental", "speech"):
             continue
         file, split = path.parent / row["path"], _check_split(row["split"], path)
