@@ -151,7 +151,11 @@ def imported_packages(nodes: Iterable[ast.AST]) -> set[str]:
             top.add(node.module.split(".")[0])
         if isinstance(node, ast.Import):
             top |= {a.name.split(".")[0] for a in node.names}
-    renamed = {"audio_diffusion_pytorch": "audio-diffusion-pytorch", "visqol": "visqol-python", "pyworld": "pyworld-prebuilt"}
+    renamed = {
+        "audio_diffusion_pytorch": "audio-diffusion-pytorch",
+        "visqol": "visqol-python",
+        "pyworld": "pyworld-prebuilt",
+    }
     return {renamed.get(name, name) for name in top - sys.stdlib_module_names - {"ldm_sep"}}
 
 
