@@ -7,6 +7,7 @@ which training then leads along melodies. The envelope of the spectrum stays the
 """
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def read_speakers(table: Path, root: Path) -> list[Speaker]:
     """The rows ``speaker, files`` of the CSV file ``table``; ``files`` are patterns below ``root``, joined by ``|``,
     in which ``**`` stands for any folders. Other columns (source, licence) are for readers.
 
-    DataError if a column is missing or a pattern finds no audio.
+    DataError if a column is missing, a name cannot be a file's or stands twice, or a pattern finds no audio.
     """
     if not table.is_file():
         raise DataError(f"{table}: no such table; name a CSV file with the columns speaker, files")
@@ -59,7 +60,17 @@ def read_speakers(table: Path, root: Path) -> list[Speaker]:
         raise DataError(f"{table}: needs the columns speaker and files and a row for each speaker")
     speakers = []
     for row in rows:
-        found = {path for pattern in row["files"].split("|") for path in root.glob(pattern)}
+        row = {name: value or "" for name, value in row.items()}
+        if not re.fullmatch(r"[\w.-]+", row["speaker"]) or any(row["speaker"] == other.name for other in speakers):
+            raise DataError(
+                f"{table}: the speaker '{row['speaker']}' needs a name of its own, of letters, digits, _ and -"
+            )
+        try:
+            found = {path for pattern in row["files"].split("|") for path in root.glob(pattern)}
+        except (ValueError, NotImplementedError):
+            raise DataError(
+                f"{table}: '{row['files']}' of {row['speaker']} is no pattern of files below a folder"
+            ) from None
         files = tuple(sorted(path for path in found if path.suffix.lower() in AUDIO_SUFFIXES))
         if not files:
             raise DataError(f"{table}: '{row['files']}' of {row['speaker']} finds no audio below {root}; check --root")

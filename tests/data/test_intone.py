@@ -1,5 +1,6 @@
 """Singing made of speech: pitch, length and timbre, and folders that training can read."""
 
+import sys
 from pathlib import Path
 
 import librosa
@@ -11,7 +12,7 @@ from scipy.signal import lfilter
 
 from ldm_sep.data.intone import RATE, intone, make_voices, read_speakers
 from ldm_sep.data.tracks import read_tracks
-from ldm_sep.errors import DataError
+from ldm_sep.errors import DataError, DependencyError
 
 _NOISE_SECONDS, _VOWEL_SECONDS = 0.15, 0.6
 _FORMANTS = (700.0, 1200.0, 2600.0)
@@ -114,14 +115,30 @@ def test_tables_that_find_nothing_are_named(speech: Path, tmp_path: Path) -> Non
         read_speakers(speech / "none.csv", speech)
     with pytest.raises(DataError, match=r"'low/\*\.wav' of low finds no audio below .*check --root"):
         read_speakers(table, tmp_path)
-    table.write_text("name,files\nx,low/*\n")
-    with pytest.raises(DataError, match="needs the columns speaker and files"):
-        read_speakers(table, speech)
-    noise = [speaker for speaker in read_speakers_of(speech) if speaker.name == "hiss"]
+    for text, message in (
+        ("name,files\nx,low/*\n", "needs the columns speaker and files"),
+        ("speaker,files\n", "and a row for each speaker"),
+        ("speaker,files\na/b,low/*\n", "'a/b' needs a name of its own"),
+        ("speaker,files\na,low/*\na,high/*\n", "'a' needs a name of its own"),
+        ("speaker,files\na\n", "'' of a is no pattern"),
+        ("speaker,files\na,\n", "'' of a is no pattern"),
+        ("speaker,files\na,/low/*\n", "'/low/\\*' of a is no pattern"),
+    ):
+        table.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_speakers(table, speech)
+
+
+def test_a_table_without_speech_is_refused(speech: Path, tmp_path: Path) -> None:
+    (speech / "voices.csv").write_text("speaker,files\nhiss,noise/*\n")
+    speakers = read_speakers(speech / "voices.csv", speech)
     with pytest.raises(DataError, match="none of 1 speakers has enough voiced speech"):
-        make_voices(noise, tmp_path / "o", seconds=5, seed=0, progress=lambda *x: None)
+        make_voices(speakers, tmp_path / "o", seconds=5, seed=0, progress=lambda *x: None)
 
 
-def read_speakers_of(root: Path) -> list:
-    (root / "noise.csv").write_text("speaker,files\nhiss,noise/*\n")
-    return read_speakers(root / "noise.csv", root)
+def test_without_pyworld_the_remedy_is_named(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    speakers = read_speakers(speech / "voices.csv", speech)
+    with pytest.raises(DependencyError, match="pip install pyworld-prebuilt"):
+        make_voices(speakers, tmp_path / "o", seconds=5, seed=0, progress=lambda *x: None)
+    assert not (tmp_path / "o").exists()
