@@ -24,12 +24,12 @@ _FRAME_SECONDS = 0.005
 _LOWEST_F0, _HIGHEST_F0 = 65.0, 500.0
 # Shorter takes, and takes less voiced than this share of their sounding part, are noises or breaths.
 _LEAST_VOICED_SECONDS, _LEAST_VOICED = 0.12, 0.3
-_LONGEST_SECONDS = 8.0
+_LONGEST_SECONDS = 5.0
 _NOISE_ALONE = 0.99
 # From the speaker's own median pitch, in semitones: who sings goes up.
 _SEMITONES = (-2.0, 12.0)
-# How much longer vowels become; consonants keep their length.
-_STRETCH = (1.5, 3.0)
+# How much longer vowels become, as long as notes are; consonants keep their length.
+_STRETCH = (2.0, 5.0)
 # How far and how long the pitch strays from its note: no voice holds it like an oscillator.
 _STRAY_SEMITONES, _STRAY_SECONDS = 0.08, 0.1
 # Under the loudest 10 ms: from here on the room is faded out, and here it is gone.

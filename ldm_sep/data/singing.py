@@ -16,6 +16,8 @@ _LOUD_DB, _STOPPED_DB = 12.0, 20.0
 _CONSONANT_SECONDS = 0.12
 # The part of a vowel that is repeated for a long note, and the crossfade of the repeats.
 _HELD_FROM, _HELD_TO, _CROSSFADE_SECONDS = 0.35, 0.85, 0.03
+# Of what is repeated, so that it keeps one level.
+_LARGEST_GAIN = 2.5
 
 
 class Syllable(NamedTuple):
@@ -69,8 +71,8 @@ def syllables(wave: Tensor, rate: int) -> list[Syllable]:
 def hold(syllable: Tensor, vowel: int, frames: int, period: float, rate: int) -> Tensor:
     """``syllable (C, S)``, whose vowel begins at the sample ``vowel``, made to last ``frames`` samples or more.
 
-    The middle of the vowel is repeated with crossfades, a whole number of ``period`` samples at a time so that the
-    fundamental goes on; a vowel too short for that is returned as it is.
+    The middle of the vowel is repeated with crossfades, at one level, a whole number of ``period`` samples at a time so
+    that the fundamental goes on; a vowel too short for that is returned as it is.
     """
     total = syllable.shape[1]
     if total >= frames:
@@ -80,14 +82,26 @@ def hold(syllable: Tensor, vowel: int, frames: int, period: float, rate: int) ->
     turn = round(period * int((_HELD_TO - _HELD_FROM) * (total - vowel) / period))
     if turn < 2 * fade or end - turn < fade:
         return syllable
+    start = end - turn - fade
+    steady = _levelled(syllable[:, start:end], fade)
     up = torch.linspace(0, 1, fade, device=syllable.device)
-    joined = syllable[:, end - turn : end].clone()
+    joined = steady[:, fade:].clone()
     # The end of each turn fades into what stands before its beginning.
-    joined[:, turn - fade :] = joined[:, turn - fade :] * (1 - up) + syllable[:, end - turn - fade : end - turn] * up
+    joined[:, turn - fade :] = joined[:, turn - fade :] * (1 - up) + steady[:, :fade] * up
     repeats = -(-(frames - end) // turn)
-    first = syllable[:, :end].clone()
-    first[:, end - fade :] = joined[:, turn - fade :]
-    return torch.cat([first, joined.repeat(1, repeats)], 1)
+    return torch.cat([syllable[:, :start], steady[:, :fade], joined.repeat(1, repeats + 1)], 1)
+
+
+def _levelled(wave: Tensor, window: int) -> Tensor:
+    """``wave (C, T)`` at the level of its beginning throughout: a swell that comes again and again is a tremolo.
+
+    Levels are those of ``window`` samples.
+    """
+    step = max(1, window // 6)
+    power = wave.square().mean(0, keepdim=True)
+    power = torch.nn.functional.avg_pool1d(power, window, step, window // 2, count_include_pad=False)
+    level = torch.nn.functional.interpolate(power[None], wave.shape[1], mode="linear")[0].sqrt()
+    return wave * (level[:, :1] / level.clamp_min(1e-9)).clamp(1 / _LARGEST_GAIN, _LARGEST_GAIN)
 
 
 def sing_note(source: Tensor, ratio: float, frames: int, attack: int, release: int) -> Tensor:

@@ -77,6 +77,15 @@ def test_a_held_vowel_lasts_without_clicks_at_its_pitch() -> None:
     assert hold(source, RATE // 10, 100, RATE / 220, RATE) is source
 
 
+def test_a_held_vowel_that_swells_does_not_swell_again_and_again() -> None:
+    swelling = string(220, 1)
+    swelling[RATE // 10 :] *= np.hanning(RATE // 2) ** 0.5
+    held = hold(tensor(swelling), RATE // 10, 3 * RATE, RATE / 220, RATE)[0].numpy()
+    vowel = held[RATE // 2 : 3 * RATE]
+    frames = vowel[: len(vowel) // 800 * 800].reshape(-1, 800).std(1)
+    assert frames.max() < 1.25 * frames.min()
+
+
 @pytest.mark.parametrize("ratio", [0.55, 0.8, 1.0, 1.3, 1.8])
 def test_a_note_is_varispeed_with_smooth_ends(ratio: float) -> None:
     note = sing_note(tensor(tone(220, 3.0)), ratio, RATE, 320, 640)[0].numpy()
