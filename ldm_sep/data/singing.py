@@ -54,6 +54,9 @@ def syllables(wave: Tensor, rate: int) -> list[Syllable]:
             break
         if all(abs(int(frame) - other) >= _APART for other in vowels):
             vowels.append(int(frame))
+    if not vowels:
+        # Creaks and clicks: nothing rises and stays.
+        return [Syllable(0, 0, wave.shape[1])]
     vowels.sort()
     consonant = round(_CONSONANT_SECONDS * _FRAMES_PER_SECOND)
     found = []

@@ -61,6 +61,9 @@ def test_syllables_of_silence_of_vowels_and_of_little() -> None:
     (whole,) = syllables(tensor(tone(220, 2.0)), RATE)
     assert whole.vowel < 0.02 * RATE and whole.end > 1.9 * RATE
     assert syllables(tensor(tone(220, 0.05)), RATE) == [(0, 0, RATE // 20)]
+    # Bursts too short for a vowel.
+    creak = np.tile(np.concatenate([tone(220, 0.03), np.zeros(RATE // 5)]), 5)
+    assert syllables(tensor(creak), RATE) == [(0, 0, len(creak))]
 
 
 def test_a_held_vowel_lasts_without_clicks_at_its_pitch() -> None:
