@@ -324,9 +324,10 @@ def model_card(facts: dict[str, Any]) -> str:
         ]
     lines += ["", "## Training", ""]
     for run in trainings(facts):
+        work = f"{run['steps']:,} steps in {run['minutes']:.0f} minutes on {run['hardware'] or 'unrecorded hardware'}"
         lines += [
-            f"{run['steps']:,} steps in {run['minutes']:.0f} minutes on {run['hardware'] or 'unrecorded hardware'}, "
-            f"code at {run['commit'] or 'an unrecorded commit'}:",
+            # A mean of weights has no steps.
+            f"{work if run['steps'] else 'No training'}, code at {run['commit'] or 'an unrecorded commit'}:",
             "",
             f"    {run['command'] or 'command not recorded'}",
             "",
