@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 from conftest import ROOT, run_cli
 
-from ldm_sep.checkpoint import load_separator, parameter_count, read_manifest, verify
+from ldm_sep.checkpoint import load_separator, parameter_count, read_manifest, trainings, verify
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 
 DEMO_SI_SDR = 5.35
@@ -19,7 +19,11 @@ def test_it_is_intact_small_and_says_what_it_is() -> None:
     manifest, separator = load_separator(FOLDER)
     assert parameter_count(separator) <= 15_000_000
     assert sum(f.stat().st_size for f in FOLDER.iterdir()) <= 30e6
-    assert len(manifest.facts["training_data"]) > 5 and manifest.facts["command"].startswith("ldm-sep ")
+    assert len(manifest.facts["training_data"]) > 5
+    # From the codec's training on to the mean of weights that it is.
+    commands = [run["command"] for run in trainings(manifest.facts)]
+    assert commands[0].startswith("ldm-sep train-codec ") and commands[-1].startswith("ldm-sep models average ")
+    assert sum(command.startswith("ldm-sep train ") for command in commands) > 5
     # The rule by which it was chosen: better than doing nothing and than (L + R) / 2, by three metrics in every group.
     rows = {(row["group"], row["system"]): row["scores"] for row in manifest.facts["evaluation"]}
     groups = {group for group, _ in rows}
