@@ -1,5 +1,7 @@
 """`ldm-sep data`."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -20,6 +22,17 @@ class LayoutName(StrEnum):
     pairs = "pairs"
     csv = "csv"
     roles = "roles"
+
+
+@contextmanager
+def _progress(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and the function of (done, total) that moves it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done, _: bar.update(task, completed=done)
 
 
 @app.callback()
@@ -66,22 +79,10 @@ def render(
 
     Needs the program fluidsynth. Pieces that are there already are kept.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ldm_sep.data.render import render as act
 
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("rendering", total=pieces)
-        unusable = act(
-            scores,
-            soundfont,
-            out,
-            pieces=pieces,
-            seconds=seconds,
-            seed=seed,
-            progress=lambda done, total: bar.update(task, completed=done),
-        )
+    with _progress("rendering", pieces) as progress:
+        unusable = act(scores, soundfont, out, pieces=pieces, seconds=seconds, seed=seed, progress=progress)
     if unusable:
         typer.echo(f"{unusable} songs were passed over: no MIDI files with tracks MELODY and PIANO")
     typer.echo(f"rendered: {out}")
@@ -99,17 +100,11 @@ def intone(
 
     Needs pyworld (pip install pyworld-prebuilt). Voices that are there already are kept.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ldm_sep.data.intone import make_voices, read_speakers
 
     speakers = read_speakers(table, root)
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("making voices", total=len(speakers))
-        silent = make_voices(
-            speakers, out, seconds=seconds, seed=seed, progress=lambda done, total: bar.update(task, completed=done)
-        )
+    with _progress("making voices", len(speakers)) as progress:
+        silent = make_voices(speakers, out, seconds=seconds, seed=seed, progress=progress)
     if silent:
         typer.echo(f"passed over, too little voiced speech: {', '.join(silent)}")
     typer.echo(f"voices: {out}")

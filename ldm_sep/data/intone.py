@@ -6,7 +6,6 @@ pitch with longer vowels. What comes out has the form of a sampled singer: strin
 which training then leads along melodies. The envelope of the spectrum stays the speaker's own.
 """
 
-import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ldm_sep.audio import AudioWriter, read, resample
-from ldm_sep.data.tracks import RoleRow, add_roles
+from ldm_sep.data.tracks import RoleRow, add_roles, read_rows
 from ldm_sep.errors import AudioError, DataError, DependencyError
 from ldm_sep.jobs import AUDIO_SUFFIXES
 
@@ -52,11 +51,8 @@ def read_speakers(table: Path, root: Path) -> list[Speaker]:
 
     DataError if a column is missing, a name cannot be a file's or stands twice, or a pattern finds no audio.
     """
-    if not table.is_file():
-        raise DataError(f"{table}: no such table; name a CSV file with the columns speaker, files")
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"speaker", "files"} <= set(rows[0]):
+    rows = read_rows(table, {"speaker", "files"})
+    if not rows:
         raise DataError(f"{table}: needs the columns speaker and files and a row for each speaker")
     speakers = []
     for row in rows:

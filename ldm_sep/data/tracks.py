@@ -142,7 +142,8 @@ def read_pairs(root: Path) -> list[Track]:
     return _read_song_folders(root, need_mixture=True)
 
 
-def _rows(path: Path, required: set[str]) -> list[dict[str, str]]:
+def read_rows(path: Path, required: set[str]) -> list[dict[str, str]]:
+    """The rows of a CSV table. DataError if there is no such file or one of the ``required`` columns is missing."""
     if not path.is_file():
         raise DataError(f"{path}: no such table; name a CSV file with the columns {', '.join(sorted(required))}")
     with path.open(encoding="utf-8", newline="") as file:
@@ -164,7 +165,7 @@ def read_csv(path: Path) -> list[Track]:
     to it.
     """
     tracks = []
-    for row in _rows(path, {"track", "split", "vocals"}):
+    for row in read_rows(path, {"track", "split", "vocals"}):
         vocals, mixture = row["vocals"], row.get("mixture", "")
         stems = tuple(path.parent / p for p in (row.get("accompaniment") or "").split("|") if p)
         tracks.append(
@@ -214,7 +215,7 @@ def add_roles(folder: Path, rows: Sequence[RoleRow]) -> None:
     """Put ``rows`` into ``folder/manifest.csv``, in the place of those of the same paths; the others stay."""
     manifest, partial = folder / "manifest.csv", folder / "manifest.csv.tmp"
     new = {row.path for row in rows}
-    old = _rows(manifest, set(RoleRow._fields)) if manifest.is_file() else []
+    old = read_rows(manifest, set(RoleRow._fields)) if manifest.is_file() else []
     kept = [tuple(row[name] for name in RoleRow._fields) for row in old if row["path"] not in new]
     with partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([RoleRow._fields, *kept, *rows])
@@ -230,7 +231,7 @@ def read_roles(path: Path) -> list[Track]:
     """
     songs: dict[str, dict[str, tuple[Path, Split]]] = {}
     tracks = []
-    for row in _rows(path, set(RoleRow._fields)):
+    for row in read_rows(path, set(RoleRow._fields)):
         if row["role"] not in ("vocals", "instrumental", "speech"):
             continue
         file, split = path.parent / row["path"], _check_split(row["split"], path)

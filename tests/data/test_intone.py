@@ -116,8 +116,8 @@ def test_tables_that_find_nothing_are_named(speech: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"'low/\*\.wav' of low finds no audio below .*check --root"):
         read_speakers(table, tmp_path)
     for text, message in (
-        ("name,files\nx,low/*\n", "needs the columns speaker and files"),
-        ("speaker,files\n", "and a row for each speaker"),
+        ("name,files\nx,low/*\n", "the columns speaker are missing"),
+        ("speaker,files\n", "needs the columns speaker and files and a row for each speaker"),
         ("speaker,files\na/b,low/*\n", "'a/b' needs a name of its own"),
         ("speaker,files\na,low/*\na,high/*\n", "'a' needs a name of its own"),
         ("speaker,files\na\n", "'' of a is no pattern"),
