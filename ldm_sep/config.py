@@ -168,13 +168,17 @@ class OptimiserConfig(Record):
 class CodecTrainingConfig(OptimiserConfig):
     """``latent_noise``: largest std of the noise added to the latents, in units of each channel's own std.
 
-    ``adversarial_weight``: of the hinge and feature-matching losses; 0 trains without discriminators.
+    ``adversarial_weight``: of the hinge and feature-matching losses; 0 trains without discriminators, whose layers
+    have ``critic_channels``. ``decoder_only``: of a codec trained before; its latents stay what they were, and with
+    them the separators trained on them.
     """
 
     latent_noise: Annotated[float, Field(ge=0)] = 0.3
     waveform_weight: Annotated[float, Field(ge=0)] = 1.0
     spectral_weight: Annotated[float, Field(ge=0)] = 1.0
     adversarial_weight: Annotated[float, Field(ge=0)] = 0.0
+    critic_channels: Positive = 16
+    decoder_only: bool = False
 
 
 class SeparatorTrainingConfig(OptimiserConfig):

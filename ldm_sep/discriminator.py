@@ -19,6 +19,7 @@ from ldm_sep.stereo import mid_side
 _DILATIONS = (1, 2, 4)
 _SLOPE = 0.2
 _FLOOR = 1e-3
+_COMPRESSION = 0.3
 
 
 class STFTDiscriminator(nn.Module):
@@ -29,7 +30,7 @@ class STFTDiscriminator(nn.Module):
         self.window = window
         self.register_buffer("hann", torch.hann_window(window), persistent=False)
         widths = [4, *[channels] * (len(_DILATIONS) + 1)]
-        kernels = [((9, 3), (1, 1), 1), *(((9, 3), (2, 1), dilation) for dilation in _DILATIONS)]
+        kernels = [((9, 3), (2, 1), 1), *(((9, 3), (2, 1), dilation) for dilation in _DILATIONS)]
         self.layers = nn.ModuleList(
             weight_norm(
                 nn.Conv2d(a, b, kernel, stride, padding=(kernel[0] // 2, dilation), dilation=(1, dilation)),
@@ -48,6 +49,8 @@ class STFTDiscriminator(nn.Module):
                 return_complex=True,
             )
             x = torch.view_as_real(spectrum / self.window**0.5).unflatten(0, (-1, 2))
+            # Highs lie 40 dB and more under the lows; compressed, as ears do it, they count too.
+            x = x * (x.square().sum(-1, keepdim=True) + _FLOOR**2) ** ((_COMPRESSION - 1) / 2)
         # (B, mid and side, bins, frames, real and imaginary) to (B, 4, bins, frames)
         x = x.permute(0, 1, 4, 2, 3).flatten(1, 2)
         outputs = []
@@ -64,7 +67,7 @@ class Discriminator(nn.Module):
     one, so one backward pass and one optimiser train them side by side.
     """
 
-    def __init__(self, windows: Sequence[int] = (2048, 1024, 512), channels: int = 16) -> None:
+    def __init__(self, channels: int = 16, windows: Sequence[int] = (2048, 1024, 512)) -> None:
         super().__init__()
         self.scales = nn.ModuleList(STFTDiscriminator(window, channels) for window in windows)
 

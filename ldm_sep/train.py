@@ -196,15 +196,14 @@ def check_start(config: Config, codec_folder: Path | None, init: Path | None) ->
         raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
     if config.training.stage == 0 and config.predictor is None:
         raise ConfigError(f"{config.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
-    if init is not None and codec_folder is not None:
-        raise ConfigError(f"--init {init} brings its own codec: leave --codec {codec_folder} out")
-    folder = init or codec_folder
-    if folder is None:
+    folders = [folder for folder in (init, codec_folder) if folder is not None]
+    if not folders:
         raise ConfigError(
             f"{config.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
             "or a separator to go on from with --init"
         )
-    require_same_codec(folder, read_manifest(folder), config)
+    for folder in folders:
+        require_same_codec(folder, read_manifest(folder), config)
 
 
 def _start(
@@ -213,6 +212,10 @@ def _start(
     """What is trained on, and the runs that made it so far."""
     if init is not None:
         manifest, before = load_separator(init, codec_weights)
+        runs = trainings(manifest.facts)
+        if codec_folder is not None:
+            codecs_runs = _exchange_decoder(before, init, codec_folder, codec_weights)
+            runs += [run for run in codecs_runs if run not in runs]
         separator = build_separator(config, before.codec)
         try:
             separator.load_state_dict(before.state_dict())
@@ -220,11 +223,30 @@ def _start(
             raise ConfigError(
                 f"{init}: its networks have other sizes than those of {config.name}; make them equal"
             ) from None
-        return separator, trainings(manifest.facts)
+        return separator, runs
     manifest, codec, whitening = load_codec(codec_folder, codec_weights)
     separator = build_separator(config, codec)
     separator.whitening = whitening
     return separator, trainings(manifest.facts)
+
+
+def _exchange_decoder(
+    separator: LatentSeparator, init: Path, codec_folder: Path, codec_weights: Path | None
+) -> list[dict[str, Any]]:
+    """Give the separator of ``init`` the decoder in ``codec_folder``; returns the runs that made it.
+
+    ConfigError if the two codecs encode differently: the separator's latents would mean something else.
+    """
+    manifest, codec, whitening = load_codec(codec_folder, codec_weights)
+    encoding = nn.ModuleList([codec.encoder, whitening]).state_dict()
+    known = nn.ModuleList([separator.codec.encoder, separator.whitening]).state_dict()
+    if any(not torch.equal(v, known[k]) for k, v in encoding.items()):
+        raise ConfigError(
+            f"{codec_folder}: encodes otherwise than the codec that {init} was trained on; leave --codec out, or train "
+            "the codec with codec_training.decoder_only"
+        )
+    separator.codec.load_state_dict(codec.state_dict())
+    return trainings(manifest.facts)
 
 
 def train(
@@ -245,7 +267,7 @@ def train(
     """Train the separator of ``config`` and write ``run/separator`` (averaged weights). Returns that folder.
 
     Starts from the codec in ``codec_folder``, or from the separator in ``init`` (the next stage, or more of the same;
-    the optimiser starts afresh). ConfigError if the tables needed are missing or do not fit together.
+    the optimiser starts afresh), whose codec's decoder is exchanged if both are given. ConfigError if the tables needed are missing or do not fit together.
     """
     check_start(config, codec_folder, init)
     settings = config.training

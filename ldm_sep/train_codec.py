@@ -33,16 +33,23 @@ class CodecObjective(nn.Module):
 
     loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances)
     + w_adversarial (hinge + feature matching), the last against discriminators trained along with the codec.
-    ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in the batch.
+    These have ``critic_channels``. ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in the batch.
     """
 
-    def __init__(self, codec: Codec, waveform_weight: float, spectral_weight: float, adversarial_weight: float) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        waveform_weight: float,
+        spectral_weight: float,
+        adversarial_weight: float,
+        critic_channels: int,
+    ) -> None:
         super().__init__()
         self.codec = codec
         self.spectral = MultiScaleSpectralLoss(codec.sample_rate)
         self.waveform_weight, self.spectral_weight = waveform_weight, spectral_weight
         self.adversarial_weight = adversarial_weight
-        self.discriminator = Discriminator() if adversarial_weight > 0 else None
+        self.discriminator = Discriminator(critic_channels) if adversarial_weight > 0 else None
 
     def forward(self, wave: Tensor, noise: Tensor, noise_level: Tensor) -> Mapping[str, Tensor]:
         z = self.codec.encoder(wave)
@@ -110,6 +117,8 @@ def check_start(config: Config, init: Path | None) -> None:
     """
     if config.codec_training is None or config.codec.kind == "encodec_48khz":
         raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
+    if config.codec_training.decoder_only and init is None:
+        raise ConfigError(f"{config.name}: decoder_only goes on from a trained codec; name its folder with --init")
     if init is not None:
         require_same_codec(init, read_manifest(init), config)
 
@@ -129,24 +138,32 @@ def train_codec(
 ) -> Path:
     """Train ``config.codec`` on ``bank`` and write ``run/codec`` (averaged weights and whitening constants).
 
-    ``init``: a codec's folder to start from. Returns the folder. ConfigError if there is nothing to train.
+    ``init``: a codec's folder to start from; with ``decoder_only`` its encoder and whitening stay. Returns the folder. ConfigError if there is nothing to train.
     """
     check_start(config, init)
     settings = config.codec_training
     torch.manual_seed(settings.seed)
-    before = []
+    before, whitening = [], None
     if init is None:
         codec = build_codec(config.codec)
     else:
-        manifest, codec, _ = load_codec(init)
+        manifest, codec, whitening = load_codec(init)
         before = trainings(manifest.facts)
     codec.requires_grad_(True)
+    if settings.decoder_only:
+        codec.encoder.requires_grad_(False)
     mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
     objective = CodecObjective(
-        codec, settings.waveform_weight, settings.spectral_weight, settings.adversarial_weight
+        codec,
+        settings.waveform_weight,
+        settings.spectral_weight,
+        settings.adversarial_weight,
+        settings.critic_channels,
     ).to(accelerator.device)
     players = [codec, objective.discriminator]
-    groups = [{"params": list(player.parameters())} for player in players if player is not None]
+    groups = [
+        {"params": [p for p in player.parameters() if p.requires_grad]} for player in players if player is not None
+    ]
     optimizer = torch.optim.AdamW(groups, settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay)
     rank, device = accelerator.process_index, accelerator.device
 
@@ -167,7 +184,8 @@ def train_codec(
     folder = run / "codec"
     if accelerator.is_main_process:
         codec.eval()
-        whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
+        if not settings.decoder_only:
+            whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
         scores = score_codec(codec, items, device)
         done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores, before=before)
         save_codec(folder, config, codec, whitening, done)

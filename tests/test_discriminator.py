@@ -13,7 +13,7 @@ def waves() -> tuple[torch.Tensor, torch.Tensor]:
 
 def small() -> Discriminator:
     torch.manual_seed(0)
-    return Discriminator((256, 512), 8)
+    return Discriminator(8, (256, 512))
 
 
 def test_each_player_learns_from_its_own_losses_only() -> None:

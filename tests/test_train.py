@@ -302,6 +302,7 @@ def test_learning_rate_warms_up_and_decays() -> None:
         (["train", "configs/tiny.toml", "--set", "sampling.segment=0.5"], "greater than or equal to 1"),
         (["train", "configs/tiny.toml", "--set", "mix.silent=0.8", "--set", "mix.solo=0.8"], "together at most 1"),
         (["train-codec", "configs/tiny.toml", "--set", "codec.hop=161"], "hop must be even"),
+        (["train-codec", "configs/tiny.toml", "--set", "codec_training.decoder_only=true"], "folder with --init"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path, tmp_path: Path) -> None:
@@ -330,6 +331,38 @@ def test_adversarial_codec_training_changes_the_codec_and_leaves_no_critic_behin
         assert saved["config"]["codec_training"]["adversarial_weight"] == weight
     assert runs[0.0].keys() == runs[5.0].keys()
     assert any(not torch.equal(runs[0.0][k], runs[5.0][k]) for k in runs[0.0])
+
+
+def test_a_decoder_trained_alone_fits_the_separator_of_its_codec_and_no_other_codec_does(
+    trained: Path, stems_folder: Path
+) -> None:
+    common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
+    start = trained / "codec_run/codec"
+    folders = {}
+    for alone in ("true", "false"):
+        run = trained / f"decoder_only_{alone}"
+        done = run_cli(
+            *("train-codec", ROOT / "configs/tiny.toml", "--run", run, "--init", start, "--steps", "3", *common),
+            *("--set", f"codec_training.decoder_only={alone}", "--set", "codec_training.adversarial_weight=1.0"),
+        )
+        assert done.returncode == 0, done.stderr
+        folders[alone] = run / "codec"
+    old, new = (load_file(folder / "codec.safetensors") for folder in (start, folders["true"]))
+    changed = {key.split(".")[0] for key in old if not torch.equal(old[key], new[key])}
+    assert changed == {"decoder"}
+    assert (folders["true"] / "whitening.safetensors").read_bytes() == (start / "whitening.safetensors").read_bytes()
+
+    words = ["train", ROOT / "configs/tiny.toml", "--init", trained / "stage1/separator", "--steps", "2", *common]
+    done = run_cli(*words, "--run", trained / "exchanged", "--codec", folders["true"])
+    assert done.returncode == 0, done.stderr
+    result = trained / "exchanged/separator"
+    assert all(torch.equal(v, new[k]) for k, v in load_file(result / "codec.safetensors").items())
+    way = [run["command"].split()[1] for run in trainings(load_separator(result)[0].facts)]
+    assert way == ["train-codec", "train", "train-codec", "train"]
+
+    done = run_cli(*words, "--run", trained / "refused", "--codec", folders["false"])
+    assert done.returncode == 1
+    assert "encodes otherwise than the codec that" in done.stderr.splitlines()[-1]
 
 
 def test_stage_0_without_a_predictor_says_what_is_missing(trained: Path, stems_folder: Path) -> None:

@@ -89,7 +89,9 @@ def train(
     config: ConfigPath,
     data: Data,
     run: Run,
-    codec: Annotated[Path | None, typer.Option(help="A codec's folder, to start a separator from.")] = None,
+    codec: Annotated[
+        Path | None, typer.Option(help="A codec's folder, to start from; with --init: whose decoder to take.")
+    ] = None,
     codec_weights: CodecWeights = None,
     items: Items = None,
     init: Init = None,
