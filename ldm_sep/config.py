@@ -169,8 +169,8 @@ class CodecTrainingConfig(OptimiserConfig):
     """``latent_noise``: largest std of the noise added to the latents, in units of each channel's own std.
 
     ``adversarial_weight``: of the hinge and feature-matching losses; 0 trains without discriminators, whose layers
-    have ``critic_channels``. ``decoder_only``: of a codec trained before; its latents stay what they were, and with
-    them the separators trained on them.
+    have ``critic_channels`` and learn at ``critic_rate`` times the learning rate. ``decoder_only``: go on with the
+    decoder of a trained codec; its latents stay what they were, and with them the separators trained on them.
     """
 
     latent_noise: Annotated[float, Field(ge=0)] = 0.3
@@ -178,6 +178,7 @@ class CodecTrainingConfig(OptimiserConfig):
     spectral_weight: Annotated[float, Field(ge=0)] = 1.0
     adversarial_weight: Annotated[float, Field(ge=0)] = 0.0
     critic_channels: Positive = 16
+    critic_rate: Annotated[float, Field(gt=0)] = 1.0
     decoder_only: bool = False
 
 

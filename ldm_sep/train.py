@@ -267,7 +267,8 @@ def train(
     """Train the separator of ``config`` and write ``run/separator`` (averaged weights). Returns that folder.
 
     Starts from the codec in ``codec_folder``, or from the separator in ``init`` (the next stage, or more of the same;
-    the optimiser starts afresh), whose codec's decoder is exchanged if both are given. ConfigError if the tables needed are missing or do not fit together.
+    the optimiser starts afresh), which then takes over the decoder of a codec that is given too. ConfigError if the
+    tables needed are missing or do not fit together.
     """
     check_start(config, codec_folder, init)
     settings = config.training

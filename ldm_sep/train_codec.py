@@ -33,7 +33,8 @@ class CodecObjective(nn.Module):
 
     loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances)
     + w_adversarial (hinge + feature matching), the last against discriminators trained along with the codec.
-    These have ``critic_channels``. ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in the batch.
+    These have ``critic_channels``. ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in
+    the batch.
     """
 
     def __init__(
@@ -138,7 +139,8 @@ def train_codec(
 ) -> Path:
     """Train ``config.codec`` on ``bank`` and write ``run/codec`` (averaged weights and whitening constants).
 
-    ``init``: a codec's folder to start from; with ``decoder_only`` its encoder and whitening stay. Returns the folder. ConfigError if there is nothing to train.
+    ``init``: a codec's folder to start from; with ``decoder_only`` its encoder and whitening stay. Returns the folder.
+    ConfigError if there is nothing to train.
     """
     check_start(config, init)
     settings = config.codec_training
@@ -160,11 +162,11 @@ def train_codec(
         settings.adversarial_weight,
         settings.critic_channels,
     ).to(accelerator.device)
-    players = [codec, objective.discriminator]
-    groups = [
-        {"params": [p for p in player.parameters() if p.requires_grad]} for player in players if player is not None
-    ]
-    optimizer = torch.optim.AdamW(groups, settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay)
+    rate = settings.learning_rate
+    groups = [{"params": [p for p in codec.parameters() if p.requires_grad], "lr": rate}]
+    if objective.discriminator is not None:
+        groups.append({"params": list(objective.discriminator.parameters()), "lr": rate * settings.critic_rate})
+    optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=settings.weight_decay)
     rank, device = accelerator.process_index, accelerator.device
 
     def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:

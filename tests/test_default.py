@@ -10,7 +10,7 @@ from conftest import ROOT, run_cli
 from ldm_sep.checkpoint import load_separator, parameter_count, read_manifest, trainings, verify
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 
-DEMO_SI_SDR = 5.35
+DEMO_SI_SDR = 5.61
 FOLDER = ROOT / "checkpoints/open"
 
 
@@ -20,9 +20,10 @@ def test_it_is_intact_small_and_says_what_it_is() -> None:
     assert parameter_count(separator) <= 15_000_000
     assert sum(f.stat().st_size for f in FOLDER.iterdir()) <= 30e6
     assert len(manifest.facts["training_data"]) > 5
-    # From the codec's training on to the mean of weights that it is.
+    # From the codec's training on, over means of weights, to the last stage.
     commands = [run["command"] for run in trainings(manifest.facts)]
-    assert commands[0].startswith("ldm-sep train-codec ") and commands[-1].startswith("ldm-sep models average ")
+    assert commands[0].startswith("ldm-sep train-codec ") and "open_stage2.toml" in commands[-1]
+    assert any(command.startswith("ldm-sep models average ") for command in commands)
     assert sum(command.startswith("ldm-sep train ") for command in commands) > 5
     # The rule by which it was chosen: better than doing nothing and than (L + R) / 2, by three metrics in every group.
     rows = {(row["group"], row["system"]): row["scores"] for row in manifest.facts["evaluation"]}

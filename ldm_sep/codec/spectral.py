@@ -6,7 +6,7 @@ frame holds, before any training,
 
     [ mid bins 0..m | side bins 0..s | mean |y| of the mid bands above m | mean |y| of the side bands above s ]
 
-and the decoder puts the low bins back as they are and fills the bands above with a copy of the
+and the decoder puts the low bins back as they are and fills the bands above with a flattened copy of the
 low bins scaled to the stored band levels (spectral band replication, Dietz et al. 2002). ConvNeXt blocks (Liu et al.
 2022) at the frame rate add a learned residual in both directions; their last layer starts at zero, so training starts
 from the exact transform. No normalisation looks across time: latents keep the level and are local.
@@ -21,6 +21,12 @@ from torch.nn import functional as F
 
 from ldm_sep.codec.base import check_latents, check_wave
 from ldm_sep.stereo import mid_side
+
+# Of the mean magnitude around a bin; smaller is flatter, but then what errors do to the weakest bins goes up too.
+_FLATTENING = 0.3
+# Mean of |y| for noise whose y^4, the power, has mean 1: E sqrt|X| for X normally distributed.
+_NOISE_MEAN = 2**0.25 * math.gamma(0.75) / math.sqrt(math.pi)
+_TINY = 1e-6
 
 
 class MDCT(nn.Module):
@@ -114,9 +120,12 @@ class BandReplication(nn.Module):
     def synthesise(self, low: Tensor, levels: Tensor) -> Tensor:
         """``low (B, low, N)`` and ``levels (B, bands, N)`` to ``(B, bins - low, N)``, always in float32."""
         with torch.autocast(low.device.type, enabled=False):
-            patch = low.float()[:, self.source]
-            gain = levels.float().clamp_min(0) / (self.mean @ patch.abs()).clamp_min(1e-4)
-            return patch * (self.spread @ gain)
+            # Nearly signs alone: partials copied to a place where there are none stand out, and leave holes between.
+            low = low.float()
+            around = F.avg_pool1d(low.abs().transpose(1, 2), 5, 1, 2, count_include_pad=False).transpose(1, 2)
+            patch = (low / (low.abs() + _FLATTENING * around).clamp_min(_TINY))[:, self.source]
+            size = (self.mean @ patch**4).clamp_min(_TINY) ** 0.25
+            return patch * (self.spread @ (levels.float().clamp_min(0) / (_NOISE_MEAN * size)))
 
 
 class ConvNeXtBlock(nn.Module):

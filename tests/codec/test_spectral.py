@@ -63,6 +63,20 @@ def test_bands_above_the_carried_bins_keep_their_level(codec: SpectralCodec) -> 
         assert abs(10 * np.log10(float(power[1] / power[0]))) < 1.5
 
 
+def test_a_hiss_above_a_sung_vowel_stays_a_hiss(codec: SpectralCodec) -> None:
+    # The latents carry single bins up to 6.6 kHz.
+    noise = np.random.default_rng(0).normal(size=(2, 48000))
+    spectrum = np.fft.rfft(noise)
+    spectrum[:, :6600] = 0
+    wave = voice_like(48000) + (0.003 * np.fft.irfft(spectrum)).astype(np.float32)
+    estimate = codec.decode(codec.encode(torch.from_numpy(wave)[None]))[0].detach().numpy()
+    frames = np.lib.stride_tricks.sliding_window_view(np.stack([wave[0], estimate[0]]), 2048, 1)[:, ::480]
+    power = np.abs(np.fft.rfft(frames * np.hanning(2048)))[..., 342:854] ** 2  # 8 to 20 kHz
+    distance = np.sqrt(np.square(np.log10(power[0] / power[1])).mean())
+    # As far apart as two independent noises of one level are; what has partials or holes is farther from noise.
+    assert distance == pytest.approx(np.pi / 3**0.5 / np.log(10), rel=0.12)
+
+
 def test_silence_stays_silence_and_mono_stays_mono_whatever_was_learned() -> None:
     torch.manual_seed(1)
     codec = SpectralCodec(width=16, blocks=1)
