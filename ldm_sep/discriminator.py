@@ -15,10 +15,11 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from ldm_sep.stereo import mid_side
 
-# Of frames; later layers see farther in time, while each halves the frequencies.
-_DILATIONS = (1, 2, 4)
+# Of frames, by layer: later ones see farther in time, while each halves the frequencies.
+_DILATIONS = (1, 1, 2, 4)
 _SLOPE = 0.2
 _FLOOR = 1e-3
+# Power of the magnitudes that the layers see.
 _COMPRESSION = 0.3
 
 
@@ -29,13 +30,10 @@ class STFTDiscriminator(nn.Module):
         super().__init__()
         self.window = window
         self.register_buffer("hann", torch.hann_window(window), persistent=False)
-        widths = [4, *[channels] * (len(_DILATIONS) + 1)]
-        kernels = [((9, 3), (2, 1), 1), *(((9, 3), (2, 1), dilation) for dilation in _DILATIONS)]
+        widths = [4, *[channels] * len(_DILATIONS)]
         self.layers = nn.ModuleList(
-            weight_norm(
-                nn.Conv2d(a, b, kernel, stride, padding=(kernel[0] // 2, dilation), dilation=(1, dilation)),
-            )
-            for (a, b), (kernel, stride, dilation) in zip(itertools.pairwise(widths), kernels, strict=True)
+            weight_norm(nn.Conv2d(a, b, (9, 3), (2, 1), padding=(4, dilation), dilation=(1, dilation)))
+            for (a, b), dilation in zip(itertools.pairwise(widths), _DILATIONS, strict=True)
         )
         self.verdict = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
