@@ -33,24 +33,15 @@ class CodecObjective(nn.Module):
 
     loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances)
     + w_adversarial (hinge + feature matching), the last against discriminators trained along with the codec.
-    These have ``critic_channels``. ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in
-    the batch.
+    ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in the batch.
     """
 
-    def __init__(
-        self,
-        codec: Codec,
-        waveform_weight: float,
-        spectral_weight: float,
-        adversarial_weight: float,
-        critic_channels: int,
-    ) -> None:
+    def __init__(self, codec: Codec, settings: CodecTrainingConfig) -> None:
         super().__init__()
         self.codec = codec
         self.spectral = MultiScaleSpectralLoss(codec.sample_rate)
-        self.waveform_weight, self.spectral_weight = waveform_weight, spectral_weight
-        self.adversarial_weight = adversarial_weight
-        self.discriminator = Discriminator(critic_channels) if adversarial_weight > 0 else None
+        self.settings = settings
+        self.discriminator = Discriminator(settings.critic_channels) if settings.adversarial_weight > 0 else None
 
     def forward(self, wave: Tensor, noise: Tensor, noise_level: Tensor) -> Mapping[str, Tensor]:
         z = self.codec.encoder(wave)
@@ -59,11 +50,11 @@ class CodecObjective(nn.Module):
         scale = wave.abs().mean((1, 2), keepdim=True) + _WAVE_FLOOR
         waveform = ((estimate - wave).abs() / scale).mean()
         spectral = self.spectral(estimate, wave)
-        total = self.waveform_weight * waveform + self.spectral_weight * spectral
+        total = self.settings.waveform_weight * waveform + self.settings.spectral_weight * spectral
         losses = {"waveform": waveform, "spectral": spectral}
         if self.discriminator is not None:
             losses |= self.discriminator.losses(estimate, wave)
-            total = total + self.adversarial_weight * (losses["adversarial"] + losses["feature"])
+            total = total + self.settings.adversarial_weight * (losses["adversarial"] + losses["feature"])
             # It reaches the discriminators only, and they get nothing else.
             total = total + losses["discriminator"]
         return {"loss": total, **losses}
@@ -155,13 +146,7 @@ def train_codec(
     if settings.decoder_only:
         codec.encoder.requires_grad_(False)
     mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
-    objective = CodecObjective(
-        codec,
-        settings.waveform_weight,
-        settings.spectral_weight,
-        settings.adversarial_weight,
-        settings.critic_channels,
-    ).to(accelerator.device)
+    objective = CodecObjective(codec, settings).to(accelerator.device)
     rate = settings.learning_rate
     groups = [{"params": [p for p in codec.parameters() if p.requires_grad], "lr": rate}]
     if objective.discriminator is not None:

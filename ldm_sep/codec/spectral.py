@@ -24,6 +24,8 @@ from ldm_sep.stereo import mid_side
 
 # Of the mean magnitude around a bin; smaller is flatter, but then what errors do to the weakest bins goes up too.
 _FLATTENING = 0.3
+# Bins; odd, so that the bin is in the middle.
+_AROUND = 5
 # Mean of |y| for noise whose y^4, the power, has mean 1: E sqrt|X| for X normally distributed.
 _NOISE_MEAN = 2**0.25 * math.gamma(0.75) / math.sqrt(math.pi)
 _TINY = 1e-6
@@ -98,7 +100,7 @@ def band_edges(first: int, last: int, bands: int) -> list[int]:
 
 
 class BandReplication(nn.Module):
-    """The bins above ``low`` as ``bands`` mean magnitudes, and back by scaling copies of the bins below."""
+    """The bins above ``low`` as ``bands`` mean magnitudes, and back by scaling flattened copies of the bins below."""
 
     def __init__(self, bins: int, low: int, bands: int) -> None:
         super().__init__()
@@ -122,7 +124,7 @@ class BandReplication(nn.Module):
         with torch.autocast(low.device.type, enabled=False):
             # Nearly signs alone: partials copied to a place where there are none stand out, and leave holes between.
             low = low.float()
-            around = F.avg_pool1d(low.abs().transpose(1, 2), 5, 1, 2, count_include_pad=False).transpose(1, 2)
+            around = F.avg_pool2d(low.abs(), (_AROUND, 1), 1, (_AROUND // 2, 0), count_include_pad=False)
             patch = (low / (low.abs() + _FLATTENING * around).clamp_min(_TINY))[:, self.source]
             size = (self.mean @ patch**4).clamp_min(_TINY) ** 0.25
             return patch * (self.spread @ (levels.float().clamp_min(0) / (_NOISE_MEAN * size)))
