@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ldm_sep.build import build_codec, build_separator, pretrained_codec
+from ldm_sep.build import build_codec, build_separator, codec_sample_rate, pretrained_codec
 from ldm_sep.codec.base import Codec
 from ldm_sep.codec.encodec_48khz import sha256_of
 from ldm_sep.config import Config, parse_config
@@ -162,6 +162,23 @@ def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None
     if manifest.config.codec != config.codec:
         raise ConfigError(
             f"{folder}: its codec has other sizes than the [codec] table of {config.name}; make them equal"
+        )
+
+
+def require_same_predictor(folder: Path, manifest: Manifest, config: Config) -> None:
+    """ConfigError if the separator in ``folder``, whose manifest this is, has not the predictor that ``config``
+    describes, up to the power of its mask.
+    """
+
+    def sizes(of: Config) -> tuple:
+        return codec_sample_rate(of.codec), of.predictor and of.predictor.model_dump(exclude={"exponent"})
+
+    if manifest.kind != "separator" or manifest.config.predictor is None:
+        raise ConfigError(f"{folder}: has no predictor; name a separator that has one")
+    if sizes(manifest.config) != sizes(config):
+        raise ConfigError(
+            f"{folder}: its predictor has another rate or other sizes than the [predictor] table of {config.name}; "
+            "make them equal"
         )
 
 

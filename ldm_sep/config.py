@@ -37,6 +37,7 @@ class SpectralCodecConfig(Record):
     side_bands: Positive = 6
     width: Positive = 192
     blocks: Positive = 3
+    exponent: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class SEANetCodecConfig(Record):

@@ -1,7 +1,7 @@
 """Training of the separator: the predictor (stage 0), the U-Net (1), U-Net and conditioner (2)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ldm_sep.checkpoint import (
     load_separator,
     read_manifest,
     require_same_codec,
+    require_same_predictor,
     save_separator,
     trainings,
 )
@@ -188,7 +189,21 @@ def write_samples(
             writer.write(separate_item(separator, item, steps, speeds, device))
 
 
-def check_start(config: Config, codec_folder: Path | None, init: Path | None) -> None:
+@dataclass(frozen=True)
+class Start:
+    """The folders whose weights a training starts from: a separator (``init``), or a codec alone.
+
+    With ``init``, ``codec`` names one whose decoder to take over. ``predictor`` is a separator, of any codec, whose
+    predictor to take. ``codec_weights``: the pretrained EnCodec's file, instead of its download.
+    """
+
+    init: Path | None = None
+    codec: Path | None = None
+    predictor: Path | None = None
+    codec_weights: Path | None = None
+
+
+def check_start(config: Config, start: Start) -> None:
     """What can be said of a training before its data is decoded: ConfigError if tables or folders do not fit together,
     CheckpointError if a folder is no checkpoint. `train` begins with it.
     """
@@ -196,7 +211,7 @@ def check_start(config: Config, codec_folder: Path | None, init: Path | None) ->
         raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
     if config.training.stage == 0 and config.predictor is None:
         raise ConfigError(f"{config.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
-    folders = [folder for folder in (init, codec_folder) if folder is not None]
+    folders = [folder for folder in (start.init, start.codec) if folder is not None]
     if not folders:
         raise ConfigError(
             f"{config.name}: name a trained codec with --codec (from 'ldm-sep train-codec' or 'ldm-sep whiten'), "
@@ -204,30 +219,38 @@ def check_start(config: Config, codec_folder: Path | None, init: Path | None) ->
         )
     for folder in folders:
         require_same_codec(folder, read_manifest(folder), config)
+    if start.predictor is not None:
+        require_same_predictor(start.predictor, read_manifest(start.predictor), config)
 
 
-def _start(
-    config: Config, codec_folder: Path | None, init: Path | None, codec_weights: Path | None
-) -> tuple[LatentSeparator, list[dict[str, Any]]]:
+def _begin(config: Config, start: Start) -> tuple[LatentSeparator, list[dict[str, Any]]]:
     """What is trained on, and the runs that made it so far."""
-    if init is not None:
-        manifest, before = load_separator(init, codec_weights)
+    if start.init is not None:
+        manifest, before = load_separator(start.init, start.codec_weights)
         runs = trainings(manifest.facts)
-        if codec_folder is not None:
-            codecs_runs = _exchange_decoder(before, init, codec_folder, codec_weights)
-            runs += [run for run in codecs_runs if run not in runs]
+        if start.codec is not None:
+            runs = _joined(runs, _exchange_decoder(before, start.init, start.codec, start.codec_weights))
         separator = build_separator(config, before.codec)
         try:
             separator.load_state_dict(before.state_dict())
         except RuntimeError:
             raise ConfigError(
-                f"{init}: its networks have other sizes than those of {config.name}; make them equal"
+                f"{start.init}: its networks have other sizes than those of {config.name}; make them equal"
             ) from None
-        return separator, runs
-    manifest, codec, whitening = load_codec(codec_folder, codec_weights)
-    separator = build_separator(config, codec)
-    separator.whitening = whitening
-    return separator, trainings(manifest.facts)
+    else:
+        manifest, codec, whitening = load_codec(start.codec, start.codec_weights)
+        separator = build_separator(config, codec)
+        separator.whitening = whitening
+        runs = trainings(manifest.facts)
+    if start.predictor is not None:
+        manifest, other = load_separator(start.predictor, start.codec_weights)
+        separator.predictor.load_state_dict(other.predictor.state_dict())
+        runs = _joined(runs, trainings(manifest.facts))
+    return separator, runs
+
+
+def _joined(runs: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return runs + [run for run in others if run not in runs]
 
 
 def _exchange_decoder(
@@ -256,9 +279,7 @@ def train(
     run: Path,
     accelerator: Accelerator,
     *,
-    codec_folder: Path | None,
-    codec_weights: Path | None,
-    init: Path | None,
+    start: Start,
     resume: bool,
     max_minutes: float | None,
     provenance: Provenance,
@@ -266,14 +287,13 @@ def train(
 ) -> Path:
     """Train the separator of ``config`` and write ``run/separator`` (averaged weights). Returns that folder.
 
-    Starts from the codec in ``codec_folder``, or from the separator in ``init`` (the next stage, or more of the same;
-    the optimiser starts afresh), which then takes over the decoder of a codec that is given too. ConfigError if the
+    The optimiser starts afresh from the weights in ``start``: the next stage, or more of the same. ConfigError if the
     tables needed are missing or do not fit together.
     """
-    check_start(config, codec_folder, init)
+    check_start(config, start)
     settings = config.training
     torch.manual_seed(settings.seed)
-    separator, before = _start(config, codec_folder, init, codec_weights)
+    separator, before = _begin(config, start)
     separator.set_stage(settings.stage)
     codec, device = separator.codec, accelerator.device
     mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)

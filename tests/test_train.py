@@ -365,6 +365,32 @@ def test_a_decoder_trained_alone_fits_the_separator_of_its_codec_and_no_other_co
     assert "encodes otherwise than the codec that" in done.stderr.splitlines()[-1]
 
 
+def test_a_predictor_moves_to_a_separator_of_another_codec(trained: Path, stems_folder: Path) -> None:
+    common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu", "--set", "codec.mid_bins=24"]
+    done = run_cli("train-codec", ROOT / "configs/tiny.toml", "--run", trained / "wider", "--steps", 1, *common)
+    assert done.returncode == 0, done.stderr
+    donor = trained / "stage1/separator"
+    words = ["train", ROOT / "configs/tiny.toml", "--codec", trained / "wider/codec", "--predictor", donor, *common]
+    # With another seed, so that a fresh predictor would be another one.
+    done = run_cli(*words, "--run", trained / "moved", "--steps", 1, "--set", "training.seed=9")
+    assert done.returncode == 0 and "untrained" not in done.stderr, done.stderr
+    old, new = (load_file(run / "model.safetensors") for run in (donor, trained / "moved/separator"))
+    assert all(torch.equal(v, new[k]) for k, v in old.items() if k.startswith("predictor."))
+    assert new["whitening.std"].shape != old["whitening.std"].shape
+    ways = [trainings(load_separator(f)[0].facts) for f in (donor, trained / "moved/separator")]
+    assert all(run in ways[1] for run in ways[0])
+
+    for change, message in (
+        ("predictor.window=1024", "its predictor has another rate or other sizes than the [predictor] table of tiny"),
+        ("predictor.exponent=0.5", None),
+    ):
+        done = run_cli(*words, "--run", trained / change, "--steps", 1, "--set", change)
+        assert done.returncode == (0 if message is None else 1), done.stderr
+        assert message is None or message in done.stderr.splitlines()[-1]
+    done = run_cli(*words[: -len(common) - 1], trained / "wider/codec", *common, "--run", trained / "none")
+    assert done.returncode == 1 and "has no predictor; name a separator" in done.stderr.splitlines()[-1]
+
+
 def test_stage_0_without_a_predictor_says_what_is_missing(trained: Path, stems_folder: Path) -> None:
     tiny = (ROOT / "configs/tiny.toml").read_text().replace("codec_residual = true\n", "")
     tiny = tiny.replace("stage = 1", "stage = 0")

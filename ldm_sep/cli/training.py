@@ -92,6 +92,9 @@ def train(
     codec: Annotated[
         Path | None, typer.Option(help="A codec's folder, to start from; with --init: whose decoder to take.")
     ] = None,
+    predictor: Annotated[
+        Path | None, typer.Option(help="A separator's folder, of any codec, whose predictor to take.")
+    ] = None,
     codec_weights: CodecWeights = None,
     items: Items = None,
     init: Init = None,
@@ -104,27 +107,29 @@ def train(
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.config import load_config
-    from ldm_sep.train import check_start
+    from ldm_sep.train import Start, check_start
     from ldm_sep.train import train as act
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
     # What can be said at once is not said after minutes of decoding.
-    check_start(resolved, codec, init)
+    start = Start(init, codec, predictor, codec_weights)
+    check_start(resolved, start)
     stage = resolved.training.stage
     accelerator = _accelerator(resolved.training.precision, cpu)
     validation = _items(resolved, data, items)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
-    if stage > 0 and resolved.predictor is not None and init is None:
-        typer.echo(f"warning: stage {stage} from --codec leaves the predictor untrained; train stage 0 first", err=True)
+    if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
+        typer.echo(
+            f"warning: stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor",
+            err=True,
+        )
     folder = act(
         resolved,
         bank,
         validation,
         run,
         accelerator,
-        codec_folder=codec,
-        codec_weights=codec_weights,
-        init=init,
+        start=start,
         resume=resume,
         max_minutes=max_minutes,
         provenance=provenance(accelerator.device),

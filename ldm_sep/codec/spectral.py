@@ -1,8 +1,8 @@
 """`spectral`: a codec that starts from an exact transform and learns only what that leaves out.
 
-The wave is turned to mid/side, an orthonormal MDCT (Princen & Bradley 1986; hop 320, sine window) and a signed
-square root, y = sign(X) sqrt|X|, which brings loud and quiet coefficients to comparable size. Each latent
-frame holds, before any training,
+The wave is turned to mid/side, an orthonormal MDCT (Princen & Bradley 1986; sine window) and a signed power,
+y = sign(X) |X|^p, which brings loud and quiet coefficients to comparable size. Each latent frame holds, before any
+training,
 
     [ mid bins 0..m | side bins 0..s | mean |y| of the mid bands above m | mean |y| of the side bands above s ]
 
@@ -26,8 +26,6 @@ from ldm_sep.stereo import mid_side
 _FLATTENING = 0.3
 # Bins; odd, so that the bin is in the middle.
 _AROUND = 5
-# Mean of |y| for noise whose y^4, the power, has mean 1: E sqrt|X| for X normally distributed.
-_NOISE_MEAN = 2**0.25 * math.gamma(0.75) / math.sqrt(math.pi)
 _TINY = 1e-6
 
 
@@ -78,14 +76,9 @@ class MDCT(nn.Module):
             return torch.cat([start, wave[..., half:-half], end], -1)
 
 
-def signed_sqrt(x: Tensor) -> Tensor:
-    """y = sign(x) sqrt|x|."""
-    return torch.sign(x) * torch.sqrt(torch.abs(x))
-
-
-def signed_square(y: Tensor) -> Tensor:
-    """The inverse of `signed_sqrt`: x = y |y|."""
-    return y * torch.abs(y)
+def signed_power(x: Tensor, exponent: float) -> Tensor:
+    """y = sign(x) |x|^exponent; the inverse has the exponent 1 / exponent."""
+    return torch.sign(x) * torch.abs(x) ** exponent
 
 
 def band_edges(first: int, last: int, bands: int) -> list[int]:
@@ -100,10 +93,17 @@ def band_edges(first: int, last: int, bands: int) -> list[int]:
 
 
 class BandReplication(nn.Module):
-    """The bins above ``low`` as ``bands`` mean magnitudes, and back by scaling flattened copies of the bins below."""
+    """The bins above ``low`` as ``bands`` mean magnitudes, and back by scaling flattened copies of the bins below.
 
-    def __init__(self, bins: int, low: int, bands: int) -> None:
+    All are magnitudes to the power ``exponent``.
+    """
+
+    def __init__(self, bins: int, low: int, bands: int, exponent: float) -> None:
         super().__init__()
+        # |y|^order is the power.
+        self.order = 2 / exponent
+        # Mean of |y| for noise whose power has mean 1: E |X|^exponent for X normally distributed.
+        self.noise_mean = 2 ** (exponent / 2) * math.gamma((exponent + 1) / 2) / math.sqrt(math.pi)
         edges = band_edges(low, bins, bands)
         mean = torch.zeros(bands, bins - low)
         for b, (lo, hi) in enumerate(itertools.pairwise(edges)):
@@ -126,8 +126,8 @@ class BandReplication(nn.Module):
             low = low.float()
             around = F.avg_pool2d(low.abs(), (_AROUND, 1), 1, (_AROUND // 2, 0), count_include_pad=False)
             patch = (low / (low.abs() + _FLATTENING * around).clamp_min(_TINY))[:, self.source]
-            size = (self.mean @ patch**4).clamp_min(_TINY) ** 0.25
-            return patch * (self.spread @ (levels.float().clamp_min(0) / (_NOISE_MEAN * size)))
+            size = (self.mean @ patch.abs() ** self.order).clamp_min(_TINY) ** (1 / self.order)
+            return patch * (self.spread @ (levels.float().clamp_min(0) / (self.noise_mean * size)))
 
 
 class ConvNeXtBlock(nn.Module):
@@ -156,18 +156,26 @@ class SpectralEncoder(nn.Module):
     """``wave (B, 2, N hop)`` to ``z (B, D, N)``; see the module docstring for the order of the channels."""
 
     def __init__(
-        self, hop: int, mid_bins: int, side_bins: int, mid_bands: int, side_bands: int, width: int, blocks: int
+        self,
+        hop: int,
+        mid_bins: int,
+        side_bins: int,
+        mid_bands: int,
+        side_bands: int,
+        width: int,
+        blocks: int,
+        exponent: float,
     ) -> None:
         super().__init__()
-        self.hop, self.mid_bins, self.side_bins = hop, mid_bins, side_bins
+        self.mid_bins, self.side_bins, self.exponent = mid_bins, side_bins, exponent
         self.mdct = MDCT(hop)
-        self.mid_replication = BandReplication(hop, mid_bins, mid_bands)
-        self.side_replication = BandReplication(hop, side_bins, side_bands)
+        self.mid_replication = BandReplication(hop, mid_bins, mid_bands, exponent)
+        self.side_replication = BandReplication(hop, side_bins, side_bands, exponent)
         latent_channels = mid_bins + side_bins + mid_bands + side_bands
         self.residual = _residual_net(2 * hop, width, blocks, latent_channels)
 
     def forward(self, wave: Tensor) -> Tensor:
-        y = signed_sqrt(self.mdct(mid_side(wave)))
+        y = signed_power(self.mdct(mid_side(wave)), self.exponent)
         mid, side = y.unbind(1)
         fixed = torch.cat(
             [
@@ -185,15 +193,23 @@ class SpectralDecoder(nn.Module):
     """``z (B, D, N)`` to ``wave (B, 2, N hop)``."""
 
     def __init__(
-        self, hop: int, mid_bins: int, side_bins: int, mid_bands: int, side_bands: int, width: int, blocks: int
+        self,
+        hop: int,
+        mid_bins: int,
+        side_bins: int,
+        mid_bands: int,
+        side_bands: int,
+        width: int,
+        blocks: int,
+        exponent: float,
     ) -> None:
         super().__init__()
         self.split = [mid_bins, side_bins, mid_bands, side_bands]
         self.mdct = MDCT(hop)
-        self.mid_replication = BandReplication(hop, mid_bins, mid_bands)
-        self.side_replication = BandReplication(hop, side_bins, side_bands)
+        self.mid_replication = BandReplication(hop, mid_bins, mid_bands, exponent)
+        self.side_replication = BandReplication(hop, side_bins, side_bands, exponent)
         self.residual = _residual_net(2 * hop + sum(self.split), width, blocks, 2 * hop)
-        self.hop = hop
+        self.hop, self.exponent = hop, exponent
 
     def forward(self, z: Tensor) -> Tensor:
         mid, side, mid_levels, side_levels = z.split(self.split, 1)
@@ -218,7 +234,8 @@ class SpectralDecoder(nn.Module):
             1,
         )
         y = fixed + scale * self.residual(torch.cat([fixed, z], 1))
-        return mid_side(self.mdct.inverse(signed_square(y.float()).unflatten(1, (2, self.hop))))
+        coefficients = signed_power(y.float(), 1 / self.exponent)
+        return mid_side(self.mdct.inverse(coefficients.unflatten(1, (2, self.hop))))
 
 
 class SpectralCodec(nn.Module):
@@ -226,10 +243,12 @@ class SpectralCodec(nn.Module):
 
     Parameters
     ----------
-    sample_rate: Hz. ``hop``: samples a latent frame; 320 at 48 kHz gives 150 frames/s.
+    sample_rate: Hz. ``hop``: samples a latent frame; 640 at 48 kHz gives 75 frames/s.
     mid_bins, side_bins: low MDCT bins (of ``sample_rate / 2 hop`` Hz each) carried as they are.
     mid_bands, side_bands: levels kept of the bins above. The four sum to the latent channels.
     width, blocks: size of the learned residual networks, the same in encoder and decoder.
+    exponent: p of the latents, in (0, 1]. Noise on latents becomes noise that is louder where the sound is, the more so
+    the smaller p is.
     """
 
     keeps_level = True
@@ -245,13 +264,14 @@ class SpectralCodec(nn.Module):
         side_bands: int = 6,
         width: int = 192,
         blocks: int = 3,
+        exponent: float = 0.5,
     ) -> None:
         super().__init__()
         if hop % 2:
             raise ValueError(f"hop must be even, not {hop}")
         self.sample_rate, self.hop = sample_rate, hop
         self.latent_channels = mid_bins + side_bins + mid_bands + side_bands
-        sizes = (hop, mid_bins, side_bins, mid_bands, side_bands, width, blocks)
+        sizes = (hop, mid_bins, side_bins, mid_bands, side_bands, width, blocks, exponent)
         self.encoder = SpectralEncoder(*sizes)
         self.decoder = SpectralDecoder(*sizes)
 
