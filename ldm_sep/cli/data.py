@@ -95,6 +95,7 @@ def intone(
     out: Annotated[Path, typer.Option(help="The folder to fill; train with it as a further --data.")],
     seconds: Annotated[float, typer.Option(min=1, help="How much to make of each speaker.")] = 90.0,
     seed: Annotated[int, typer.Option(min=0, help="Chooses takes, pitches and lengths of vowels.")] = 0,
+    spoken: Annotated[bool, typer.Option("--spoken", help="Leave the speech as it is.")] = False,
 ) -> None:
     """Make singing voices of recorded speech, on steady pitches, as training data of layout roles.
 
@@ -104,9 +105,9 @@ def intone(
 
     speakers = read_speakers(table, root)
     with _progress("making voices", len(speakers)) as progress:
-        silent = make_voices(speakers, out, seconds=seconds, seed=seed, progress=progress)
+        silent = make_voices(speakers, out, seconds=seconds, seed=seed, spoken=spoken, progress=progress)
     if silent:
-        typer.echo(f"passed over, too little voiced speech: {', '.join(silent)}")
+        typer.echo(f"passed over, too little speech: {', '.join(silent)}")
     typer.echo(f"voices: {out}")
 
 

@@ -8,8 +8,11 @@ training,
 
 and the decoder puts the low bins back as they are and fills the bands above with a flattened copy of the
 low bins scaled to the stored band levels (spectral band replication, Dietz et al. 2002). ConvNeXt blocks (Liu et al.
-2022) at the frame rate add a learned residual in both directions; their last layer starts at zero, so training starts
-from the exact transform. No normalisation looks across time: latents keep the level and are local.
+2022) at the frame rate add a learned residual to the carried bins in both directions; their last layer starts at zero,
+so training starts from the exact transform. The bands above are left alone: a waveform cannot be right there, and what
+is wrong anyway is least wrong when it is mute. The residual is relative to the level around each bin: quiet bins stay
+as they are however loud others are, silence is a latent of zero and decodes to silence, mono to mono, whatever was
+learned. No normalisation looks across time: latents keep the level and are local.
 """
 
 import itertools
@@ -24,8 +27,8 @@ from ldm_sep.stereo import mid_side
 
 # Of the mean magnitude around a bin; smaller is flatter, but then what errors do to the weakest bins goes up too.
 _FLATTENING = 0.3
-# Bins; odd, so that the bin is in the middle.
-_AROUND = 5
+# How many bins are around one; odd, so that it is in the middle. For the flattening, and for what is learned.
+_NEAR, _AROUND = 5, 17
 _TINY = 1e-6
 
 
@@ -92,6 +95,11 @@ def band_edges(first: int, last: int, bands: int) -> list[int]:
     return [*edges, last]
 
 
+def level_around(y: Tensor, bins: int) -> Tensor:
+    """Mean magnitude of ``y (B, K, N)`` over the odd number ``bins`` around each; fewer at the ends."""
+    return F.avg_pool2d(y.abs(), (bins, 1), 1, (bins // 2, 0), count_include_pad=False)
+
+
 class BandReplication(nn.Module):
     """The bins above ``low`` as ``bands`` mean magnitudes, and back by scaling flattened copies of the bins below.
 
@@ -124,8 +132,7 @@ class BandReplication(nn.Module):
         with torch.autocast(low.device.type, enabled=False):
             # Nearly signs alone: partials copied to a place where there are none stand out, and leave holes between.
             low = low.float()
-            around = F.avg_pool2d(low.abs(), (_AROUND, 1), 1, (_AROUND // 2, 0), count_include_pad=False)
-            patch = (low / (low.abs() + _FLATTENING * around).clamp_min(_TINY))[:, self.source]
+            patch = (low / (low.abs() + _FLATTENING * level_around(low, _NEAR)).clamp_min(_TINY))[:, self.source]
             size = (self.mean @ patch.abs() ** self.order).clamp_min(_TINY) ** (1 / self.order)
             return patch * (self.spread @ (levels.float().clamp_min(0) / (self.noise_mean * size)))
 
@@ -152,6 +159,11 @@ def _residual_net(inputs: int, width: int, blocks: int, outputs: int) -> nn.Sequ
     return nn.Sequential(nn.Conv1d(inputs, width, 1), *(ConvNeXtBlock(width) for _ in range(blocks)), last)
 
 
+def _surroundings(mid: Tensor, side: Tensor) -> Tensor:
+    """The level around each of the carried bins ``mid (B, m, N)`` and ``side (B, s, N)`` as (B, m + s, N)."""
+    return torch.cat([level_around(mid, _AROUND), level_around(side, _AROUND)], 1)
+
+
 class SpectralEncoder(nn.Module):
     """``wave (B, 2, N hop)`` to ``z (B, D, N)``; see the module docstring for the order of the channels."""
 
@@ -171,22 +183,16 @@ class SpectralEncoder(nn.Module):
         self.mdct = MDCT(hop)
         self.mid_replication = BandReplication(hop, mid_bins, mid_bands, exponent)
         self.side_replication = BandReplication(hop, side_bins, side_bands, exponent)
-        latent_channels = mid_bins + side_bins + mid_bands + side_bands
-        self.residual = _residual_net(2 * hop, width, blocks, latent_channels)
+        self.residual = _residual_net(2 * hop, width, blocks, mid_bins + side_bins)
 
     def forward(self, wave: Tensor) -> Tensor:
         y = signed_power(self.mdct(mid_side(wave)), self.exponent)
         mid, side = y.unbind(1)
-        fixed = torch.cat(
-            [
-                mid[:, : self.mid_bins],
-                side[:, : self.side_bins],
-                self.mid_replication.analyse(mid[:, self.mid_bins :]),
-                self.side_replication.analyse(side[:, self.side_bins :]),
-            ],
-            1,
-        )
-        return fixed + self.residual(y.flatten(1, 2))
+        low = mid[:, : self.mid_bins], side[:, : self.side_bins]
+        carried = torch.cat(low, 1) + _surroundings(*low) * self.residual(y.flatten(1, 2))
+        mid_levels = self.mid_replication.analyse(mid[:, self.mid_bins :])
+        side_levels = self.side_replication.analyse(side[:, self.side_bins :])
+        return torch.cat([carried, mid_levels, side_levels], 1)
 
 
 class SpectralDecoder(nn.Module):
@@ -208,34 +214,16 @@ class SpectralDecoder(nn.Module):
         self.mdct = MDCT(hop)
         self.mid_replication = BandReplication(hop, mid_bins, mid_bands, exponent)
         self.side_replication = BandReplication(hop, side_bins, side_bands, exponent)
-        self.residual = _residual_net(2 * hop + sum(self.split), width, blocks, 2 * hop)
+        self.residual = _residual_net(sum(self.split), width, blocks, mid_bins + side_bins)
         self.hop, self.exponent = hop, exponent
 
     def forward(self, z: Tensor) -> Tensor:
         mid, side, mid_levels, side_levels = z.split(self.split, 1)
-        fixed = torch.cat(
-            [
-                mid,
-                self.mid_replication.synthesise(mid, mid_levels),
-                side,
-                self.side_replication.synthesise(side, side_levels),
-            ],
-            1,
-        )
-        # The blocks see the replicated bins too: correcting a texture is easier than making one. Their residual is
-        # relative to the level around it, so silence decodes to silence and mono to mono, whatever was learned.
-        scale = torch.cat(
-            [
-                mid.abs().mean(1, keepdim=True).expand_as(mid),
-                self.mid_replication.spread @ mid_levels.clamp_min(0),
-                side.abs().mean(1, keepdim=True).expand_as(side),
-                self.side_replication.spread @ side_levels.clamp_min(0),
-            ],
-            1,
-        )
-        y = fixed + scale * self.residual(torch.cat([fixed, z], 1))
-        coefficients = signed_power(y.float(), 1 / self.exponent)
-        return mid_side(self.mdct.inverse(coefficients.unflatten(1, (2, self.hop))))
+        learned = (_surroundings(mid, side) * self.residual(z)).split(self.split[:2], 1)
+        mid, side = mid + learned[0], side + learned[1]
+        above = self.mid_replication.synthesise(mid, mid_levels), self.side_replication.synthesise(side, side_levels)
+        y = torch.stack([torch.cat([mid, above[0]], 1), torch.cat([side, above[1]], 1)], 1).float()
+        return mid_side(self.mdct.inverse(signed_power(y, 1 / self.exponent)))
 
 
 class SpectralCodec(nn.Module):

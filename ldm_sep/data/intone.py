@@ -7,7 +7,7 @@ which training then leads along melodies. The envelope of the spectrum stays the
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,67 +154,91 @@ def _load(path: Path) -> np.ndarray:
 
 
 def make_voices(
-    speakers: list[Speaker], out: Path, *, seconds: float, seed: int, progress: Callable[[int, int], None]
+    speakers: list[Speaker],
+    out: Path,
+    *,
+    seconds: float,
+    seed: int,
+    spoken: bool = False,
+    progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Write one recording of about ``seconds`` of intoned speech for each speaker into ``out``.
+    """Write one recording of about ``seconds`` of intoned speech for each speaker into ``out``, or of the speech as it
+    is (``spoken``).
 
-    Writes FLAC files, beside each a ``.txt`` of its clips (start and end in s, name, f0 in Hz), and rows of
-    ``out/manifest.csv`` (layout ``roles``, role vocals, split train). A recording depends on the speaker's name and
-    files, ``seconds`` and ``seed`` alone; those that are there already are kept. Returns the names of speakers without
-    enough voiced speech. DependencyError without pyworld, DataError if no speaker has enough.
+    Writes FLAC files, beside each a ``.txt`` of its clips (start and end in s, name and, of what is intoned, f0 in Hz),
+    and rows of ``out/manifest.csv`` (layout ``roles``, role vocals or speech, split train). A recording depends on the
+    speaker's name and files, ``seconds``, ``seed`` and ``spoken`` alone; those that are there already are kept. Returns
+    the names of speakers without enough speech. DependencyError without pyworld, DataError if no speaker has enough.
     """
-    try:
-        import pyworld  # noqa: F401
-    except ImportError:
-        raise DependencyError("making voices of speech needs pyworld; pip install pyworld-prebuilt") from None
+    if not spoken:
+        try:
+            import pyworld  # noqa: F401
+        except ImportError:
+            raise DependencyError("making voices of speech needs pyworld; pip install pyworld-prebuilt") from None
     out.mkdir(parents=True, exist_ok=True)
     rows, silent = [], []
     for index, speaker in enumerate(speakers):
-        target = out / f"{speaker.name}.flac"
+        target = out / f"{speaker.name}{'_spoken' if spoken else ''}.flac"
         if not target.is_file() or not target.with_suffix(".txt").is_file():
             rng = np.random.default_rng([seed, *speaker.name.encode()])
-            clips = _clips(speaker, seconds, rng)
+            clips = (_spoken_clips if spoken else _sung_clips)(speaker, seconds, rng)
             if not clips:
                 silent.append(speaker.name)
             else:
                 _write(clips, target)
         if target.is_file():
-            rows.append(RoleRow(target.name, "vocals", "", speaker.name, "train"))
+            rows.append(RoleRow(target.name, "speech" if spoken else "vocals", "", speaker.name, "train"))
         progress(index + 1, len(speakers))
     if not rows:
-        raise DataError(f"{out}: none of {len(speakers)} speakers has enough voiced speech")
+        raise DataError(f"{out}: none of {len(speakers)} speakers has enough {'' if spoken else 'voiced '}speech")
     add_roles(out, rows)
     return silent
 
 
 @dataclass(frozen=True)
-class _Sung:
-    """A clip; ``f0`` in Hz."""
+class _Clip:
+    """A take as it is written; ``f0`` in Hz, None of speech."""
 
     wave: np.ndarray
     name: str
-    f0: float
+    f0: float | None
 
 
-def _clips(speaker: Speaker, seconds: float, rng: np.random.Generator) -> list[_Sung]:
-    """Takes of the speaker in random order until they last ``seconds``."""
-    takes: list[tuple[str, _Analysis, float]] = []
-    total = 0.0
+def _takes(speaker: Speaker, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and wave of the speaker's takes, in random order."""
     for number in rng.permutation(len(speaker.files)):
-        if total >= seconds:
-            break
         path = speaker.files[number]
         try:
             wave = _load(path)
         except AudioError:
             # One bad file among hundreds is no reason to do without a voice.
             continue
-        if len(wave) / RATE < _LEAST_VOICED_SECONDS:
-            continue
+        if len(wave) / RATE >= _LEAST_VOICED_SECONDS:
+            yield path.stem, wave
+
+
+def _spoken_clips(speaker: Speaker, seconds: float, rng: np.random.Generator) -> list[_Clip]:
+    """Takes of the speaker in random order until they last ``seconds``."""
+    clips, total = [], 0.0
+    for name, wave in _takes(speaker, rng):
+        if total >= seconds:
+            break
+        clips.append(_Clip(_levelled(wave), name, None))
+        total += len(wave) / RATE + _REST_SECONDS
+    return clips
+
+
+def _sung_clips(speaker: Speaker, seconds: float, rng: np.random.Generator) -> list[_Clip]:
+    """The same, intoned."""
+    takes: list[tuple[str, _Analysis, float]] = []
+    total = 0.0
+    for name, wave in _takes(speaker, rng):
+        if total >= seconds:
+            break
         analysis = _analyse(wave, RATE)
         if analysis.is_voiced:
             stretch = rng.uniform(*_STRETCH)
-            takes.append((path.stem, analysis, stretch))
+            takes.append((name, analysis, stretch))
             total += np.where(analysis.f0 > 0, stretch, 1.0).sum() * _FRAME_SECONDS + _REST_SECONDS
     if not takes:
         return []
@@ -223,18 +247,24 @@ def _clips(speaker: Speaker, seconds: float, rng: np.random.Generator) -> list[_
     for name, analysis, stretch in takes:
         pitch = float(own * 2 ** (rng.uniform(*_SEMITONES) / 12))
         wave = _synthesise(analysis, RATE, pitch, stretch, rng)
-        level, peak = np.sqrt(np.square(wave).mean()), np.abs(wave).max()
-        if peak > 0:
-            clips.append(_Sung(wave * min(_LEVEL / level, 0.98 / peak), name, pitch))
+        if wave.any():
+            clips.append(_Clip(_levelled(wave), name, pitch))
     return clips
 
 
-def _write(clips: list[_Sung], target: Path) -> None:
+def _levelled(wave: np.ndarray) -> np.ndarray:
+    """``wave``, which is not silent, at the level of all takes, or as near to it as its peaks allow."""
+    level, peak = np.sqrt(np.square(wave).mean()), np.abs(wave).max()
+    return wave * min(_LEVEL / level, 0.98 / peak)
+
+
+def _write(clips: list[_Clip], target: Path) -> None:
     rest = np.zeros(round(_REST_SECONDS * RATE))
     lines, parts, position = [], [], 0
     for clip in clips:
         end = position + len(clip.wave)
-        lines.append(f"{position / RATE:.4f}\t{end / RATE:.4f}\t{clip.name}\t{clip.f0:.1f}\n")
+        fields = [f"{position / RATE:.4f}", f"{end / RATE:.4f}", clip.name]
+        lines.append("\t".join(fields if clip.f0 is None else [*fields, f"{clip.f0:.1f}"]) + "\n")
         parts += [clip.wave, rest]
         position = end + len(rest)
     with AudioWriter(target, RATE, 1, subtype="int16") as writer:
