@@ -21,7 +21,7 @@ def codec() -> SpectralCodec:
 def wide_codec() -> SpectralCodec:
     """With the latents of the default checkpoint."""
     torch.manual_seed(0)
-    sizes = {"hop": 640, "mid_bins": 352, "side_bins": 64, "mid_bands": 8, "side_bands": 8}
+    sizes = {"hop": 640, "mid_bins": 352, "side_bins": 64, "mid_bands": 20, "side_bands": 12}
     return SpectralCodec(**sizes, width=16, blocks=1, exponent=0.7).eval()
 
 
