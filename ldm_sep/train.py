@@ -16,6 +16,7 @@ from ldm_sep.checkpoint import (
     Provenance,
     load_codec,
     load_separator,
+    load_strictly,
     read_manifest,
     require_same_codec,
     require_same_predictor,
@@ -243,9 +244,8 @@ def _begin(config: Config, start: Start) -> tuple[LatentSeparator, list[dict[str
         separator.whitening = whitening
         runs = trainings(manifest.facts)
     if start.predictor is not None:
-        manifest, other = load_separator(start.predictor, start.codec_weights)
-        separator.predictor.load_state_dict(other.predictor.state_dict())
-        runs = _joined(runs, trainings(manifest.facts))
+        load_strictly(separator.predictor, start.predictor / "model.safetensors", prefix="predictor.")
+        runs = _joined(runs, trainings(read_manifest(start.predictor).facts))
     return separator, runs
 
 
