@@ -9,8 +9,8 @@ training,
 and the decoder puts the low bins back as they are and fills the bands above with a flattened copy of the
 low bins scaled to the stored band levels (spectral band replication, Dietz et al. 2002). ConvNeXt blocks (Liu et al.
 2022) at the frame rate add a learned residual to the carried bins in both directions; their last layer starts at zero,
-so training starts from the exact transform. The bands above are left alone: a waveform cannot be right there, and what
-is wrong anyway is least wrong when it is mute. The residual is relative to the level around each bin: quiet bins stay
+so training starts from the exact transform. The bands above are left alone: no waveform can be right there, and a loss
+on it would rather have silence than noise of the right level. The residual is relative to the level around each bin: quiet bins stay
 as they are however loud others are, silence is a latent of zero and decodes to silence, mono to mono, whatever was
 learned. No normalisation looks across time: latents keep the level and are local.
 """
