@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.build import build_mixer, build_separator
+from ldm_sep.card import trainings
 from ldm_sep.checkpoint import (
     Provenance,
     load_codec,
@@ -21,7 +22,6 @@ from ldm_sep.checkpoint import (
     require_same_codec,
     require_same_predictor,
     save_separator,
-    trainings,
 )
 from ldm_sep.config import Config, SeparatorTrainingConfig
 from ldm_sep.data.bank import AudioBank

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ldm_sep.build import build_codec, build_mixer
-from ldm_sep.checkpoint import Provenance, load_codec, read_manifest, require_same_codec, save_codec, trainings
+from ldm_sep.card import trainings
+from ldm_sep.checkpoint import Provenance, load_codec, read_manifest, require_same_codec, save_codec
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.bank import AudioBank

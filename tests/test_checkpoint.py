@@ -9,7 +9,8 @@ import torch
 from conftest import run_cli
 from safetensors.torch import load_file, save_file
 
-from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator, trainings, verify
+from ldm_sep.card import trainings
+from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator, verify
 from ldm_sep.errors import CheckpointError
 
 

@@ -7,7 +7,8 @@ import pytest
 import soundfile as sf
 from conftest import ROOT, run_cli
 
-from ldm_sep.checkpoint import load_separator, parameter_count, read_manifest, trainings, verify
+from ldm_sep.card import trainings
+from ldm_sep.checkpoint import load_separator, parameter_count, read_manifest, verify
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 
 DEMO_SI_SDR = 5.61

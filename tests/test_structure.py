@@ -28,6 +28,7 @@ FLOORS = [
         "audio",
         "thirdparty",
         "jobs",
+        "card",
         "augment",
         "losses",
         "discriminator",

@@ -18,7 +18,8 @@ import torch
 from conftest import ROOT, run_cli
 from safetensors.torch import load_file
 
-from ldm_sep.checkpoint import load_codec, load_separator, trainings
+from ldm_sep.card import trainings
+from ldm_sep.checkpoint import load_codec, load_separator
 from ldm_sep.config import load_config
 from ldm_sep.data.mixer import Batch
 from ldm_sep.errors import CheckpointError

@@ -33,8 +33,9 @@ def list_models() -> None:
 @app.command()
 def info(name: Annotated[str, typer.Argument(help="A checkpoint's name or folder.")]) -> None:
     """A checkpoint's card: sizes, scores, licence, training data, where it fails."""
+    from ldm_sep.card import model_card
     from ldm_sep.catalogue import find_checkpoint
-    from ldm_sep.checkpoint import model_card, read_manifest
+    from ldm_sep.checkpoint import read_manifest
 
     typer.echo(model_card(read_manifest(find_checkpoint(name)).facts), nl=False)
 

@@ -149,7 +149,8 @@ def whiten(
 ) -> None:
     """Measure a codec's latents (mean and spread of each channel) and write its folder, ready for `train`."""
     from ldm_sep.build import build_mixer, pretrained_codec
-    from ldm_sep.checkpoint import load_codec, save_codec, trainings
+    from ldm_sep.card import trainings
+    from ldm_sep.checkpoint import load_codec, save_codec
     from ldm_sep.config import load_config
     from ldm_sep.errors import ConfigError
     from ldm_sep.train_codec import measure_whitening

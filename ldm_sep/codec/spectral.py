@@ -10,9 +10,9 @@ and the decoder puts the low bins back as they are and fills the bands above wit
 low bins scaled to the stored band levels (spectral band replication, Dietz et al. 2002). ConvNeXt blocks (Liu et al.
 2022) at the frame rate add a learned residual to the carried bins in both directions; their last layer starts at zero,
 so training starts from the exact transform. The bands above are left alone: no waveform can be right there, and a loss
-on it would rather have silence than noise of the right level. The residual is relative to the level around each bin: quiet bins stay
-as they are however loud others are, silence is a latent of zero and decodes to silence, mono to mono, whatever was
-learned. No normalisation looks across time: latents keep the level and are local.
+on it would rather have silence than noise of the right level. The residual is relative to the level around each bin:
+quiet bins stay as they are however loud others are, silence is a latent of zero and decodes to silence, mono to mono,
+whatever was learned. No normalisation looks across time: latents keep the level and are local.
 """
 
 import itertools

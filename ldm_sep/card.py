@@ -1,0 +1,65 @@
+"""The card of a checkpoint: the README beside its weights, from what its config.json says."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    labels = list(rows[0]["scores"])
+    lines = [f"| group | system | {' | '.join(labels)} |", "|---" * (len(labels) + 2) + "|"]
+    for row in rows:
+        cells = []
+        for label in labels:
+            score = row["scores"][label]
+            if score is None:
+                cells.append("undefined")
+            else:
+                interval = f" [{score[1]:.2f}, {score[2]:.2f}]" if len(score) == 3 else ""
+                fewer = f" (n = {row['defined'][label]})" if label in row.get("defined", {}) else ""
+                cells.append(f"{score[0]:.2f}{interval}{fewer}")
+        lines.append(f"| {row['group']} | {row['system']} | {' | '.join(cells)} |")
+    tracks = dict.fromkeys((row["group"], row["n"], row["hash"]) for row in rows)
+    counts = ", ".join(f"{group or 'all'}: n = {n}, track list {digest}" for group, n, digest in tracks)
+    return [*lines, "", f"Means with 95 % bootstrap intervals over tracks; {counts}."]
+
+
+def trainings(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that made a checkpoint, first to last: command, steps, minutes, hardware, commit of each."""
+    last = {key: facts[key] for key in ("command", "steps", "minutes", "hardware", "commit")}
+    # Checkpoints of earlier versions know their last run alone.
+    return [*facts.get("before", []), last]
+
+
+def model_card(facts: dict[str, Any]) -> str:
+    """The README of a checkpoint, from what its config.json says."""
+    lines = [
+        f"# {facts['name']}",
+        "",
+        f"A {facts['kind']} of ldm-sep. {facts['config'].get('description', '')}".rstrip(),
+    ]
+    lines += ["", "## Sizes", "", "| part | parameters |", "|---|---|"]
+    lines += [f"| {part} | {count:,} |" for part, count in facts["parameters"].items()]
+    if facts.get("evaluation"):
+        lines += ["", "## Evaluation", "", *_evaluation_table(facts["evaluation"])]
+    if facts["scores"]:
+        lines += ["", "## Scores on the validation items", "", "| score | value |", "|---|---|"]
+        lines += [
+            f"| {name} | {'undefined' if value is None else f'{value:.3f}'} |"
+            for name, value in facts["scores"].items()
+        ]
+    lines += ["", "## Training", ""]
+    for run in trainings(facts):
+        work = f"{run['steps']:,} steps in {run['minutes']:.0f} minutes on {run['hardware'] or 'unrecorded hardware'}"
+        lines += [
+            # A mean of weights has no steps.
+            f"{work if run['steps'] else 'No training'}, code at {run['commit'] or 'an unrecorded commit'}:",
+            "",
+            f"    {run['command'] or 'command not recorded'}",
+            "",
+        ]
+    lines += ["### Data and its terms", ""]
+    lines += [f"- {source}" for source in facts["training_data"]] or ["- unstated"]
+    lines += ["", f"Licence of the weights: {facts['licence']}"]
+    if facts["limitations"]:
+        lines += ["", "## Where it fails", ""] + [f"- {limit}" for limit in facts["limitations"]]
+    return "\n".join(lines) + "\n"
