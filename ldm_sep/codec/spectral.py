@@ -164,11 +164,12 @@ def _surroundings(mid: Tensor, side: Tensor) -> Tensor:
     return torch.cat([level_around(mid, _AROUND), level_around(side, _AROUND)], 1)
 
 
-class SpectralEncoder(nn.Module):
-    """``wave (B, 2, N hop)`` to ``z (B, D, N)``; see the module docstring for the order of the channels."""
+class _SpectralHalf(nn.Module):
+    """What encoder and decoder share; the residual networks hear ``inputs`` channels."""
 
     def __init__(
         self,
+        inputs: int,
         hop: int,
         mid_bins: int,
         side_bins: int,
@@ -179,43 +180,30 @@ class SpectralEncoder(nn.Module):
         exponent: float,
     ) -> None:
         super().__init__()
-        self.mid_bins, self.side_bins, self.exponent = mid_bins, side_bins, exponent
-        self.mdct = MDCT(hop)
-        self.mid_replication = BandReplication(hop, mid_bins, mid_bands, exponent)
-        self.side_replication = BandReplication(hop, side_bins, side_bands, exponent)
-        self.residual = _residual_net(2 * hop, width, blocks, mid_bins + side_bins)
-
-    def forward(self, wave: Tensor) -> Tensor:
-        y = signed_power(self.mdct(mid_side(wave)), self.exponent)
-        mid, side = y.unbind(1)
-        low = mid[:, : self.mid_bins], side[:, : self.side_bins]
-        carried = torch.cat(low, 1) + _surroundings(*low) * self.residual(y.flatten(1, 2))
-        mid_levels = self.mid_replication.analyse(mid[:, self.mid_bins :])
-        side_levels = self.side_replication.analyse(side[:, self.side_bins :])
-        return torch.cat([carried, mid_levels, side_levels], 1)
-
-
-class SpectralDecoder(nn.Module):
-    """``z (B, D, N)`` to ``wave (B, 2, N hop)``."""
-
-    def __init__(
-        self,
-        hop: int,
-        mid_bins: int,
-        side_bins: int,
-        mid_bands: int,
-        side_bands: int,
-        width: int,
-        blocks: int,
-        exponent: float,
-    ) -> None:
-        super().__init__()
+        self.hop, self.exponent = hop, exponent
         self.split = [mid_bins, side_bins, mid_bands, side_bands]
         self.mdct = MDCT(hop)
         self.mid_replication = BandReplication(hop, mid_bins, mid_bands, exponent)
         self.side_replication = BandReplication(hop, side_bins, side_bands, exponent)
-        self.residual = _residual_net(sum(self.split), width, blocks, mid_bins + side_bins)
-        self.hop, self.exponent = hop, exponent
+        self.residual = _residual_net(inputs, width, blocks, mid_bins + side_bins)
+
+
+class SpectralEncoder(_SpectralHalf):
+    """``wave (B, 2, N hop)`` to ``z (B, D, N)``; see the module docstring for the order of the channels."""
+
+    def forward(self, wave: Tensor) -> Tensor:
+        y = signed_power(self.mdct(mid_side(wave)), self.exponent)
+        mid, side = y.unbind(1)
+        mid_bins, side_bins, *_ = self.split
+        low = mid[:, :mid_bins], side[:, :side_bins]
+        carried = torch.cat(low, 1) + _surroundings(*low) * self.residual(y.flatten(1, 2))
+        mid_levels = self.mid_replication.analyse(mid[:, mid_bins:])
+        side_levels = self.side_replication.analyse(side[:, side_bins:])
+        return torch.cat([carried, mid_levels, side_levels], 1)
+
+
+class SpectralDecoder(_SpectralHalf):
+    """``z (B, D, N)`` to ``wave (B, 2, N hop)``."""
 
     def forward(self, z: Tensor) -> Tensor:
         mid, side, mid_levels, side_levels = z.split(self.split, 1)
@@ -260,8 +248,8 @@ class SpectralCodec(nn.Module):
         self.sample_rate, self.hop = sample_rate, hop
         self.latent_channels = mid_bins + side_bins + mid_bands + side_bands
         sizes = (hop, mid_bins, side_bins, mid_bands, side_bands, width, blocks, exponent)
-        self.encoder = SpectralEncoder(*sizes)
-        self.decoder = SpectralDecoder(*sizes)
+        self.encoder = SpectralEncoder(2 * hop, *sizes)
+        self.decoder = SpectralDecoder(self.latent_channels, *sizes)
 
     def encode(self, wave: Tensor) -> Tensor:
         """``wave (B, 2, T)``, T a multiple of ``hop``, to ``z (B, D, T / hop)``. ValueError otherwise."""
