@@ -25,17 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.data.items import Item, items_digest, read_items
-from ldm_sep.errors import ConfigError, LdmSepError
+from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.evaluate import parse_metrics
 from ldm_sep.level import normalising_gain
 from ldm_sep.metrics import measure
 from ldm_sep.separate import Options, Separator
 from ldm_sep.windows import noise_field
-
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
 STEPS = (1, 2, 4, 8, 16, 50)
@@ -204,6 +199,8 @@ def table(results: Sequence[Result], groups: Sequence[str], metrics: Sequence[st
 
 def figure(results: Sequence[Result], groups: Sequence[str], path: Path) -> None:
     """SI-SDR gain and LSD against the number of steps."""
+    from matplotlib.figure import Figure
+
     rows = [r for r in results if r.name.removeprefix("T = ").isdigit()]
     steps = [int(r.name.removeprefix("T = ")) for r in rows]
     sheet = Figure(figsize=(9, 3.5), layout="constrained")
@@ -233,6 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/ablations"))
     options = parser.parse_args(arguments)
+    need_package("the figure", "matplotlib")
     separator = Separator.load(options.name, device=options.device)
     rate = separator.model.codec.sample_rate
     items = read_items(options.items, options.data, rate, separator.model.codec.hop)

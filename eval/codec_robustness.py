@@ -33,15 +33,10 @@ from ldm_sep.checkpoint import load_codec
 from ldm_sep.codec.base import Codec
 from ldm_sep.codec.encodec_48khz import load_encodec_48khz
 from ldm_sep.codec.quantiser import FIT_FRAMES, OwnQuantiser, Quantiser, ResidualQuantiser, fit_quantiser
-from ldm_sep.errors import ConfigError, DataError, LdmSepError
+from ldm_sep.errors import ConfigError, DataError, LdmSepError, need_package
 from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
 from ldm_sep.level import normalising_gain, rms
 from ldm_sep.metrics import sdr
-
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 STDS = (0.0, 1e-6, 1e-3, 0.01, 0.1, 1.0)
 POINTS = ("Identity", "NQ", "BQ", "AQ, truncated", "AQ, rounded")
@@ -209,6 +204,8 @@ def table(scores: Mapping[str, Sequence[Sequence[float]]], features: Mapping[str
 
 def figure(scores: Mapping[str, Sequence[Sequence[float]]], title: str, path: Path) -> None:
     """SDR against the noise: measured as lines with intervals, published as crosses; Identity leaves at the top."""
+    from matplotlib.figure import Figure
+
     sheet = Figure(figsize=(8.5, 5), layout="constrained")
     axis = sheet.subplots()
     x = np.arange(len(STDS))
@@ -244,6 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/codec_robustness"))
     options = parser.parse_args(arguments)
+    need_package("the figure", "matplotlib")
     if not min(options.seconds, options.segment) > 0 or min(options.codebooks, options.codebook_size) < 1:
         raise ConfigError("--seconds, --segment, --codebooks and --codebook-size must be positive")
     kind, codec, own = load(options.name, options.codec_weights, choose_device(options.device))

@@ -26,13 +26,8 @@ from ldm_sep.clock import warm_seconds
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
 from ldm_sep.data.items import Item, items_digest, read_items
-from ldm_sep.errors import ConfigError, LdmSepError
+from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.train_codec import score_codec
-
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 _SECONDS = 6.0
 COLUMNS = {
@@ -111,6 +106,8 @@ def table(rows: Sequence[CodecRow], devices: Iterable[str]) -> str:
 
 def figure(rows: Sequence[CodecRow], device: str, path: Path) -> None:
     """SI-SDR of vocals, without and with latent noise, against the cost on a device."""
+    from matplotlib.figure import Figure
+
     sheet = Figure(figsize=(7.5, 4.5), layout="constrained")
     axis = sheet.subplots()
     for row in rows:
@@ -137,6 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/codec_sizes"))
     options = parser.parse_args(arguments)
+    need_package("the figure", "matplotlib")
     if options.repeats < 1:
         raise ConfigError(f"--repeats must be at least 1, not {options.repeats}")
     devices = {word: choose_device(word) for word in options.device.split(",")}

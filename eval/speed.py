@@ -33,14 +33,9 @@ from ldm_sep.audio import AudioWriter
 from ldm_sep.catalogue import choose_device, find_checkpoint
 from ldm_sep.checkpoint import parameter_count
 from ldm_sep.clock import warm_seconds
-from ldm_sep.errors import ConfigError, LdmSepError
+from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.evaluate import bootstrap_interval
 from ldm_sep.separate import Options, Separator
-
-try:
-    from matplotlib.figure import Figure
-except ImportError:
-    sys.exit(f"{Path(__file__).name}: matplotlib is missing; run: pip install matplotlib")
 
 
 @dataclass(frozen=True)
@@ -197,6 +192,8 @@ def tables(name: str, costs: Sequence[DeviceCost], sizes: dict[str, int], work: 
 
 def figure(costs: Sequence[DeviceCost], path: Path) -> None:
     """Time against duration, and the share of the parts."""
+    from matplotlib.figure import Figure
+
     sheet = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = sheet.subplots(1, 2)
     width = 0.8 / len(costs)
@@ -229,6 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-cold", action="store_true", help="leave the cold run out")
     parser.add_argument("--out", type=Path, default=Path("results/speed"))
     options = parser.parse_args(arguments)
+    need_package("the figure", "matplotlib")
     words = options.device.split(",") if options.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     try:
         durations = sorted(float(word) for word in options.durations.split(","))

@@ -1,5 +1,7 @@
 """The errors a user can mend. Everything else that is raised is a defect of this package."""
 
+import importlib.util
+
 
 class LdmSepError(Exception):
     """Base class. ``str(error)`` is one line that names the file or setting and the remedy."""
@@ -27,3 +29,12 @@ class DeviceError(LdmSepError):
 
 class DependencyError(LdmSepError):
     """An optional package that a function needs and that is not installed."""
+
+
+def need_package(purpose: str, package: str, distribution: str | None = None) -> None:
+    """DependencyError that names ``purpose`` if ``package`` is not installed. Does not import it.
+
+    ``distribution`` is what pip calls it, where that is another name.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise DependencyError(f"{purpose} needs the package {package}; run: pip install {distribution or package}")

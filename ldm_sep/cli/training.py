@@ -68,7 +68,7 @@ def train_codec(
     resolved = _with_steps(load_config(config, changes), "codec_training", steps)
     check_start(resolved, init)
     accelerator = _accelerator(resolved.codec_training.precision, cpu)
-    validation = _items(resolved, data, items)
+    validation = _items(resolved, data, items, accelerator)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     folder = act(
         resolved,
@@ -116,13 +116,11 @@ def train(
     check_start(resolved, start)
     stage = resolved.training.stage
     accelerator = _accelerator(resolved.training.precision, cpu)
-    validation = _items(resolved, data, items)
+    validation = _items(resolved, data, items, accelerator)
     bank = _prepare(run, resume, accelerator, resolved, data, cache)
     if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
-        typer.echo(
-            f"warning: stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor",
-            err=True,
-        )
+        text = f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor"
+        _warn(accelerator, text)
     folder = act(
         resolved,
         bank,
@@ -195,6 +193,12 @@ def _accelerator(precision: str, cpu: bool) -> Accelerator:
     return accelerator
 
 
+def _warn(accelerator: Accelerator, text: str) -> None:
+    """Once, however many processes there are."""
+    if accelerator.is_main_process:
+        typer.echo(f"warning: {text}", err=True)
+
+
 def _prepare(
     run: Path, resume: bool, accelerator: Accelerator, config: Config, data: list[Path], cache: Path
 ) -> AudioBank:
@@ -215,7 +219,7 @@ def _prepare(
         with _writing_to(run):
             (run / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
     accelerator.wait_for_everyone()
-    return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device)
+    return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device, quiet=True)
 
 
 @contextmanager
@@ -247,8 +251,8 @@ def _resuming(run: Path, config: Config) -> str:
     return f"{run}: resumed" + (f", changed: {', '.join(changed)}" if changed else "")
 
 
-def open_bank(config: Config, data: list[Path], cache: Path, device: torch.device) -> AudioBank:
-    """The decoded training split of all ``data``, with its hours printed. DataError if it is empty."""
+def open_bank(config: Config, data: list[Path], cache: Path, device: torch.device, *, quiet: bool = False) -> AudioBank:
+    """The decoded training split of all ``data``, its hours printed unless ``quiet``. DataError if it is empty."""
     from ldm_sep.build import codec_sample_rate
     from ldm_sep.data.bank import AudioBank
     from ldm_sep.data.melody import load_melodies
@@ -268,13 +272,14 @@ def open_bank(config: Config, data: list[Path], cache: Path, device: torch.devic
         first = data[0] if data[0].is_dir() else data[0].parent
         melodies = load_melodies(first / config.data.melodies, cache, lambda line: typer.echo(line, err=True))
     bank = AudioBank(tracks, codec_sample_rate(config.codec), cache, device, decoded, melodies)
-    tunes = f", {len(melodies)} melodies" if melodies else ""
-    hours = [bank.seconds(role) / 3600 for role in ("vocals", "accompaniment")]
-    typer.echo(f"data: {len(tracks)} tracks, {hours[0]:.2f} h of vocals, {hours[1]:.2f} h of accompaniment{tunes}")
+    if not quiet:
+        tunes = f", {len(melodies)} melodies" if melodies else ""
+        vocals, rest = (bank.seconds(role) / 3600 for role in ("vocals", "accompaniment"))
+        typer.echo(f"data: {len(tracks)} tracks, {vocals:.2f} h of vocals, {rest:.2f} h of accompaniment{tunes}")
     return bank
 
 
-def _items(config: Config, data: list[Path], table: Path | None) -> list[Item]:
+def _items(config: Config, data: list[Path], table: Path | None, accelerator: Accelerator) -> list[Item]:
     from ldm_sep.build import codec_hop, codec_sample_rate
     from ldm_sep.data.items import items_of_songs, read_items
     from ldm_sep.data.tracks import read_tracks
@@ -288,7 +293,7 @@ def _items(config: Config, data: list[Path], table: Path | None) -> list[Item]:
     tracks = [t for root in data for t in read_tracks(config.data.layout, root)]
     valid = [t for t in tracks if t.split == "valid"]
     if not valid:
-        typer.echo("warning: no track of the validation split; scores are taken on training songs", err=True)
+        _warn(accelerator, "no track of the validation split; scores are taken on training songs")
         valid = [t for t in tracks if t.split == "train"]
     items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, hop, _VALIDATION_SONGS)
     if not items:

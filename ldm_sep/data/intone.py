@@ -15,7 +15,7 @@ import numpy as np
 
 from ldm_sep.audio import AudioWriter, read, resample
 from ldm_sep.data.tracks import RoleRow, add_roles, read_rows
-from ldm_sep.errors import AudioError, DataError, DependencyError
+from ldm_sep.errors import AudioError, DataError, need_package
 from ldm_sep.jobs import AUDIO_SUFFIXES
 
 RATE = 44100
@@ -171,10 +171,7 @@ def make_voices(
     the names of speakers without enough speech. DependencyError without pyworld, DataError if no speaker has enough.
     """
     if not spoken:
-        try:
-            import pyworld  # noqa: F401
-        except ImportError:
-            raise DependencyError("making voices of speech needs pyworld; pip install pyworld-prebuilt") from None
+        need_package("making voices of speech", "pyworld", "pyworld-prebuilt")
     out.mkdir(parents=True, exist_ok=True)
     rows, silent = [], []
     for index, speaker in enumerate(speakers):

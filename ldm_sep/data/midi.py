@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ldm_sep.errors import DataError, DependencyError
+from ldm_sep.errors import DataError, need_package
 
 if TYPE_CHECKING:
     from mido import MidiFile
@@ -58,10 +58,7 @@ def read_archive(scores: Path) -> dict[str, bytes]:
     """The MIDI files of a zip by name, sorted. DataError if it cannot be read or holds none, DependencyError without
     mido.
     """
-    try:
-        import mido  # noqa: F401
-    except ImportError:
-        raise DependencyError("MIDI files need mido; run: pip install mido") from None
+    need_package("reading MIDI files", "mido")
     try:
         with zipfile.ZipFile(scores) as archive:
             names = sorted(n for n in archive.namelist() if n.lower().endswith((".mid", ".midi")))

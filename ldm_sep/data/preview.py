@@ -7,7 +7,7 @@ import torch
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.data.mixer import Mixer
-from ldm_sep.errors import DependencyError
+from ldm_sep.errors import need_package
 from ldm_sep.metrics import spectrogram
 
 _WINDOW_SECONDS = 0.046
@@ -21,10 +21,9 @@ def preview(mixer: Mixer, count: int, batch_size: int, seed: int, out: Path) -> 
     They are ``NN-mixture.wav``, ``NN-vocals.wav`` and, of their spectrograms, ``sheet.png`` in ``out``. Returns what
     was written. DependencyError without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise DependencyError("the spectrogram sheet needs matplotlib; run: pip install matplotlib") from None
+    need_package("the spectrogram sheet", "matplotlib")
+    from matplotlib.figure import Figure
+
     # Whole batches, as in training: what an item becomes depends on its batch.
     batches = [mixer.batch(batch_size, seed, step) for step in range(-(-count // batch_size))]
     mixtures, vocals = (torch.cat([getattr(b, name) for b in batches])[:count] for name in ("mixture", "vocals"))

@@ -1,6 +1,5 @@
 """An evaluation from matched tracks to finished tables."""
 
-import importlib.util
 import json
 import os
 import re
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ldm_sep.audio.paths import shown
-from ldm_sep.errors import ConfigError, DependencyError
+from ldm_sep.errors import ConfigError, need_package
 from ldm_sep.evaluate import tables
 from ldm_sep.evaluate.match import CODEC_BASELINE, TrackFiles, is_baseline, need_mixtures
 from ldm_sep.evaluate.rows import (
@@ -149,8 +148,7 @@ def _check(tracks: Sequence[TrackFiles], systems: Sequence[str], metrics: Sequen
     need_mixtures(tracks, systems)
     check_installed(metrics)
     for package in ("scipy", "matplotlib"):
-        if importlib.util.find_spec(package) is None:
-            raise DependencyError(f"evaluation needs the package {package}; run: pip install {package}")
+        need_package("evaluation", package)
 
 
 def _codec_files(name: str, weights: Path | None) -> CodecFiles:

@@ -1,12 +1,11 @@
 """Packages that only some metrics need."""
 
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Iterable
 from types import ModuleType
 
-from ldm_sep.errors import DependencyError
+from ldm_sep.errors import need_package
 
 # Metric -> (package, the name it is installed by).
 _NEEDS = {
@@ -19,8 +18,8 @@ _NEEDS = {
 def check_installed(metrics: Iterable[str]) -> None:
     """``DependencyError`` if a package that one of ``metrics`` (keys) needs is not installed. Imports none of them."""
     for key in metrics:
-        if key in _NEEDS and importlib.util.find_spec(_NEEDS[key][0]) is None:
-            raise _missing(key)
+        if key in _NEEDS:
+            _need(key)
 
 
 def load_for(key: str) -> ModuleType:
@@ -28,14 +27,11 @@ def load_for(key: str) -> ModuleType:
 
     Raises ``DependencyError`` if it is not installed.
     """
+    _need(key)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return importlib.import_module(_NEEDS[key][0])
-        except ImportError as error:
-            raise _missing(key) from error
+        return importlib.import_module(_NEEDS[key][0])
 
 
-def _missing(key: str) -> DependencyError:
-    package, distribution = _NEEDS[key]
-    return DependencyError(f"the metric {key} needs the package {package}; run: pip install {distribution}")
+def _need(key: str) -> None:
+    need_package(f"the metric {key}", *_NEEDS[key])
