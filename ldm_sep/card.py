@@ -1,7 +1,10 @@
 """The card of a checkpoint: the README beside its weights, from what its config.json says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+# What a run can train; "unet" with the conditioner and the level head.
+PARTS = ("codec", "predictor", "unet")
 
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -23,11 +26,23 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*lines, "", f"Means with 95 % bootstrap intervals over tracks; {counts}."]
 
 
-def trainings(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs that made a checkpoint, first to last: command, steps, minutes, hardware, commit of each."""
-    last = {key: facts[key] for key in ("command", "steps", "minutes", "hardware", "commit")}
-    # Checkpoints of earlier versions know their last run alone.
-    return [*facts.get("before", []), last]
+def trainings(facts: Mapping[str, Any], parts: Iterable[str] = PARTS) -> list[dict[str, Any]]:
+    """The runs that made these ``parts`` of a checkpoint, first to last: command, steps, minutes, hardware, commit of
+    each, and the parts that it trained.
+    """
+    keys = ("command", "steps", "minutes", "hardware", "commit", "parts")
+    last = {key: facts[key] for key in keys if key in facts}
+    # Checkpoints of earlier versions know their last run alone, and of no run what it trained.
+    runs = [{"parts": [*PARTS], **run} for run in [*facts.get("before", []), last]]
+    return [run for run in runs if not set(parts).isdisjoint(run["parts"])]
+
+
+def joined(histories: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """All runs of several checkpoints, in order, those they share once."""
+    runs: list[dict[str, Any]] = []
+    for history in histories:
+        runs += [run for run in history if run not in runs]
+    return runs
 
 
 def model_card(facts: dict[str, Any]) -> str:

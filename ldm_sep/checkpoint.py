@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ldm_sep.build import build_codec, build_separator, codec_sample_rate, pretrained_codec
-from ldm_sep.card import model_card, trainings
+from ldm_sep.card import PARTS, joined, model_card, trainings
 from ldm_sep.codec.base import Codec
 from ldm_sep.codec.encodec_48khz import sha256_of
 from ldm_sep.config import Config, parse_config
@@ -34,8 +34,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, measured
-    scores; and the runs ``before``, as `trainings` gives them, of what it started from.
+    """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, which ``parts``
+    were trained (of `card.PARTS`), measured scores; and the runs ``before``, as `trainings` gives them, of what it
+    started from.
     """
 
     command: str = ""
@@ -43,6 +44,7 @@ class Provenance:
     minutes: float = 0.0
     hardware: str = ""
     commit: str = ""
+    parts: Sequence[str] = PARTS
     scores: dict[str, float | None] | None = None
     before: Sequence[Mapping[str, Any]] = ()
 
@@ -66,7 +68,8 @@ def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening,
     weights = {"whitening.safetensors": whitening.state_dict()}
     if config.codec.kind != "encodec_48khz":
         weights["codec.safetensors"] = codec.state_dict()
-    _write(folder, "codec", config, weights, {"codec": parameter_count(codec)}, provenance)
+    counts = {"codec": parameter_count(codec)}
+    _write(folder, "codec", config, weights, counts, replace(provenance, parts=["codec"]))
 
 
 def save_separator(folder: Path, config: Config, separator: LatentSeparator, provenance: Provenance) -> None:
@@ -119,6 +122,7 @@ def _write(
             "minutes": round(provenance.minutes, 1),
             "hardware": provenance.hardware,
             "commit": provenance.commit,
+            "parts": list(provenance.parts),
             "before": [dict(run) for run in provenance.before],
             "scores": provenance.scores or {},
             "config": config.model_dump(mode="json", exclude={"card"}),
@@ -263,10 +267,8 @@ def average_separators(folders: Sequence[Path], out: Path, provenance: Provenanc
         if any(not torch.equal(v, states[0][k]) for k, v in state.items() if k.startswith(("codec.", "whitening."))):
             raise ConfigError(f"{folder}: its codec is another one than that of {folders[0]}")
     mean.load_state_dict({key: torch.stack([s[key].double() for s in states]).mean(0) for key in states[0]})
-    runs: list[dict[str, Any]] = []
-    for manifest, _ in loaded:
-        runs += [run for run in trainings(manifest.facts) if run not in runs]
-    save_separator(out, first.config, mean, replace(provenance, before=runs))
+    before = joined(trainings(manifest.facts) for manifest, _ in loaded)
+    save_separator(out, first.config, mean, replace(provenance, before=before))
 
 
 def verify(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.build import build_mixer, build_separator
-from ldm_sep.card import trainings
+from ldm_sep.card import PARTS, joined, trainings
 from ldm_sep.checkpoint import (
     Provenance,
     load_codec,
@@ -228,9 +228,10 @@ def _begin(config: Config, start: Start) -> tuple[LatentSeparator, list[dict[str
     """What is trained on, and the runs that made it so far."""
     if start.init is not None:
         manifest, before = load_separator(start.init, start.codec_weights)
-        runs = trainings(manifest.facts)
+        kept = ("codec", "unet") if start.predictor is not None else PARTS
+        runs = trainings(manifest.facts, kept)
         if start.codec is not None:
-            runs = _joined(runs, _exchange_decoder(before, start.init, start.codec, start.codec_weights))
+            runs = joined([runs, _exchange_decoder(before, start.init, start.codec, start.codec_weights)])
         separator = build_separator(config, before.codec)
         try:
             separator.load_state_dict(before.state_dict())
@@ -242,15 +243,11 @@ def _begin(config: Config, start: Start) -> tuple[LatentSeparator, list[dict[str
         manifest, codec, whitening = load_codec(start.codec, start.codec_weights)
         separator = build_separator(config, codec)
         separator.whitening = whitening
-        runs = trainings(manifest.facts)
+        runs = trainings(manifest.facts, ["codec"])
     if start.predictor is not None:
         load_strictly(separator.predictor, start.predictor / "model.safetensors", prefix="predictor.")
-        runs = _joined(runs, trainings(read_manifest(start.predictor).facts))
+        runs = joined([runs, trainings(read_manifest(start.predictor).facts, ["predictor"])])
     return separator, runs
-
-
-def _joined(runs: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return runs + [run for run in others if run not in runs]
 
 
 def _exchange_decoder(
@@ -269,7 +266,7 @@ def _exchange_decoder(
             "the codec with codec_training.decoder_only"
         )
     separator.codec.load_state_dict(codec.state_dict())
-    return trainings(manifest.facts)
+    return trainings(manifest.facts, ["codec"])
 
 
 def train(
@@ -343,7 +340,14 @@ def train(
     if accelerator.is_main_process:
         separator.eval()
         scores = score_separator(separator, items, counts, speeds, device)
-        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores, before=before)
+        done = replace(
+            provenance,
+            steps=reached.step,
+            minutes=reached.minutes,
+            parts=["predictor"] if settings.stage == 0 else ["unet"],
+            scores=scores,
+            before=before,
+        )
         save_separator(folder, config, separator, done)
     accelerator.wait_for_everyone()
     return folder

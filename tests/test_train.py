@@ -367,10 +367,16 @@ def test_a_decoder_trained_alone_fits_the_separator_of_its_codec_and_no_other_co
 
 
 def test_a_predictor_moves_to_a_separator_of_another_codec(trained: Path, stems_folder: Path) -> None:
-    common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu", "--set", "codec.mid_bins=24"]
+    common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
+    done = run_cli(
+        *("train", ROOT / "configs/tiny.toml", "--init", trained / "stage1/separator", "--run", trained / "donor"),
+        *("--set", "training.stage=0", "--steps", 1, *common),
+    )
+    assert done.returncode == 0, done.stderr
+    donor = trained / "donor/separator"
+    common += ["--set", "codec.mid_bins=24"]
     done = run_cli("train-codec", ROOT / "configs/tiny.toml", "--run", trained / "wider", "--steps", 1, *common)
     assert done.returncode == 0, done.stderr
-    donor = trained / "stage1/separator"
     words = ["train", ROOT / "configs/tiny.toml", "--codec", trained / "wider/codec", "--predictor", donor, *common]
     # With another seed, so that a fresh predictor would be another one.
     done = run_cli(*words, "--run", trained / "moved", "--steps", 1, "--set", "training.seed=9")
@@ -378,8 +384,11 @@ def test_a_predictor_moves_to_a_separator_of_another_codec(trained: Path, stems_
     old, new = (load_file(run / "model.safetensors") for run in (donor, trained / "moved/separator"))
     assert all(torch.equal(v, new[k]) for k, v in old.items() if k.startswith("predictor."))
     assert new["whitening.std"].shape != old["whitening.std"].shape
+    # Its history is that of the new codec and of the predictor, not of the codec and U-Net that stayed behind.
     ways = [trainings(load_separator(f)[0].facts) for f in (donor, trained / "moved/separator")]
-    assert all(run in ways[1] for run in ways[0])
+    assert [run["parts"] for run in ways[0]] == [["codec"], ["unet"], ["predictor"]]
+    assert [run["parts"] for run in ways[1]] == [["codec"], ["predictor"], ["unet"]]
+    assert ways[1][1] == ways[0][2]
 
     for change, message in (
         ("predictor.window=1024", "its predictor has another rate or other sizes than the [predictor] table of tiny"),
