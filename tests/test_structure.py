@@ -41,7 +41,7 @@ FLOORS = [
     {"model"},
     {"build"},
     {"checkpoint", "loop"},
-    {"catalogue"},
+    {"catalogue", "start"},
     {"train", "train_codec", "separate", "evaluate"},
     {"cli"},
     {"__main__"},

@@ -107,7 +107,7 @@ def train(
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.config import load_config
-    from ldm_sep.train import Start, check_start
+    from ldm_sep.start import Start, check_start
     from ldm_sep.train import train as act
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
