@@ -37,4 +37,9 @@ def need_package(purpose: str, package: str, distribution: str | None = None) ->
     ``distribution`` is what pip calls it, where that is another name.
     """
     if importlib.util.find_spec(package) is None:
-        raise DependencyError(f"{purpose} needs the package {package}; run: pip install {distribution or package}")
+        raise missing_package(purpose, package, distribution)
+
+
+def missing_package(purpose: str, package: str, distribution: str | None = None) -> DependencyError:
+    """The error for a package that is not there or does not import."""
+    return DependencyError(f"{purpose} needs the package {package}; run: pip install {distribution or package}")

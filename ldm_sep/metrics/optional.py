@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable
 from types import ModuleType
 
-from ldm_sep.errors import need_package
+from ldm_sep.errors import missing_package, need_package
 
 # Metric -> (package, the name it is installed by).
 _NEEDS = {
@@ -19,7 +19,7 @@ def check_installed(metrics: Iterable[str]) -> None:
     """``DependencyError`` if a package that one of ``metrics`` (keys) needs is not installed. Imports none of them."""
     for key in metrics:
         if key in _NEEDS:
-            _need(key)
+            need_package(f"the metric {key}", *_NEEDS[key])
 
 
 def load_for(key: str) -> ModuleType:
@@ -27,11 +27,9 @@ def load_for(key: str) -> ModuleType:
 
     Raises ``DependencyError`` if it is not installed.
     """
-    _need(key)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return importlib.import_module(_NEEDS[key][0])
-
-
-def _need(key: str) -> None:
-    need_package(f"the metric {key}", *_NEEDS[key])
+        try:
+            return importlib.import_module(_NEEDS[key][0])
+        except ImportError as error:
+            raise missing_package(f"the metric {key}", *_NEEDS[key]) from error
