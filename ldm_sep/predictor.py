@@ -66,12 +66,16 @@ class Block(nn.Module):
 # Kept for training too, which cannot use what was made in inference mode.
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The Hann window, and the matrices that average bins to bands (bands, bins) and spread bands over bins."""
-    member = torch.zeros(len(edges) - 1, edges[-1], device=device)
-    for band, (first, last) in enumerate(itertools.pairwise(edges)):
+def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> tuple[Tensor, int, Tensor]:
+    """The Hann window, how many bands are single bins, and which of the wide bands each further bin is in, as ones in
+    a matrix (bands, bins).
+    """
+    single = next((i for i, (first, last) in enumerate(itertools.pairwise(edges)) if last - first > 1), edges[-1])
+    wide = [edge - edges[single] for edge in edges[single:]] if single < edges[-1] else [0]
+    member = torch.zeros(len(wide) - 1, wide[-1], device=device)
+    for band, (first, last) in enumerate(itertools.pairwise(wide)):
         member[band, first:last] = 1
-    return torch.hann_window(window, device=device), member / member.sum(1, keepdim=True), member.T.contiguous()
+    return torch.hann_window(window, device=device), single, member
 
 
 class MaskPredictor(nn.Module):
@@ -141,19 +145,25 @@ class MaskPredictor(nn.Module):
         bins = window // 2 + 1
         # What lies above the network's own bins is heard as its topmost band.
         edges = (*(edge for edge in self.edges[:-1] if edge < bins), bins)
-        hann, mean, spread = _analysis(window, edges, both.device)
+        hann, single, member = _analysis(window, edges, both.device)
         with torch.autocast(both.device.type, enabled=False):
+            four = torch.cat([mid_side(both), both], 1)
+            # Frames before bins, as stft leaves them in memory.
             spectrum = torch.stft(
-                both.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
-            ).unflatten(0, (-1, 2))
-            four = torch.cat([mid_side(spectrum), spectrum], 1)
+                four.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
+            ).mT.unflatten(0, (-1, 4))
+            heights = spectrum.abs()
+            wide = heights[..., single:] @ (member / member.sum(1, keepdim=True)).T
             # As loud as in a window of the network's own length.
             scale = math.sqrt(self.window) / window
-            levels = torch.log10(mean @ (scale * four.abs()) + _FLOOR) + _CENTRE
-        logits = self._logits(levels)
+            levels = torch.log10(scale * torch.cat([heights[..., :single], wide], 3) + _FLOOR) + _CENTRE
+        logits = self._logits(levels.mT).mT
         with torch.autocast(both.device.type, enabled=False):
-            masked = spectrum * (spread @ torch.sigmoid(logits.float()) ** self.exponent)
-            wave = torch.istft(masked.flatten(0, 1), window, hop, window=hann, length=both.shape[2])
+            mask = torch.sigmoid(logits.float()) ** self.exponent
+            mask = torch.cat([mask[..., :single], mask[..., single:] @ member], 3)
+            # Real numbers: a complex product would take the mask as complex too.
+            masked = torch.view_as_complex(torch.view_as_real(spectrum[:, 2:]) * mask[..., None])
+            wave = torch.istft(masked.mT.flatten(0, 1), window, hop, window=hann, length=both.shape[2])
         return wave.unflatten(0, (-1, 2))
 
     def _logits(self, levels: Tensor) -> Tensor:
