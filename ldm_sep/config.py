@@ -6,9 +6,9 @@ takes them apart.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,12 +17,29 @@ from ldm_sep.errors import ConfigError
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Speeds = Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], Field(min_length=1)]
+Start = Annotated[float, Field(gt=0, le=1)]
+Segment = Annotated[float, Field(ge=1, le=120)]
+Overlap = Annotated[float, Field(ge=0, le=0.5)]
+Highpass = Annotated[float, Field(ge=0)]
 
 
 class Record(BaseModel):
     """Base of all records: frozen, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_R = TypeVar("_R", bound=Record)
+
+
+def checked(record: type[_R], table: Mapping[str, Any], origin: str) -> _R:
+    """A ``record`` of plain values; ConfigError names ``origin``, the first wrong key and what is wrong with it."""
+    try:
+        return record.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{origin}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
 class SpectralCodecConfig(Record):
@@ -120,6 +137,7 @@ class MixConfig(Record):
 
     real: Share = 0.5
     silent: Share = 0.05
+    silent_ramp: Annotated[int, Field(ge=0)] = 0
     solo: Share = 0.0
     collage: Share = 0.7
     pitch_semitones: Annotated[float, Field(ge=0, le=24)] = 3.0
@@ -209,11 +227,11 @@ class PresetConfig(Record):
     """What a preset changes of the defaults; see `ldm_sep.separate.Options`."""
 
     steps: Positive | None = None
-    start: Annotated[float, Field(gt=0, le=1)] | None = None
+    start: Start | None = None
     eta: Share | None = None
     averages: Positive | None = None
     speeds: Speeds | None = None
-    overlap: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    overlap: Overlap | None = None
 
 
 class SamplingConfig(Record):
@@ -223,13 +241,13 @@ class SamplingConfig(Record):
     """
 
     steps: Positive = 8
-    start: Annotated[float, Field(gt=0, le=1)] = 1.0
+    start: Start = 1.0
     eta: Share = 0.0
     averages: Positive = 1
     speeds: Speeds = (1.0,)
-    highpass: Annotated[float, Field(ge=0)] = 0.0
-    segment: Annotated[float, Field(ge=1, le=120)] = 12.0
-    overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    highpass: Highpass = 0.0
+    segment: Segment = 12.0
+    overlap: Overlap = 0.2
     presets: dict[Literal["fast", "best"], PresetConfig] = {}
 
 
@@ -283,14 +301,9 @@ def _read_toml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merge(_read_toml(path.parent / str(parent), (*seen, path)), table)
 
 
-def parse_config(table: dict[str, Any], origin: str) -> Config:
+def parse_config(table: Mapping[str, Any], origin: str) -> Config:
     """A checked `Config` from plain tables; ConfigError names ``origin``, the key and what is wrong with it."""
-    try:
-        return Config.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{origin}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    return checked(Config, table, origin)
 
 
 def load_config(path: str | Path, changes: Sequence[str] = ()) -> Config:

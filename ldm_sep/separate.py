@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from ldm_sep.audio import AudioReader, AudioWriter, StreamResampler, Subtype
 from ldm_sep.catalogue import DEFAULT_CHECKPOINT, choose_device, find_checkpoint
 from ldm_sep.checkpoint import Manifest, load_separator
-from ldm_sep.config import PresetConfig
+from ldm_sep.config import Highpass, Overlap, Positive, PresetConfig, Record, Segment, Share, Speeds, Start, checked
 from ldm_sep.diffusion import highpass_noise
 from ldm_sep.errors import AudioError, ConfigError, LdmSepError
 from ldm_sep.jobs import STEMS, Stem
@@ -69,20 +70,19 @@ class Options:
     batch_size: int = 4
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """`Options` with everything settled; ``highpass`` in Hz is the checkpoint's, for fresh noise."""
 
-    steps: int
-    start: float
-    seed: int
-    eta: float
-    averages: int
-    speeds: tuple[float, ...]
-    highpass: float
-    segment: float
-    overlap: float
-    batch_size: int
+    steps: Positive
+    start: Start
+    seed: Annotated[int, Field(ge=0)]
+    eta: Share
+    averages: Positive
+    speeds: Speeds
+    highpass: Highpass
+    segment: Segment
+    overlap: Overlap
+    batch_size: Positive
 
 
 class Separator:
@@ -290,29 +290,10 @@ class Separator:
                 if (value := getattr(source, key)) is not None:
                     return value
 
-        plan = Plan(
-            **{key: choose(key) for key in ("steps", "start", "eta", "averages", "speeds", "overlap")},
-            seed=options.seed,
-            highpass=sampling.highpass,
-            segment=sampling.segment if options.segment is None else options.segment,
-            batch_size=options.batch_size,
-        )
-        if min(plan.steps, plan.averages, plan.batch_size) < 1:
-            counts = f"steps ({plan.steps}), averages ({plan.averages}) and batch size ({plan.batch_size})"
-            raise ConfigError(f"{counts} must be at least 1")
-        if not plan.speeds or not all(0.5 <= speed <= 2 for speed in plan.speeds):
-            raise ConfigError(f"the speeds must be one or more, 0.5 to 2, not {plan.speeds}")
-        if not 0 < plan.start <= 1:
-            raise ConfigError(f"the start must lie above 0 and up to 1, not {plan.start}")
-        if plan.seed < 0:
-            raise ConfigError(f"the seed must not be negative, got {plan.seed}")
-        if not 1 <= plan.segment <= 120:
-            raise ConfigError(f"the segment must last 1 to 120 seconds, not {plan.segment}")
-        if not 0 <= plan.overlap <= 0.5:
-            raise ConfigError(f"the overlap must lie between 0 and 0.5, not {plan.overlap}")
-        if not 0 <= plan.eta <= 1:
-            raise ConfigError(f"eta must lie between 0 and 1, not {plan.eta}")
-        return plan
+        settled = {key: choose(key) for key in ("steps", "start", "eta", "averages", "speeds", "overlap")}
+        segment = sampling.segment if options.segment is None else options.segment
+        given = {"seed": options.seed, "batch_size": options.batch_size}
+        return checked(Plan, {**settled, **given, "segment": segment, "highpass": sampling.highpass}, "options")
 
     @staticmethod
     def _check_channels(channels: int, name: str) -> None:

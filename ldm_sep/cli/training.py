@@ -181,10 +181,13 @@ def _with_steps(config: Config, table: str, steps: int | None) -> Config:
 
 
 def _accelerator(precision: str, cpu: bool) -> Accelerator:
+    import torch
     from accelerate import Accelerator
 
     from ldm_sep.errors import ConfigError
 
+    # Unless told so, accelerate takes each of several processes on a machine without a GPU for the only one.
+    cpu = cpu or not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
     if accelerator.is_main_process:
         typer.echo(f"device: {accelerator.device}, processes: {accelerator.num_processes}, precision: {precision}")
@@ -320,7 +323,9 @@ def provenance(device: torch.device | None = None) -> Provenance:
     except OSError:
         commit = ""
     # Paths of the machine are no part of the recipe: only their last name is kept.
-    words = ["ldm-sep", *(Path(w).name if w.startswith(("/", "..")) else w for w in sys.argv[1:])]
+    processes = os.environ.get("WORLD_SIZE", "1")
+    program = ["ldm-sep"] if processes == "1" else ["torchrun", "--nproc-per-node", processes, "-m", "--", "ldm_sep"]
+    words = [*program, *(Path(w).name if w.startswith(("/", "..")) else w for w in sys.argv[1:])]
     return Provenance(command=shlex.join(words), hardware=name, commit=commit)
 
 

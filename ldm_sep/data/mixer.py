@@ -60,6 +60,8 @@ class Mixer:
     ----------
     frames: samples T of an item.
     real: share of songs kept together. ``silent``, ``solo``: shares without vocals, without accompaniment.
+    silent_ramp: steps in which the share of silent items grows to ``silent``. A mask that cannot tell voices yet
+    gains most from them by taking nothing at all, and once it takes nothing it hardly learns any more.
     collage: share of solo singers among the vocals of remixes.
     pitch_semitones: largest varispeed, drawn evenly up and down.
     balance_db: spread of vocals against accompaniment around 0 dB in remixes (a third of it in songs).
@@ -82,6 +84,7 @@ class Mixer:
         *,
         real: float,
         silent: float,
+        silent_ramp: int,
         solo: float,
         collage: float,
         pitch_semitones: float,
@@ -102,7 +105,8 @@ class Mixer:
         layering: float,
     ) -> None:
         self.bank, self.frames = bank, frames
-        self.real, self.silent, self.solo, self.collage = real, silent, solo, collage
+        self.real, self.solo, self.collage = real, solo, collage
+        self.silent, self.silent_ramp = silent, silent_ramp
         self.pitch_semitones, self.balance_db = pitch_semitones, balance_db
         self.pan, self.centred, self.equaliser_db = pan, centred, equaliser_db
         self.reverb, self.layering = reverb, layering
@@ -125,7 +129,8 @@ class Mixer:
         drawn = [self._item(rng) for _ in range(size)]
         vocals = torch.stack([v for v, _, _ in drawn])
         accompaniment = torch.stack([a for _, a, _ in drawn])
-        return self._vary(vocals, accompaniment, np.array([r for _, _, r in drawn]), rng)
+        silent = self.silent * min(1.0, (step + 1) / max(1, self.silent_ramp))
+        return self._vary(vocals, accompaniment, np.array([r for _, _, r in drawn]), silent, rng)
 
     def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         ratio = 2 ** (rng.uniform(-1, 1) * self.pitch_semitones / 12)
@@ -194,7 +199,9 @@ class Mixer:
             wave = loop.repeat(1, -(-length // part.frames))[:, :length]
         return resample_to(wave, self.frames)
 
-    def _vary(self, vocals: Tensor, accompaniment: Tensor, is_real: np.ndarray, rng: np.random.Generator) -> Batch:
+    def _vary(
+        self, vocals: Tensor, accompaniment: Tensor, is_real: np.ndarray, silent: float, rng: np.random.Generator
+    ) -> Batch:
         size, device, rate, tensor = len(vocals), self.bank.device, self.bank.sample_rate, self._tensor
         real = torch.as_tensor(is_real, device=device)
         remix = ~real
@@ -228,7 +235,7 @@ class Mixer:
         gain = torch.where(real, 10 ** (balance / 60), equal * 10 ** (balance / 20))
         gain = torch.where((a_rms < 1e-5) | (v_rms < 1e-5), torch.ones_like(gain), gain)
         fate = tensor(rng.random(size))
-        gain = torch.where(fate < self.silent, torch.zeros_like(gain), gain)
+        gain = torch.where(fate < silent, torch.zeros_like(gain), gain)
         vocals = vocals * gain[:, None, None]
         accompaniment = accompaniment * (fate < 1 - self.solo)[:, None, None]
 

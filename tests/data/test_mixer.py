@@ -18,6 +18,7 @@ CPU = torch.device("cpu")
 PLAIN = {
     "real": 0.5,
     "silent": 0.0,
+    "silent_ramp": 0,
     "solo": 0.0,
     "collage": 0.5,
     "pitch_semitones": 0.0,
@@ -128,6 +129,12 @@ def test_shares_of_silent_and_solo_items(bank: AudioBank) -> None:
     assert not silent.vocals.any() and silent.accompaniment.any()
     solo = Mixer(bank, 2000, **{**PLAIN, "solo": 1.0}).batch(4, 0, 0)
     assert not solo.accompaniment.any() and solo.vocals.any()
+
+
+def test_silent_items_come_in_by_and_by(bank: AudioBank) -> None:
+    mixer = Mixer(bank, 2000, **{**PLAIN, "silent": 1.0, "silent_ramp": 100})
+    silent = [int((mixer.batch(20, 0, step).vocals.abs().amax((1, 2)) == 0).sum()) for step in (0, 49, 99, 5000)]
+    assert silent[0] <= 2 and 5 <= silent[1] <= 15 and silent[2:] == [20, 20]
 
 
 def test_remixes_are_balanced_around_zero_db(bank: AudioBank) -> None:
