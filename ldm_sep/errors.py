@@ -1,6 +1,6 @@
 """The errors a user can mend. Everything else that is raised is a defect of this package."""
 
-import importlib.util
+import importlib
 
 
 class LdmSepError(Exception):
@@ -32,12 +32,14 @@ class DependencyError(LdmSepError):
 
 
 def need_package(purpose: str, package: str, distribution: str | None = None) -> None:
-    """DependencyError that names ``purpose`` if ``package`` is not installed. Does not import it.
+    """DependencyError that names ``purpose`` if ``package`` is not installed or does not import.
 
     ``distribution`` is what pip calls it, where that is another name.
     """
-    if importlib.util.find_spec(package) is None:
-        raise missing_package(purpose, package, distribution)
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise missing_package(purpose, package, distribution) from error
 
 
 def missing_package(purpose: str, package: str, distribution: str | None = None) -> DependencyError:

@@ -1,11 +1,11 @@
 """Packages that only some metrics need."""
 
-import importlib
+import importlib.util
 import warnings
 from collections.abc import Iterable
 from types import ModuleType
 
-from ldm_sep.errors import missing_package, need_package
+from ldm_sep.errors import missing_package
 
 # Metric -> (package, the name it is installed by).
 _NEEDS = {
@@ -18,8 +18,8 @@ _NEEDS = {
 def check_installed(metrics: Iterable[str]) -> None:
     """``DependencyError`` if a package that one of ``metrics`` (keys) needs is not installed. Imports none of them."""
     for key in metrics:
-        if key in _NEEDS:
-            need_package(f"the metric {key}", *_NEEDS[key])
+        if key in _NEEDS and importlib.util.find_spec(_NEEDS[key][0]) is None:
+            raise missing_package(f"the metric {key}", *_NEEDS[key])
 
 
 def load_for(key: str) -> ModuleType:
