@@ -17,7 +17,7 @@ from ldm_sep.errors import ConfigError
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Speeds = Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], Field(min_length=1)]
-Start = Annotated[float, Field(gt=0, le=1)]
+DiffusionTime = Annotated[float, Field(gt=0, le=1)]
 Segment = Annotated[float, Field(ge=1, le=120)]
 Overlap = Annotated[float, Field(ge=0, le=0.5)]
 Highpass = Annotated[float, Field(ge=0)]
@@ -227,7 +227,7 @@ class PresetConfig(Record):
     """What a preset changes of the defaults; see `ldm_sep.separate.Options`."""
 
     steps: Positive | None = None
-    start: Start | None = None
+    start: DiffusionTime | None = None
     eta: Share | None = None
     averages: Positive | None = None
     speeds: Speeds | None = None
@@ -241,7 +241,7 @@ class SamplingConfig(Record):
     """
 
     steps: Positive = 8
-    start: Start = 1.0
+    start: DiffusionTime = 1.0
     eta: Share = 0.0
     averages: Positive = 1
     speeds: Speeds = (1.0,)

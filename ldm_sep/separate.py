@@ -13,7 +13,18 @@ from pydantic import Field
 from ldm_sep.audio import AudioReader, AudioWriter, StreamResampler, Subtype
 from ldm_sep.catalogue import DEFAULT_CHECKPOINT, choose_device, find_checkpoint
 from ldm_sep.checkpoint import Manifest, load_separator
-from ldm_sep.config import Highpass, Overlap, Positive, PresetConfig, Record, Segment, Share, Speeds, Start, checked
+from ldm_sep.config import (
+    DiffusionTime,
+    Highpass,
+    Overlap,
+    Positive,
+    PresetConfig,
+    Record,
+    Segment,
+    Share,
+    Speeds,
+    checked,
+)
 from ldm_sep.diffusion import highpass_noise
 from ldm_sep.errors import AudioError, ConfigError, LdmSepError
 from ldm_sep.jobs import STEMS, Stem
@@ -74,7 +85,7 @@ class Plan(Record):
     """`Options` with everything settled; ``highpass`` in Hz is the checkpoint's, for fresh noise."""
 
     steps: Positive
-    start: Start
+    start: DiffusionTime
     seed: Annotated[int, Field(ge=0)]
     eta: Share
     averages: Positive

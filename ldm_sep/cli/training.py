@@ -322,9 +322,9 @@ def provenance(device: torch.device | None = None) -> Provenance:
         commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         commit = ""
-    # Paths of the machine are no part of the recipe: only their last name is kept.
     processes = os.environ.get("WORLD_SIZE", "1")
     program = ["ldm-sep"] if processes == "1" else ["torchrun", "--nproc-per-node", processes, "-m", "--", "ldm_sep"]
+    # Paths of the machine are no part of the recipe: only their last name is kept.
     words = [*program, *(Path(w).name if w.startswith(("/", "..")) else w for w in sys.argv[1:])]
     return Provenance(command=shlex.join(words), hardware=name, commit=commit)
 
