@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.evaluate import parse_metrics
+from ldm_sep.jobs import make_folder
 from ldm_sep.level import normalising_gain
 from ldm_sep.metrics import measure
 from ldm_sep.separate import Options, Separator
@@ -249,6 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
         wanted = [(model, row) for model, row in wanted if row.name.startswith(options.only) or model is not separator]
     if not wanted:
         raise ConfigError(f"--only {options.only}: no row begins so")
+    make_folder(options.out)
     results = []
     by_grid = {(rate, separator.model.codec.hop): items}
     for model, row in wanted:
@@ -257,7 +259,6 @@ def main(arguments: list[str] | None = None) -> None:
             by_grid[grid] = read_items(options.items, options.data, *grid)
         results.append(score(model, by_grid[grid], row, metrics))
         print(f"{row.name}: done, {results[-1].seconds:.3f} s per audio second", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
     rows = [asdict(result) for result in results]
     digest = items_digest(options.items)
     record = {"checkpoint": str(options.name), "groups": groups, "items": len(items), "table": digest, "rows": rows}

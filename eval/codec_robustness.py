@@ -35,6 +35,7 @@ from ldm_sep.codec.encodec_48khz import load_encodec_48khz
 from ldm_sep.codec.quantiser import FIT_FRAMES, OwnQuantiser, Quantiser, ResidualQuantiser, fit_quantiser
 from ldm_sep.errors import ConfigError, DataError, LdmSepError, need_package
 from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
+from ldm_sep.jobs import make_folder
 from ldm_sep.level import normalising_gain, rms
 from ldm_sep.metrics import sdr
 
@@ -249,6 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
     tracks = [t for t in everything if np.abs(read_track(t, codec, options.seconds)).max(initial=0) >= _SILENCE]
     if not tracks:
         raise DataError(f"{options.vocals}: every track is silent there; name a folder of vocals, or more --seconds")
+    make_folder(options.out)
 
     def waves() -> Iterator[np.ndarray]:
         # One at a time: all songs of a test set are gigabytes.
@@ -276,7 +278,6 @@ def main(arguments: list[str] | None = None) -> None:
         "published": PUBLISHED,
         "sdr_by_track": scores,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "codec_robustness.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     note = f"n = {len(tracks)} tracks, track list {digest}"
     figure(scores, f"{kind}: {about}\n{note}", options.out / "codec_robustness.png")

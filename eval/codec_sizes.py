@@ -27,6 +27,7 @@ from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
 from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import ConfigError, LdmSepError, need_package
+from ldm_sep.jobs import make_folder
 from ldm_sep.train_codec import score_codec
 
 _SECONDS = 6.0
@@ -143,11 +144,11 @@ def main(arguments: list[str] | None = None) -> None:
     def items_of(sample_rate: int, hop: int) -> Sequence[Item]:
         return read_items(options.items, options.data, sample_rate, hop)
 
+    make_folder(options.out)
     rows = []
     for title, kind, codec in codecs:
         rows.append(measure(title, kind, codec, items_of, devices, options.repeats))
         print(f"{rows[-1].name}: done", file=sys.stderr, flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
     digest = items_digest(options.items)
     record = {"table": digest, "rows": [asdict(row) for row in rows]}
     (options.out / "codec_sizes.json").write_text(json.dumps(record, indent=2), encoding="utf-8")

@@ -47,8 +47,10 @@ def write_items(table: Path, data: Path, out: Path, sample_rate: int) -> dict[st
 
 def estimates_folder(out: Path, name: str, options: Options) -> Path:
     """Where the estimates of a checkpoint at these settings are kept: other weights or settings, another folder."""
-    manifest = read_manifest(find_checkpoint(name))
-    key = hashlib.sha256(json.dumps([manifest.facts["sha256"], repr(options)], sort_keys=True).encode()).hexdigest()
+    facts = read_manifest(find_checkpoint(name)).facts
+    # What a checkpoint does hangs on its configuration as well: exponents, presets, refinement.
+    said = json.dumps([facts["sha256"], facts["config"], repr(options)], sort_keys=True)
+    key = hashlib.sha256(said.encode()).hexdigest()
     return out / "estimates" / f"{Path(name).name}-{key[:8]}"
 
 
@@ -126,6 +128,8 @@ def main(arguments: list[str] | None = None) -> None:
         if any(track.mixture is None for track in unseparated):
             raise DataError(f"{reference}: every song needs a mixture.wav beside its vocals.wav")
         cost = separate_tracks(unseparated, options.name, options.device, settings, estimates / group)
+        # Kept before the scoring: a run that ends there has no second chance to measure it.
+        known = costs.keep(group, cost)
         summary = evaluate(
             match_tracks(reference, {system: estimates / group}),
             (system, *baselines),
@@ -137,7 +141,6 @@ def main(arguments: list[str] | None = None) -> None:
         )
         failed = failed or bool(summary.failures)
         print(f"\n# {group or 'MUSDB18-HQ test'}\n\n{(out / group / 'table.md').read_text(encoding='utf-8')}")
-        known = costs.keep(group, cost)
         print(f"{system}: {parameters / 1e6:.1f} M parameters, {known:.3f} s per audio second")
     if failed:
         raise SystemExit(1)

@@ -35,6 +35,7 @@ from ldm_sep.checkpoint import parameter_count
 from ldm_sep.clock import warm_seconds
 from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.evaluate import bootstrap_interval
+from ldm_sep.jobs import make_folder
 from ldm_sep.separate import Options, Separator
 
 
@@ -234,6 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise ConfigError(f"--durations {options.durations}: write seconds joined by commas, as in 5,10,20") from None
     if durations[0] <= 0 or options.repeats < 1:
         raise ConfigError("--durations and --repeats must be positive")
+    make_folder(options.out)
     costs, sizes, work = [], {}, {}
     for word in words:
         separator = Separator.load(options.name, device=str(choose_device(word)))
@@ -245,7 +247,6 @@ def main(arguments: list[str] | None = None) -> None:
                 find_checkpoint(options.name), options.preset, word, durations[0], options.rate
             )
         costs.append(cost)
-    options.out.mkdir(parents=True, exist_ok=True)
     record = {
         "checkpoint": str(options.name),
         "preset": options.preset,

@@ -110,11 +110,6 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
         refiner = TextureFromMixture(crossover, codec.sample_rate, codec.hop) if crossover is not None else None
     except ValueError as error:
         raise ConfigError(f"{config.name}: texture_above: {error}") from None
-    if config.sampling.highpass >= codec.sample_rate / codec.hop / 2:
-        raise ConfigError(
-            f"{config.name}: sampling.highpass {config.sampling.highpass:g} Hz must lie below half the rate of the "
-            f"latents' frames, {codec.sample_rate / codec.hop / 2:g} Hz"
-        )
     return LatentSeparator(
         codec,
         unet,

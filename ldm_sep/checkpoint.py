@@ -30,6 +30,7 @@ from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.model import LatentSeparator, Whitening
 
 FORMAT = 1
+_FILES = {"config.json", "README.md", "model.safetensors", "codec.safetensors", "whitening.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,25 @@ def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def require_replaceable(folder: Path) -> None:
+    """CheckpointError unless a checkpoint may be written to ``folder``: nothing is there, or a checkpoint and no more.
+
+    For the beginning of a command, so that nothing is computed in vain; the savers look again.
+    """
+    try:
+        others = sorted({p.name for p in folder.iterdir()} - _FILES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot hold a checkpoint ({error.strerror}); name another folder") from None
+    if others:
+        raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; name another folder")
+
+
 def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance) -> None:
-    """Write a codec's folder, whole or not at all; an older one of that name is replaced."""
+    """Write a codec's folder, whole or not at all; an older one of that name is replaced. CheckpointError if it cannot
+    be written, or holds what is no part of a checkpoint.
+    """
     weights = {"whitening.safetensors": whitening.state_dict()}
     if config.codec.kind != "encodec_48khz":
         weights["codec.safetensors"] = codec.state_dict()
@@ -73,7 +91,7 @@ def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening,
 
 
 def save_separator(folder: Path, config: Config, separator: LatentSeparator, provenance: Provenance) -> None:
-    """Write a separator's folder, whole or not at all; weights in fp16, whitening constants in fp32."""
+    """Write a separator's folder as `save_codec` does a codec's; weights in fp16, whitening constants in fp32."""
     state = separator.state_dict()
     weights = {"model.safetensors": {k: v for k, v in state.items() if not k.startswith("codec.")}}
     if config.codec.kind != "encodec_48khz":
@@ -96,10 +114,13 @@ def _write(
     counts: dict[str, int],
     provenance: Provenance,
 ) -> None:
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    require_replaceable(folder)
+    # A link's target is replaced, and "." has a name.
+    place = folder.resolve()
+    temporary, retired = (place.with_name(f".{place.name}.{suffix}") for suffix in ("tmp", "old"))
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         hashes = {}
         for name, state in weights.items():
             for key, value in state.items():
@@ -130,9 +151,16 @@ def _write(
         text = json.dumps(facts, indent=2, ensure_ascii=False)
         (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(model_card(facts), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        if place.exists():
+            # Never without a whole one: the older goes when the newer stands.
+            shutil.rmtree(retired, ignore_errors=True)
+            place.rename(retired)
+        temporary.rename(place)
+        shutil.rmtree(retired, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: cannot be written ({error.strerror}); make room, or name another folder"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -248,15 +276,19 @@ def load_separator(folder: Path, codec_weights: Path | None = None) -> tuple[Man
 
 
 @torch.no_grad()
-def average_separators(folders: Sequence[Path], out: Path, provenance: Provenance) -> None:
+def average_separators(
+    folders: Sequence[Path], out: Path, provenance: Provenance, codec_weights: Path | None = None
+) -> None:
     """Write to ``out`` the mean of the weights of separators that were trained from one another or from one start.
 
     It often generalises better than each of them (model soups, Wortsman et al., arXiv 2203.05482). Its settings are
-    those of the first. ConfigError if there are fewer than two or their codecs or networks differ.
+    those of the first. ``codec_weights``: the pretrained EnCodec's file, instead of its download. ConfigError if there
+    are fewer than two or their codecs or networks differ; CheckpointError as of `save_separator`.
     """
     if len(folders) < 2:
         raise ConfigError("name at least two separators to average")
-    loaded = [load_separator(folder) for folder in folders]
+    require_replaceable(out)
+    loaded = [load_separator(folder, codec_weights) for folder in folders]
     (first, mean), states = loaded[0], [separator.state_dict() for _, separator in loaded]
     for folder, state in zip(folders, states, strict=True):
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in states[0].items()}:

@@ -20,7 +20,6 @@ Speeds = Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], Field(min_
 DiffusionTime = Annotated[float, Field(gt=0, le=1)]
 Segment = Annotated[float, Field(ge=1, le=120)]
 Overlap = Annotated[float, Field(ge=0, le=0.5)]
-Highpass = Annotated[float, Field(ge=0)]
 
 
 class Record(BaseModel):
@@ -62,7 +61,6 @@ class SEANetCodecConfig(Record):
 
     kind: Literal["seanet"]
     sample_rate: Positive = 48000
-    channels: Positive = 2
     latent_channels: Positive = 128
     filters: Positive = 32
     ratios: tuple[Positive, ...] = (8, 5, 4, 2)
@@ -245,7 +243,6 @@ class SamplingConfig(Record):
     eta: Share = 0.0
     averages: Positive = 1
     speeds: Speeds = (1.0,)
-    highpass: Highpass = 0.0
     segment: Segment = 12.0
     overlap: Overlap = 0.2
     presets: dict[Literal["fast", "best"], PresetConfig] = {}

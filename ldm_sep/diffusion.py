@@ -103,25 +103,3 @@ def sample(
         noise = fresh(i) if fresh is not None and eta > 0 and not last else None
         z = ddim_step(z, v, t, grid[i + 1].expand(z.shape[0]), 0.0 if last else eta, noise)
     return z
-
-
-def highpass_noise(noise: Tensor, cutoff: float, frame_rate: float) -> Tensor:
-    """White ``noise (B, D, N)`` without its part below ``cutoff`` Hz along the frames, at unit variance again.
-
-    Fresh noise of this kind left the slow outline of the sample alone in arXiv 2511.21342 (there 5 kHz on
-    waveforms); on latents the axis is the frame rate's, so the cut-off lies below ``frame_rate / 2``. ValueError if
-    it does not.
-    """
-    if not 0 <= cutoff < frame_rate / 2:
-        raise ValueError(f"the cut-off {cutoff} Hz must lie below half the frame rate, {frame_rate / 2} Hz")
-    n = noise.shape[-1]
-    frequencies = torch.fft.rfftfreq(n, 1 / frame_rate, device=noise.device)
-    keep = frequencies >= cutoff
-    # rfft bins other than 0 and Nyquist stand for two of the n frequencies.
-    weight = torch.full_like(frequencies, 2.0)
-    weight[0] = 1.0
-    if n % 2 == 0:
-        weight[-1] = 1.0
-    kept = (weight * keep).sum() / n
-    filtered = torch.fft.irfft(torch.fft.rfft(noise, dim=-1) * keep, n=n, dim=-1)
-    return filtered / torch.sqrt(kept)

@@ -1,5 +1,7 @@
 """What a command line of files and folders asks for, checked before any work."""
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,27 @@ class Job:
 
     input: Path
     folder: Path
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder``, where it is missing. ConfigError if it cannot be, or nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
+
+
+def audio_files(root: Path) -> list[Path]:
+    """The audio files below ``root``, sorted; hidden files and folders, such as what macOS leaves, are passed over."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
+    )
 
 
 def parse_stems(text: str) -> tuple[Stem, ...]:
@@ -50,13 +73,7 @@ def plan_jobs(
         if path.is_dir():
             # What an earlier run wrote into a folder inside this one is no song.
             inside = path.resolve() in results.parents
-            found = sorted(
-                p
-                for p in path.rglob("*")
-                if p.suffix.lower() in AUDIO_SUFFIXES
-                and p.is_file()
-                and not (inside and p.resolve().is_relative_to(results))
-            )
+            found = [p for p in audio_files(path) if not (inside and p.resolve().is_relative_to(results))]
             if not found:
                 raise AudioError(f"{path}: no audio files in this folder; known are {', '.join(AUDIO_SUFFIXES)}")
             jobs += [Job(p, out / p.relative_to(path).parent / p.stem) for p in found]

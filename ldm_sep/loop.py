@@ -1,32 +1,25 @@
-"""The training loop that both trainings share, and the state a killed run resumes from.
+"""The training loop that both trainings share.
 
 All randomness comes from generators seeded by (seed, step, rank), and the learning rate is a function of the step,
 so a run that is killed and resumed takes exactly the steps an uninterrupted one takes. accelerate provides devices,
-precision and distribution; saving is our own, because a state must be complete on disk before an older one goes.
+precision and distribution; saving is our own (`ldm_sep.state`), because a state must be complete on disk before an
+older one goes.
 """
 
 import csv
-import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ldm_sep.config import OptimiserConfig
-from ldm_sep.errors import CheckpointError
-
-_KEEP_STATES = 2
+from ldm_sep.state import ExponentialMovingAverage, Reached, find_states, load_state, save_state, saving
 
 
 @dataclass(frozen=True)
@@ -73,28 +66,6 @@ def learning_rate_scale(step: int, steps: int, warmup: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-class ExponentialMovingAverage:
-    """theta_ema = d theta_ema + (1 - d) theta over trainable weights, d rising to ``decay`` like (1 + n) / (10 + n)."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self.decay = decay
-        self.shadow = [p.detach().clone() for p in parameters]
-
-    @torch.no_grad()
-    def update(self, parameters: Sequence[nn.Parameter], step: int) -> None:
-        """Take in the weights after optimiser step ``step``."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in parameters], 1 - decay)
-
-    @torch.no_grad()
-    def swap(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Exchange the averaged and the live weights; a second call puts them back."""
-        for shadow, parameter in zip(self.shadow, parameters, strict=True):
-            held = parameter.detach().clone()
-            parameter.copy_(shadow)
-            shadow.copy_(held)
-
-
 class CsvLog:
     """A CSV file with a fixed header; rows after ``step``, which a resumed run takes again, are dropped."""
 
@@ -116,91 +87,6 @@ class CsvLog:
             writer.writerow({"step": step, **{k: f"{v:.6g}" for k, v in values.items()}})
 
 
-@dataclass(frozen=True)
-class Reached:
-    """Where a training stands: optimiser steps, those of them that were skipped, minutes of all its processes."""
-
-    step: int = 0
-    skipped: int = 0
-    minutes: float = 0.0
-
-
-def save_state(
-    run: Path,
-    reached: Reached,
-    module: nn.Module,
-    ema: ExponentialMovingAverage,
-    optimizer: torch.optim.Optimizer,
-) -> Path:
-    """Write ``run/state-<step>`` whole or not at all, then drop all but the newest two.
-
-    CheckpointError, with the older states untouched, if a weight is not finite.
-    """
-    weights = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    for name, value in weights.items():
-        if not torch.isfinite(value).all():
-            raise CheckpointError(
-                f"{run}: the weight {name} is not finite at step {reached.step}; nothing was saved, "
-                "resume from the last state with a smaller learning rate"
-            )
-    final = run / f"state-{reached.step:08d}"
-    temporary = run / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(weights, temporary / "model.safetensors")
-    averaged = {str(i): v.cpu().contiguous() for i, v in enumerate(ema.shadow)}
-    save_file(averaged, temporary / "ema.safetensors")
-    torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-    (temporary / "progress.json").write_text(json.dumps(asdict(reached)), encoding="utf-8")
-    for file in temporary.iterdir():
-        _fsync(file)
-    _fsync(temporary)
-    if final.exists():
-        shutil.rmtree(final)
-    temporary.rename(final)
-    _fsync(run)
-    for old in find_states(run)[:-_KEEP_STATES]:
-        shutil.rmtree(old)
-    return final
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def find_states(run: Path) -> list[Path]:
-    """The complete states below ``run``, oldest first."""
-    return sorted(p for p in run.glob("state-*") if (p / "progress.json").is_file())
-
-
-def load_state(
-    state: Path, module: nn.Module, ema: ExponentialMovingAverage, optimizer: torch.optim.Optimizer
-) -> Reached:
-    """Load what `save_state` wrote. CheckpointError if it is damaged, or of networks or weights other than these."""
-    try:
-        reached = Reached(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
-        weights, averaged = (load_file(state / f"{name}.safetensors") for name in ("model", "ema"))
-        moments = torch.load(state / "optimizer.pt", weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, TypeError, ValueError, UnpicklingError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{state}: damaged ({reason}); delete it to fall back to the state before it") from None
-    try:
-        module.load_state_dict(weights)
-        optimizer.load_state_dict(moments)
-        for i, shadow in enumerate(ema.shadow):
-            shadow.copy_(averaged[str(i)])
-    except (RuntimeError, KeyError, ValueError):
-        raise CheckpointError(
-            f"{state}: of another training, with other networks or trained weights than these settings have; "
-            "undo what changed, or name another --run"
-        ) from None
-    return reached
-
-
 def fit(
     accelerator: Accelerator,
     objective: nn.Module,
@@ -210,6 +96,7 @@ def fit(
     run: Path,
     *,
     resume: bool,
+    record: str,
     validate: Callable[[int], Mapping[str, float]],
     report: Callable[[Progress], None],
 ) -> Reached:
@@ -218,16 +105,20 @@ def fit(
     ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised. A step
     whose loss or gradient norm is not finite is skipped and counted. ``validate(step)`` runs on the main process
     with the averaged weights in place and returns numbers for ``validation.csv``; ``report`` gets the progress. The
-    state is saved at intervals and at the end.
+    state is saved at intervals and at the end. ``record``, the settings as JSON, becomes ``run/config.json`` once the
+    last state is loaded: what a start that failed was asked for is not what the states there were made with.
     """
     started = time.monotonic()
-    base_rates = [group["lr"] for group in optimizer.param_groups]
+    base_rates, decays = ([group[key] for group in optimizer.param_groups] for key in ("lr", "weight_decay"))
     trainable = [p for p in objective.parameters() if p.requires_grad]
     ema = ExponentialMovingAverage(trainable, settings.ema_decay)
     before = Reached()
     states = find_states(run)
     if resume and states:
         before = load_state(states[-1], objective, ema, optimizer)
+        # The state has the rates and the decay it was made with; this run's settings hold from here on.
+        for group, decay in zip(optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
     step, skipped = before.step, before.skipped
 
     def reached() -> Reached:
@@ -237,10 +128,15 @@ def fit(
     model, optimizer = accelerator.prepare(objective, optimizer)
     trainable = [p for p in accelerator.unwrap_model(model).parameters() if p.requires_grad]
     main = accelerator.is_main_process
+    if main:
+        with saving(run, before.step):
+            (run / "config.json").write_text(record, encoding="utf-8")
     train_log = validation_log = None
     board = _open_board(run) if main else None
-    window_started, window_steps = time.monotonic(), 0
+    window_started, window_steps, counted = time.monotonic(), 0, 0
     totals: dict[str, Tensor] = {}
+    # Recurrent layers have no backward pass on CUDA while they are set to evaluate, as loaded networks are.
+    objective.train()
 
     while step < settings.steps:
         scale = learning_rate_scale(step, settings.steps, settings.warmup)
@@ -261,17 +157,19 @@ def fit(
         if not unusable:
             optimizer.step()
             ema.update(trainable, step + 1)
+            # Means are over the steps that were taken.
+            for key, value in {**losses, "gradient_norm": norm}.items():
+                totals[key] = totals.get(key, 0) + value.detach().float()
+            counted += 1
         else:
             skipped += 1
         step += 1
         optimizer.zero_grad(set_to_none=True)
-        for key, value in {**losses, "gradient_norm": norm}.items():
-            totals[key] = totals.get(key, 0) + torch.nan_to_num(value.detach().float())
         window_steps += 1
 
         last = step >= settings.steps or late
         if main and (step % settings.log_every == 0 or last):
-            means = {k: float(v) / window_steps for k, v in totals.items()}
+            means = {k: float(totals[k]) / counted if counted else math.nan for k in (*losses, "gradient_norm")}
             rate = window_steps / (time.monotonic() - window_started)
             row = {**means, "learning_rate": base_rates[0] * scale, "steps_per_second": rate}
             if train_log is None:
@@ -279,7 +177,7 @@ def fit(
             train_log.write(step, {**row, "skipped": skipped})
             _to_board(board, "train", row, step)
             report(Progress(step, settings.steps, rate, means, skipped))
-            totals, window_steps = {}, 0
+            totals, window_steps, counted = {}, 0, 0
         if step % settings.validate_every == 0 or last:
             accelerator.wait_for_everyone()
             if main:

@@ -1,5 +1,6 @@
 """Separation of waves, streams and files in memory that does not grow with the duration."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from ldm_sep.catalogue import DEFAULT_CHECKPOINT, choose_device, find_checkpoint
 from ldm_sep.checkpoint import Manifest, load_separator
 from ldm_sep.config import (
     DiffusionTime,
-    Highpass,
     Overlap,
     Positive,
     PresetConfig,
@@ -25,7 +25,6 @@ from ldm_sep.config import (
     Speeds,
     checked,
 )
-from ldm_sep.diffusion import highpass_noise
 from ldm_sep.errors import AudioError, ConfigError, LdmSepError
 from ldm_sep.jobs import STEMS, Stem
 from ldm_sep.model import LatentSeparator
@@ -82,7 +81,7 @@ class Options:
 
 
 class Plan(Record):
-    """`Options` with everything settled; ``highpass`` in Hz is the checkpoint's, for fresh noise."""
+    """`Options` with everything settled."""
 
     steps: Positive
     start: DiffusionTime
@@ -90,7 +89,6 @@ class Plan(Record):
     eta: Share
     averages: Positive
     speeds: Speeds
-    highpass: Highpass
     segment: Segment
     overlap: Overlap
     batch_size: Positive
@@ -165,9 +163,11 @@ class Separator:
         suffix: Literal["wav", "flac", "mp3"] = "wav",
         subtype: Subtype | None = None,
         progress: Callable[[float], bool | None] | None = None,
+        notice: Callable[[str], None] = warnings.warn,
     ) -> dict[Stem, Path]:
         """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear when all are complete.
 
+        Integer formats clip a stem that passes full scale, as the remainder of a loud song may; ``notice`` is told.
         AudioError if the input cannot be read or the output cannot be written; the latter before any work.
         """
         with ExitStack() as stack:
@@ -186,6 +186,9 @@ class Separator:
                     writer.write(getattr(part, stem))
                 done += part.vocals.shape[1]
                 _tell(progress, min(1.0, done / info.frames) if info.frames else 0.0)
+        for writer in writers.values():
+            if writer.clipped:
+                notice(f"{writer.path}: {writer.clipped} samples beyond full scale were clipped; float wav keeps them")
         return {stem: writer.path for stem, writer in writers.items()}
 
     def stream(
@@ -272,8 +275,7 @@ class Separator:
 
         def fresh(sample: int, step: int) -> torch.Tensor:
             # A field of its own for every sample and step, away from the seeds that users count up.
-            drawn = noise((plan.seed + 1) * 2**20 + (sample + 1) * 2**10 + step)
-            return highpass_noise(drawn, plan.highpass, codec.sample_rate / codec.hop) if plan.highpass else drawn
+            return noise((plan.seed + 1) * 2**20 + (sample + 1) * 2**10 + step)
 
         mixture = torch.from_numpy(np.stack([w.wave for w in group])).to(self.device)
         # Further samples take fields far from those of other seeds.
@@ -304,7 +306,7 @@ class Separator:
         settled = {key: choose(key) for key in ("steps", "start", "eta", "averages", "speeds", "overlap")}
         segment = sampling.segment if options.segment is None else options.segment
         given = {"seed": options.seed, "batch_size": options.batch_size}
-        return checked(Plan, {**settled, **given, "segment": segment, "highpass": sampling.highpass}, "options")
+        return checked(Plan, {**settled, **given, "segment": segment}, "options")
 
     @staticmethod
     def _check_channels(channels: int, name: str) -> None:

@@ -18,7 +18,7 @@ from ldm_sep.checkpoint import (
     require_same_predictor,
 )
 from ldm_sep.config import Config
-from ldm_sep.errors import ConfigError
+from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.model import LatentSeparator
 
 
@@ -51,7 +51,15 @@ def check_start(config: Config, start: Start) -> None:
             "or a separator to go on from with --init"
         )
     for folder in folders:
-        require_same_codec(folder, read_manifest(folder), config)
+        manifest = read_manifest(folder)
+        if folder == start.init and manifest.kind != "separator":
+            raise CheckpointError(f"{folder}: holds a codec, not a separator; name it with --codec")
+        require_same_codec(folder, manifest, config)
+    # Sizes that do not go together are found without memory for them.
+    with torch.device("meta"):
+        keeps_level = build_separator(config).codec.keeps_level
+    if config.training.decoder_weight > 0 and not keeps_level:
+        raise ConfigError(f"{config.name}: decoder_weight needs a codec that keeps the level; leave it at 0")
     if start.predictor is not None:
         require_same_predictor(start.predictor, read_manifest(start.predictor), config)
 

@@ -243,6 +243,7 @@ def train(
         loop_settings(settings, max_minutes),
         run,
         resume=resume,
+        record=config.model_dump_json(indent=2),
         validate=validate,
         report=report,
     )

@@ -93,14 +93,14 @@ def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> di
 @torch.no_grad()
 def measure_whitening(codec: Codec, mixer: Mixer, batch_size: int, seed: int) -> Whitening:
     """Whitening constants over vocals and mixtures in equal shares, at the level the separator works at."""
-    whitening = Whitening(codec.latent_channels).to(mixer.bank.device)
+    whitening = Whitening(codec.latent_channels)
     latents = []
     for step in range(_WHITENING_BATCHES):
         batch = mixer.batch(batch_size, seed + 1, step)
         gain = normalising_gain(batch.mixture)
         for wave in (batch.vocals * gain, batch.mixture * gain):
             latents.append(codec.encoder(wave).cpu())
-    whitening.cpu().measure(latents)
+    whitening.measure(latents)
     return whitening
 
 
@@ -110,6 +110,10 @@ def check_start(config: Config, init: Path | None) -> None:
     """
     if config.codec_training is None or config.codec.kind == "encodec_48khz":
         raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
+    with torch.device("meta"):
+        keeps_level = build_codec(config.codec).keeps_level
+    if not keeps_level:
+        raise ConfigError(f"{config.name}: a codec with time_group_norm loses the level and is not trained here")
     if config.codec_training.decoder_only and init is None:
         raise ConfigError(f"{config.name}: decoder_only goes on from a trained codec; name its folder with --init")
     if init is not None:
@@ -166,6 +170,7 @@ def train_codec(
         loop_settings(settings, max_minutes),
         run,
         resume=resume,
+        record=config.model_dump_json(indent=2),
         validate=lambda _: score_codec(codec, items, device),
         report=report,
     )

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm_sep.unet_levels import Level, check_levels
+from ldm_sep.unet_levels import Level, check_levels, extend, resize
 
 _FREQUENCIES = 128
 
@@ -228,7 +228,7 @@ class UNet1d(nn.Module):
                 f"cond {tuple(cond.shape)} (B, {self.cond_channels}, N)"
             )
         multiple = prod(level.factor for level in self.levels)
-        x, cond = _extend(z_t, multiple), _extend(cond, multiple)
+        x, cond = extend(z_t, multiple), extend(cond, multiple)
         # Every use of the time features is "SiLU, then a linear layer", so the SiLU is taken once.
         time = F.silu(self.time(t))
         inputs: list[Tensor] = []
@@ -236,7 +236,7 @@ class UNet1d(nn.Module):
         for level, stage in zip(self.levels, self.stages, strict=True):
             inputs.append(x)
             x = stage.down(x)
-            conds.append(_resize(cond, x.shape[-1]) if level.inject else None)
+            conds.append(resize(cond, x.shape[-1]) if level.inject else None)
             for block in stage.enter:
                 x = block(x, time, conds[-1])
         for stage in reversed(self.stages):
@@ -246,19 +246,3 @@ class UNet1d(nn.Module):
             gate, x, entered = stage.gate(time)[..., None], stage.up(x), inputs.pop()
             x = torch.addcmul(entered, gate, x) if inputs else gate * x
         return x[..., :frames]
-
-
-def _extend(x: Tensor, multiple: int) -> Tensor:
-    """Mirror (B, C, N) past its end, as often as needed, until N is a multiple."""
-    frames = x.shape[-1]
-    missing = -frames % multiple
-    if missing == 0:
-        return x
-    index = torch.arange(frames + missing, device=x.device) % (2 * frames)
-    return x[..., torch.minimum(index, 2 * frames - 1 - index)]
-
-
-def _resize(cond: Tensor, frames: int) -> Tensor:
-    if cond.shape[-1] == frames:
-        return cond
-    return F.interpolate(cond, size=frames, mode="linear", align_corners=False)

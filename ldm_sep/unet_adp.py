@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.thirdparty import import_audio_diffusion_pytorch
-from ldm_sep.unet_levels import Level, check_levels
+from ldm_sep.unet_levels import Level, check_levels, extend, resize
 
 
 class UNetADP(nn.Module):
@@ -85,17 +84,13 @@ class UNetADP(nn.Module):
                 f"z_t {tuple(z_t.shape)} must be (B, {self.latent_channels}, N) and "
                 f"cond {tuple(cond.shape)} (B, {self.cond_channels}, N)"
             )
-        missing = -frames % prod(level.factor for level in self.levels)
-        if missing:
-            ramp = torch.arange(frames + missing, device=z_t.device) % (2 * frames)
-            mirror = torch.minimum(ramp, 2 * frames - 1 - ramp)
-            z_t, cond = z_t[..., mirror], cond[..., mirror]
+        multiple = prod(level.factor for level in self.levels)
+        z_t, cond = extend(z_t, multiple), extend(cond, multiple)
         channels: list[Tensor | None] = []
-        size = frames + missing
+        size = z_t.shape[-1]
         for level in self.levels:
             size //= level.factor
-            resized = F.interpolate(cond, size=size, mode="linear", align_corners=False) if level.inject else None
-            channels.append(resized)
+            channels.append(resize(cond, size) if level.inject else None)
         return self.net(z_t, time=t, channels=channels)[..., :frames]
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -1,7 +1,11 @@
-"""The sizes of a U-Net's levels, and which can be built."""
+"""The sizes of a U-Net's levels, which can be built, and what makes any number of frames fit them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from ldm_sep.errors import ConfigError
 
@@ -35,3 +39,20 @@ def check_levels(levels: Sequence[Level], groups: int) -> None:
             raise ConfigError(
                 f"levels: level {number} has {level.channels} channels; use a multiple of groups = {groups}"
             )
+
+
+def extend(x: Tensor, multiple: int) -> Tensor:
+    """Mirror (B, C, N) past its end, as often as needed, until N is a multiple."""
+    frames = x.shape[-1]
+    missing = -frames % multiple
+    if missing == 0:
+        return x
+    index = torch.arange(frames + missing, device=x.device) % (2 * frames)
+    return x[..., torch.minimum(index, 2 * frames - 1 - index)]
+
+
+def resize(cond: Tensor, frames: int) -> Tensor:
+    """A condition (B, E, N) at the ``frames`` of a level, linear between its own."""
+    if cond.shape[-1] == frames:
+        return cond
+    return F.interpolate(cond, size=frames, mode="linear", align_corners=False)

@@ -10,7 +10,7 @@ from conftest import run_cli
 from safetensors.torch import load_file, save_file
 
 from ldm_sep.card import trainings
-from ldm_sep.checkpoint import Provenance, load_codec, load_separator, save_separator, verify
+from ldm_sep.checkpoint import Provenance, load_codec, load_separator, read_manifest, save_separator, verify
 from ldm_sep.errors import CheckpointError
 
 
@@ -55,6 +55,28 @@ def test_nothing_is_written_when_a_weight_is_not_finite(folder: Path, tmp_path: 
     with pytest.raises(CheckpointError, match="not finite; nothing was written"):
         save_separator(tmp_path / "bad", manifest.config, separator, Provenance())
     assert not (tmp_path / "bad").exists() and not list(tmp_path.glob(".bad*"))
+
+
+def test_a_checkpoint_replaces_a_checkpoint_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    manifest, separator = load_separator(folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"holds notes\.txt, which is no part of a checkpoint"):
+        save_separator(folder, manifest.config, separator, Provenance())
+    assert (folder / "notes.txt").read_text() == "mine" and load_separator(folder)
+    # Told before the weights are looked at.
+    done = run_cli("models", "average", "nowhere", "nothing", "--out", folder.parent)
+    assert done.returncode == 1 and "no part of a checkpoint" in done.stderr and folder.is_dir()
+    (folder / "notes.txt").unlink()
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    save_separator(link, manifest.config, separator, Provenance(command="new"))
+    assert link.is_symlink() and read_manifest(folder).facts["command"] == "new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "link"]
+    (tmp_path / "file").write_text("in the way")
+    for taken in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(CheckpointError, match="file"):
+            save_separator(taken, manifest.config, separator, Provenance())
+    assert (tmp_path / "file").read_text() == "in the way"
 
 
 @pytest.mark.parametrize("damage", ["key", "shape", "nan", "truncated", "missing", "format", "json", "extra"])

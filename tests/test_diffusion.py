@@ -9,7 +9,6 @@ from ldm_sep.diffusion import (
     add_noise,
     alpha_sigma,
     ddim_step,
-    highpass_noise,
     noise_from_v,
     sample,
     schedule,
@@ -93,17 +92,6 @@ def test_stochastic_steps_keep_the_variance(latents) -> None:
     assert float((z_next * fresh).mean()) > 0.1
     with pytest.raises(ValueError, match="fresh noise"):
         ddim_step(z0, noise, t, t_next, 0.5)
-
-
-def test_highpassed_noise_has_unit_variance_and_nothing_below_the_cutoff() -> None:
-    noise = torch.randn(2, 16, 1500, generator=torch.Generator().manual_seed(4))
-    filtered = highpass_noise(noise, 30.0, 150.0)
-    spectrum = torch.fft.rfft(filtered).abs().square().mean((0, 1))
-    cut = int(30.0 / 150.0 * 1500)
-    assert abs(float(filtered.std()) - 1) < 0.02
-    assert float(spectrum[: cut - 1].max()) < 1e-6 * float(spectrum[cut + 1 :].mean())
-    with pytest.raises(ValueError, match="half the frame rate"):
-        highpass_noise(noise, 80.0, 150.0)
 
 
 @pytest.mark.parametrize(("steps", "start"), [(0, 1.0), (3, 0.0), (3, 1.5)])

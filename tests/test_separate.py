@@ -141,6 +141,13 @@ def test_refusals(tiny_separator: Separator) -> None:
         Separator.load(device="gpu")
 
 
+def test_samples_that_flac_cannot_hold_are_told_once_and_at_once(tmp_path: Path) -> None:
+    for name in "ab":
+        sf.write(tmp_path / f"{name}.wav", mixture(1).T, RATE)
+    done = run_cli("separate", tmp_path, "-n", "nowhere", "--format", "flac", "--samples", "float")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "choose int24 or int16" in done.stderr
+
+
 def test_a_callback_sees_progress_and_can_cancel(tiny_separator: Separator, tmp_path: Path) -> None:
     source = tmp_path / "song.wav"
     sf.write(source, mixture(8).T, RATE)
@@ -170,15 +177,36 @@ def test_files_sum_to_the_input_in_every_lossless_format(
     assert error <= (2**-15 if subtype == "int16" else 0)
 
 
+def test_integer_files_tell_of_samples_that_they_clip(tiny_separator: Separator, tmp_path: Path) -> None:
+    loud = mixture(2)
+    source = tmp_path / "loud.wav"
+    sf.write(source, (loud / np.abs(loud).max()).T, RATE, subtype="PCM_24")
+    beyond = {
+        stem: int((np.rint(2**23 * np.abs(sf.read(path, dtype="float32")[0].astype(np.float64))) > 2**23).sum())
+        for stem, path in tiny_separator.separate_file(source, tmp_path / "float").items()
+    }
+    assert sum(beyond.values()) > 0
+    told: list[str] = []
+    paths = tiny_separator.separate_file(source, tmp_path / "whole", suffix="flac", notice=told.append)
+    assert len(told) == sum(count > 0 for count in beyond.values())
+    for line in told:
+        (stem,) = [stem for stem, path in paths.items() if str(path) in line]
+        assert "float wav keeps them" in line and abs(int(line.split(": ")[1].split()[0]) - beyond[stem]) <= 2
+    with pytest.warns(UserWarning, match="beyond full scale were clipped"):
+        tiny_separator.separate_file(source, tmp_path / "warned", suffix="flac")
+
+
 def test_command_line_writes_both_stems_of_every_input(trained: Path, tmp_path: Path) -> None:
     songs = tmp_path / "songs/album"
     songs.mkdir(parents=True)
     for name in ("a ü", "b"):
         sf.write(songs / f"{name}.wav", mixture(1).T, RATE)
     (songs / "broken.wav").write_bytes(b"RIFF")
+    # As macOS leaves beside every file on other systems' disks.
+    (songs / "._b.wav").write_bytes(b"RIFF")
     model = trained / "stage2/separator"
     done = run_cli("separate", tmp_path / "songs", "-o", tmp_path / "out", "-n", model, "-d", "cpu")
-    assert done.returncode == 1 and "broken.wav" in done.stderr
+    assert done.returncode == 1 and "broken.wav" in done.stderr and "._b" not in done.stderr
     assert done.stdout.startswith("device: cpu\n")
     for name in ("a ü", "b"):
         for stem in ("vocals", "instrumental"):

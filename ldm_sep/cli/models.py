@@ -54,12 +54,15 @@ def verify(name: Annotated[str, typer.Argument(help="A checkpoint's name or fold
 def average(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Separators of equal networks.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
+    codec_weights: Annotated[
+        Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
+    ] = None,
 ) -> None:
     """Write the mean of the weights of separators trained from one start, which often generalises better than each."""
     from ldm_sep.checkpoint import average_separators
     from ldm_sep.cli.training import provenance
 
-    average_separators(folders, out, provenance())
+    average_separators(folders, out, provenance(), codec_weights)
     typer.echo(f"separator: {out}")
 
 

@@ -53,9 +53,11 @@ def separate(
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 
-    from ldm_sep.errors import LdmSepError
+    from ldm_sep.errors import ConfigError, LdmSepError
     from ldm_sep.jobs import parse_stems, plan_jobs
 
+    if format is Container.flac and samples is SampleFormat.float:
+        raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
     wanted = parse_stems(stems)
     jobs = plan_jobs(inputs, out, wanted, format.value, overwrite=overwrite, skip_existing=skip_existing)
 
@@ -70,6 +72,10 @@ def separate(
     separator.plan(options)
     failures = 0
     console = Console(stderr=True)
+
+    def tell(line: str) -> None:
+        console.print(f"ldm-sep: {line}", markup=False, highlight=False, soft_wrap=True)
+
     columns = "{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()
     for job in jobs:
         bar = Progress(*columns, console=console)
@@ -89,13 +95,14 @@ def separate(
                 suffix=format.value,
                 subtype=samples.value if samples else None,
                 progress=progress,
+                notice=lambda text: tell(f"warning: {text}"),
             )
             progress(1.0)
         except LdmSepError as error:
             # One bad file does not stop the rest.
             failures += 1
             written = {}
-            console.print(f"ldm-sep: {error}", markup=False, highlight=False, soft_wrap=True)
+            tell(str(error))
         finally:
             if bar.live.is_started:
                 bar.stop()

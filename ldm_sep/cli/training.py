@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -148,14 +146,16 @@ def whiten(
     """Measure a codec's latents (mean and spread of each channel) and write its folder, ready for `train`."""
     from ldm_sep.build import build_mixer, pretrained_codec
     from ldm_sep.card import trainings
-    from ldm_sep.checkpoint import load_codec, save_codec
+    from ldm_sep.checkpoint import load_codec, read_manifest, require_replaceable, require_same_codec, save_codec
     from ldm_sep.config import load_config
     from ldm_sep.errors import ConfigError
     from ldm_sep.train_codec import measure_whitening
 
     resolved = load_config(config)
+    require_replaceable(out)
     if codec is not None:
-        manifest, ready, _ = load_codec(codec)
+        require_same_codec(codec, read_manifest(codec), resolved)
+        manifest, ready, _ = load_codec(codec, codec_weights)
         before = trainings(manifest.facts)
     else:
         ready, before = pretrained_codec(resolved.codec, codec_weights), []
@@ -206,7 +206,8 @@ def _prepare(
     run: Path, resume: bool, accelerator: Accelerator, config: Config, data: list[Path], cache: Path
 ) -> AudioBank:
     from ldm_sep.errors import ConfigError
-    from ldm_sep.loop import find_states
+    from ldm_sep.jobs import make_folder
+    from ldm_sep.state import find_states
 
     states = find_states(run)
     if states and not resume:
@@ -214,25 +215,11 @@ def _prepare(
     if resume and accelerator.is_main_process:
         typer.echo(_resuming(run, config) if states else f"{run}: nothing to resume; this is step 0", err=True)
     if accelerator.is_main_process:
-        with _writing_to(run):
-            run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
         # The others find the decoded audio in the cache.
         bank = open_bank(config, data, cache, accelerator.device)
-        # Last: what a failed start asked for is not what the states there were made with.
-        with _writing_to(run):
-            (run / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
     accelerator.wait_for_everyone()
     return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device, quiet=True)
-
-
-@contextmanager
-def _writing_to(run: Path) -> Iterator[None]:
-    from ldm_sep.errors import ConfigError
-
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{run}: cannot be written ({error.strerror}); name another --run") from None
 
 
 def _resuming(run: Path, config: Config) -> str:

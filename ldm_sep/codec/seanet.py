@@ -11,17 +11,15 @@ Legend: B batch, C audio channels, T samples, D latent channels, N latent frames
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
 from ldm_sep.codec.base import check_latents, check_wave
 
 Norm = Literal["weight_norm", "time_group_norm"]
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class SEANetEncoder(nn.Module):
@@ -157,22 +155,6 @@ class SEANetCodec(nn.Module):
         """``z (B, D, N)`` to ``wave (B, C, N * hop)``; ``ValueError`` as in ``check_latents``."""
         check_latents(z, self.latent_channels)
         return self.decoder(z)
-
-    def fold_weight_norm(self) -> "SEANetCodec":
-        """Turn the weight-normalised weights into plain ones, in place; see the function of that name."""
-        return fold_weight_norm(self)
-
-
-def fold_weight_norm(module: ModuleT) -> ModuleT:
-    """Replace every ``w = g v / ||v||`` in ``module`` by its value, in place, and return ``module``.
-
-    The outputs stay the same, inference saves the recomputation, and the state dict has plain ``weight``
-    keys. A folded network that trains on does so without weight normalisation.
-    """
-    for layer in list(module.modules()):
-        if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    return module
 
 
 class _Conv(nn.Module):

@@ -92,6 +92,8 @@ class AudioBank:
 def _key(tracks: Sequence[Track], sample_rate: int) -> str:
     digest = hashlib.sha256(str(sample_rate).encode())
     for track in tracks:
+        # The same files in other roles decode to something else.
+        digest.update(f"{track.vocals is not None} {len(track.accompaniment)} {track.mixture is not None}\n".encode())
         for file in track.files:
             stat = file.stat()
             digest.update(f"{track.name}\0{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())

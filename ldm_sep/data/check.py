@@ -9,7 +9,7 @@ import numpy as np
 from ldm_sep.audio import read
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import AudioError
-from ldm_sep.jobs import AUDIO_SUFFIXES
+from ldm_sep.jobs import audio_files
 
 _CLIP = 0.999
 _CLIP_RUN = 4
@@ -19,7 +19,7 @@ _MAX_LAG_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """``kind`` is incomplete, unreadable, length, rate, silence, clipping, level, alignment, sum or leakage;
+    """``kind`` is incomplete, unreadable, channels, length, rate, silence, clipping, level, alignment, sum or leakage;
     ``message`` explains it.
     """
 
@@ -41,7 +41,7 @@ def check_complete(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
     """Findings about folders below ``root`` that hold audio but gave none of its ``tracks``: training passes them over.
     Not for tables, which name what they want.
     """
-    holding = {p.parent for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES}
+    holding = {path.parent for path in audio_files(root)}
     for folder in sorted(holding - {file.parent for track in tracks for file in track.files}):
         yield Finding(folder.name, "incomplete", "no vocals, or nothing beside them; training passes it over")
 
@@ -51,6 +51,9 @@ def _check_track(track: Track) -> Iterator[Finding]:
     rates: dict[Path, int] = {}
     for path in track.files:
         waves[path], rates[path] = read(path)
+        if waves[path].shape[0] > 2:
+            yield Finding(track.name, "channels", f"{path.name}: {waves[path].shape[0]} channels; mix it down to two")
+            return
         runs = clipped_runs(waves[path])
         if runs:
             yield Finding(track.name, "clipping", f"{path.name}: {runs} runs of at least {_CLIP_RUN} clipped samples")

@@ -16,7 +16,7 @@ import numpy as np
 from ldm_sep.audio import AudioWriter, read, resample
 from ldm_sep.data.tracks import RoleRow, add_roles, read_rows
 from ldm_sep.errors import AudioError, DataError, need_package
-from ldm_sep.jobs import AUDIO_SUFFIXES
+from ldm_sep.jobs import AUDIO_SUFFIXES, make_folder
 
 RATE = 44100
 _FRAME_SECONDS = 0.005
@@ -172,7 +172,7 @@ def make_voices(
     """
     if not spoken:
         need_package("making voices of speech", "pyworld", "pyworld-prebuilt")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     rows, silent = [], []
     for index, speaker in enumerate(speakers):
         target = out / f"{speaker.name}{'_spoken' if spoken else ''}.flac"

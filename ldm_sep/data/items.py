@@ -1,7 +1,7 @@
 """Fixed validation items: the same crops at the same gains whenever a model is scored."""
 
-import csv
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ldm_sep.audio import read, resample
-from ldm_sep.data.tracks import Track
+from ldm_sep.data.tracks import Track, read_rows
 from ldm_sep.errors import DataError
 
 _COLUMNS = ("group", "vocals", "vocals_start", "accompaniment", "accompaniment_start", "gain_db", "seconds")
@@ -58,11 +58,7 @@ def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list
     Paths are relative to ``root``, starts and lengths in seconds, ``gain_db`` is applied to the vocals; lengths are
     cut to a ``multiple`` of samples. DataError if the table or a file is missing or a field is not a number.
     """
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        raise DataError(f"{table}: no such table of validation items") from None
+    rows = read_rows(table, set(_COLUMNS))
     if not rows:
         raise DataError(f"{table}: lists no items; it needs the columns {', '.join(_COLUMNS)} and rows")
     items = []
@@ -72,6 +68,8 @@ def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list
             names = {k: row[k] for k in ("group", "vocals", "accompaniment")}
         except (KeyError, TypeError, ValueError):
             raise DataError(f"{table}: line {number} needs the columns {', '.join(_COLUMNS)}") from None
+        if not multiple <= values["seconds"] * sample_rate < math.inf or not math.isfinite(values["gain_db"]):
+            raise DataError(f"{table}: line {number}: seconds must make at least one frame, and gain_db be finite")
         frames = int(values["seconds"] * sample_rate) // multiple * multiple
         for part in (names["vocals"], names["accompaniment"]):
             if not (root / part).is_file():

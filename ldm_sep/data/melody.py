@@ -8,6 +8,7 @@ import numpy as np
 
 from ldm_sep.data.midi import read_archive, read_song
 from ldm_sep.errors import DataError
+from ldm_sep.jobs import make_folder
 
 # Of the tunes kept in caches: raise it when they are read in another way.
 _FORMAT = 1
@@ -41,7 +42,7 @@ def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | Non
         melodies, unusable = _parse(scores)
         if unusable and report is not None:
             report(f"{scores}: {unusable} songs passed over: not MIDI files with a tune in a track MELODY and a PIANO")
-        cache.mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
         temporary = kept.with_name(f".{kept.stem}.{os.getpid()}.npz")
         try:
             np.savez_compressed(temporary, notes=np.concatenate(melodies), lengths=[len(m) for m in melodies])

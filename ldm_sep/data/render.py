@@ -17,6 +17,7 @@ from ldm_sep.audio import AudioWriter, read
 from ldm_sep.data.midi import Note, Song, read_archive, read_song
 from ldm_sep.data.tracks import RoleRow, add_roles
 from ldm_sep.errors import DataError, DependencyError
+from ldm_sep.jobs import make_folder
 
 # General MIDI programs (from 0). Left out: the voices and choirs 52-54, 85, 91, and the noises 120-127.
 _VOICES = {52, 53, 54, 85, 91}
@@ -167,7 +168,7 @@ def render(
         raise DependencyError("the program fluidsynth was not found; install it (apt install fluidsynth)")
     if not soundfont.is_file():
         raise DataError(f"{soundfont}: no such soundfont; name an .sf2 file with --soundfont")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     rows, unusable = [], set()
     for index in range(pieces):
         rng = np.random.default_rng((seed, index))

@@ -1,6 +1,7 @@
 """Where the audio lies: every layout is read into the same list of `Track` records."""
 
 import csv
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ldm_sep.errors import DataError
-from ldm_sep.jobs import AUDIO_SUFFIXES
+from ldm_sep.jobs import AUDIO_SUFFIXES, audio_files
 
 Split = Literal["train", "valid", "test"]
 Layout = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
@@ -96,8 +97,8 @@ def _song_folder(folder: Path, split: Split, need_mixture: bool) -> Track | None
     if vocals is None:
         return None
     mixture = find_audio(folder, "mixture")
-    others = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO_SUFFIXES)
-    stems = tuple(p for p in others if p.stem not in ("vocals", "mixture"))
+    inside = (p for p in audio_files(folder) if p.parent == folder)
+    stems = tuple(p for p in inside if p.stem not in ("vocals", "mixture"))
     if need_mixture or not stems:
         return Track(folder.name, split, vocals, (), mixture, folder.name) if mixture else None
     return Track(folder.name, split, vocals, stems, mixture, folder.name)
@@ -143,15 +144,21 @@ def read_pairs(root: Path) -> list[Track]:
 
 
 def read_rows(path: Path, required: set[str]) -> list[dict[str, str]]:
-    """The rows of a CSV table. DataError if there is no such file or one of the ``required`` columns is missing."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such table; name a CSV file with the columns {', '.join(sorted(required))}")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = required - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path}: the columns {', '.join(sorted(missing))} are missing")
-        return list(reader)
+    """The rows of a CSV table in UTF-8, with or without the mark that spreadsheets put first. DataError if there is no
+    such file, it is in another encoding or one of the ``required`` columns is missing.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError:
+        columns = ", ".join(sorted(required))
+        raise DataError(f"{path}: no such table; name a CSV file with the columns {columns}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not in UTF-8; save it so") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = required - set(reader.fieldnames or ())
+    if missing:
+        raise DataError(f"{path}: the columns {', '.join(sorted(missing))} are missing")
+    return list(reader)
 
 
 def _check_split(split: str, path: Path) -> Split:
@@ -168,6 +175,8 @@ def read_csv(path: Path) -> list[Track]:
     for row in read_rows(path, {"track", "split", "vocals"}):
         vocals, mixture = row["vocals"], row.get("mixture", "")
         stems = tuple(path.parent / p for p in (row.get("accompaniment") or "").split("|") if p)
+        if not vocals and not stems:
+            raise DataError(f"{path}: the track '{row['track']}' needs a file in vocals or accompaniment")
         tracks.append(
             Track(
                 row["track"],
@@ -185,8 +194,12 @@ def _read_clips(path: Path) -> tuple[Clip, ...]:
     sidecar = path.with_suffix(".txt")
     if not sidecar.is_file():
         return ()
+    try:
+        lines = sidecar.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{sidecar}: not in UTF-8; save it so") from None
     clips = []
-    for number, line in enumerate(sidecar.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         fields = line.split("\t")
         if len(fields) >= 2:
             try:
@@ -217,9 +230,14 @@ def add_roles(folder: Path, rows: Sequence[RoleRow]) -> None:
     new = {row.path for row in rows}
     old = read_rows(manifest, set(RoleRow._fields)) if manifest.is_file() else []
     kept = [tuple(row[name] for name in RoleRow._fields) for row in old if row["path"] not in new]
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([RoleRow._fields, *kept, *rows])
-    partial.replace(manifest)
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([RoleRow._fields, *kept, *rows])
+        partial.replace(manifest)
+    except OSError as error:
+        raise DataError(f"{manifest}: cannot be written ({error.strerror}); make room, or name another --out") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_roles(path: Path) -> list[Track]:

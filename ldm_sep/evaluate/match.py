@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ldm_sep.audio.paths import shown
 from ldm_sep.errors import ConfigError, DataError
-from ldm_sep.jobs import AUDIO_SUFFIXES
+from ldm_sep.jobs import AUDIO_SUFFIXES, audio_files
 
 # Baselines that need nothing but the track's own files; codec:CHECKPOINT is the other kind.
 BASELINES = ("irm", "mixture", "silence", "karaoke")
@@ -136,11 +136,9 @@ def _index(root: Path) -> dict[str, list[Path]]:
     if not root.is_dir():
         raise DataError(f"{shown(root)}: no such folder; check the name")
     index: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
+    for path in audio_files(root):
         relative = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
-            index.setdefault(_plain((relative.parent / path.stem).as_posix()), []).append(path)
+        index.setdefault(_plain((relative.parent / path.stem).as_posix()), []).append(path)
     if not index:
         raise DataError(f"{shown(root)}: no audio files in this folder; known are {', '.join(AUDIO_SUFFIXES)}")
     return index

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_sep.codec.base import Codec, check_latents, check_wave
-from ldm_sep.codec.seanet import SEANetCodec, SEANetEncoder, fold_weight_norm
+from ldm_sep.codec.seanet import SEANetCodec, SEANetEncoder
 from ldm_sep.thirdparty import import_encodec
 
 NORMS = ("weight_norm", "time_group_norm")
@@ -123,24 +123,6 @@ def test_without_lstm_and_group_norm_latents_are_local_in_time() -> None:
     assert change[20:].max() == 0
 
 
-def test_folding_gives_plain_weights_and_the_same_output() -> None:
-    codec = tiny()
-    randomise(codec)
-    wave = torch.randn(1, 2, 60)
-    z, keys = codec.encode(wave), list(codec.state_dict())
-    out = codec.decode(z)
-    assert any("parametrizations" in key for key in keys)
-    assert codec.fold_weight_norm() is codec
-    assert not any("parametrizations" in key for key in codec.state_dict())
-    torch.testing.assert_close(codec.encode(wave), z, rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(codec.decode(z), out, rtol=1e-6, atol=1e-7)
-    # The weights that are shipped load into a folded codec of the same sizes.
-    again = SEANetCodec(latent_channels=8, filters=4, ratios=(3, 2)).fold_weight_norm()
-    again.load_state_dict(codec.state_dict())
-    assert torch.equal(again.encode(wave), codec.encode(wave))
-    assert all(value.requires_grad for value in again.parameters())
-
-
 def test_a_conditioner_is_an_independent_copy_of_the_encoder() -> None:
     codec = tiny()
     wave = torch.randn(1, 2, 60)
@@ -150,7 +132,6 @@ def test_a_conditioner_is_an_independent_copy_of_the_encoder() -> None:
     randomise(conditioner)
     assert not torch.equal(conditioner(wave), z)
     assert torch.equal(codec.encode(wave), z)
-    assert fold_weight_norm(conditioner) is conditioner
 
 
 def test_every_parameter_is_trained() -> None:

@@ -64,6 +64,8 @@ def test_clipping_silence_level_and_length(tmp_path: Path, vocals: np.ndarray, b
     assert "length" in kinds(tmp_path)
     sf.write(folder / "band.wav", band.T, 22050)
     assert kinds(tmp_path) == {"rate"}
+    sf.write(folder / "band.wav", np.concatenate([band, band]).T, RATE)
+    assert kinds(tmp_path) == {"channels"}
     (folder / "band.wav").write_bytes(b"no sound")
     assert kinds(tmp_path) == {"unreadable"}
 

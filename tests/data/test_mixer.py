@@ -67,6 +67,10 @@ def test_the_bank_is_decoded_once_and_again_when_a_file_changes(stems_folder: Pa
     for _ in range(2):
         AudioBank(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
         assert len(list((tmp_path / "cache").glob("*.i16"))) == 1
+    # The same file with its roles put right.
+    for number, roles in enumerate(({"vocals": song / "band.wav"}, {"accompaniment": (song / "band.wav",)})):
+        again = AudioBank([Track("solo", "train", **roles)], RATE, tmp_path / "roles", CPU)
+        assert (again.recordings[0].vocals is None) is bool(number)
     sf.write(song / "band.wav", 0.5 * sung(2, 200, 0), RATE)
     AudioBank(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
     assert len(list((tmp_path / "cache").glob("*.i16"))) == 2

@@ -112,6 +112,29 @@ def test_a_listed_file_that_is_missing_is_named(tmp_path: Path) -> None:
         read_tracks("csv", tmp_path)
 
 
+def test_tables_saved_by_spreadsheets_are_read_or_refused_by_name(tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.wav", np.zeros(100), 16000)
+    text = "track,split,vocals,accompaniment\nsöng,train,,a.wav\n"
+    (tmp_path / "tracks.csv").write_text(text, encoding="utf-8-sig")
+    assert [track.name for track in read_tracks("csv", tmp_path)] == ["söng"]
+    (tmp_path / "tracks.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=r"tracks\.csv: not in UTF-8; save it so"):
+        read_tracks("csv", tmp_path)
+    (tmp_path / "tracks.csv").write_text(text + "other,train,,\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the track 'other' needs a file"):
+        read_tracks("csv", tmp_path)
+
+
+def test_hidden_files_are_no_stems(tmp_path: Path) -> None:
+    for name in ("vocals.wav", "bass.wav", "._bass.wav"):
+        sf.write(tmp_path / name, np.zeros(100), 16000)
+    (tmp_path / "song").mkdir()
+    for file in tmp_path.glob("*.wav"):
+        file.rename(tmp_path / "song" / file.name)
+    (track,) = read_tracks("stems", tmp_path)
+    assert [file.name for file in track.files] == ["vocals.wav", "bass.wav"]
+
+
 @pytest.mark.parametrize("line", ["0.5\t0.2", "a\t1.0", "0.0\t1.0\tla\t-220", "0.0\t1.0\tla\tnan", "0.0\tinf"])
 def test_a_clip_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
     sf.write(tmp_path / "solo.wav", np.zeros(16000), 16000)

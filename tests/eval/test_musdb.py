@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import soundfile as sf
 from conftest import RATE, ROOT, played, sung
 
 from ldm_sep.errors import ConfigError, DataError
+from ldm_sep.separate import Options
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,17 @@ def test_held_out_items_are_evaluated_by_group(
     before = (tmp_path / "out/known/scores.jsonl").read_bytes()
     musdb.main([*map(str, words), "--no-spectrograms", "--device", "cpu", "--out", str(tmp_path / "out")])
     assert (tmp_path / "out/known/scores.jsonl").read_bytes() == before
+
+
+def test_other_settings_of_the_same_weights_are_separated_anew(
+    musdb: ModuleType, trained: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(trained / "stage2/separator", tmp_path / "separator"))
+    before = musdb.estimates_folder(tmp_path, str(folder), Options())
+    facts = json.loads((folder / "config.json").read_text())
+    facts["config"]["separator"]["mask_exponent"] = 0.25
+    (folder / "config.json").write_text(json.dumps(facts))
+    assert musdb.estimates_folder(tmp_path, str(folder), Options()) != before
 
 
 def test_mistakes_come_before_the_work(musdb: ModuleType, trained: Path, tmp_path: Path) -> None:
