@@ -64,7 +64,15 @@ def separate_tracks(
     separator = Separator.load(name, device=device)
     started, seconds = time.perf_counter(), 0.0
     for number, track in enumerate(missing, 1):
-        separator.separate_file(track.mixture, folder / track.name, options, stems=("vocals",), subtype="int16")
+        # Scores are of 16-bit files, and so is what clips in them.
+        separator.separate_file(
+            track.mixture,
+            folder / track.name,
+            options,
+            stems=("vocals",),
+            subtype="int16",
+            notice=lambda text: print(f"warning: {text}", file=sys.stderr),
+        )
         info = probe(track.mixture)
         seconds += (info.frames or 0) / info.sample_rate
         print(f"separated {number}/{len(missing)}: {track.name}", flush=True)

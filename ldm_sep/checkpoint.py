@@ -30,6 +30,7 @@ from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.model import LatentSeparator, Whitening
 
 FORMAT = 1
+_KINDS = ("codec", "separator")
 _FILES = {"config.json", "README.md", "model.safetensors", "codec.safetensors", "whitening.safetensors"}
 
 
@@ -70,13 +71,20 @@ def require_replaceable(folder: Path) -> None:
     For the beginning of a command, so that nothing is computed in vain; the savers look again.
     """
     try:
-        others = sorted({p.name for p in folder.iterdir()} - _FILES)
+        # Systems leave hidden files of their own wherever somebody looks.
+        names = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
     except FileNotFoundError:
         return
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot hold a checkpoint ({error.strerror}); name another folder") from None
-    if others:
-        raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; name another folder")
+    if others := sorted(names - _FILES):
+        raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; move one of them away")
+    try:
+        ours = not names or json.loads((folder / "config.json").read_text(encoding="utf-8"))["kind"] in _KINDS
+    except (OSError, ValueError, LookupError, TypeError):
+        ours = False
+    if not ours:
+        raise CheckpointError(f"{folder}: holds something else than a checkpoint; move one of them away")
 
 
 def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance) -> None:
@@ -152,10 +160,16 @@ def _write(
         (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(model_card(facts), encoding="utf-8")
         if place.exists():
-            # Never without a whole one: the older goes when the newer stands.
+            # The older goes when the newer stands.
             shutil.rmtree(retired, ignore_errors=True)
             place.rename(retired)
-        temporary.rename(place)
+            try:
+                temporary.rename(place)
+            except OSError:
+                retired.rename(place)
+                raise
+        else:
+            temporary.rename(place)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
         raise CheckpointError(
@@ -179,9 +193,12 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         card = {key: facts[key] for key in ("licence", "training_data", "limitations")}
+        # Settings of earlier versions that could not be used.
+        facts["config"].get("sampling", {}).pop("highpass", None)
+        facts["config"]["codec"].pop("channels", None)
         config = parse_config({**facts["config"], "card": card}, str(path))
         version, kind = facts["format"], facts["kind"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); fetch the checkpoint again") from None
     except ConfigError as error:
         raise CheckpointError(f"{error}; the checkpoint was made by another version of ldm-sep") from None
@@ -322,10 +339,11 @@ def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     facts = {**read_manifest(folder).facts, "evaluation": [dict(row) for row in rows]}
     texts = {"config.json": json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "README.md": model_card(facts)}
-    try:
-        for name, text in texts.items():
-            temporary = folder / f".{name}.tmp"
+    for name, text in texts.items():
+        temporary = folder / f".{name}.tmp"
+        try:
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(folder / name)
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from None
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from None

@@ -95,15 +95,15 @@ def save_state(
 
 @contextmanager
 def saving(run: Path, step: int) -> Iterator[None]:
-    """Within it, what the disk or the savers of ``run`` complain of is a CheckpointError with the remedy."""
+    """Within it, what the disk or the packages that write to ``run`` complain of is one CheckpointError."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch and safetensors have their own errors for a full disk.
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{run}: step {step} could not be saved ({reason}); make room there, and go on with --resume"
-        ) from None
+            f"{run}: step {step} could not be saved ({reason}); see that there is room, and go on with --resume"
+        ) from error
 
 
 def _fsync(path: Path) -> None:

@@ -67,6 +67,17 @@ def test_a_checkpoint_replaces_a_checkpoint_and_nothing_else(folder: Path, tmp_p
     done = run_cli("models", "average", "nowhere", "nothing", "--out", folder.parent)
     assert done.returncode == 1 and "no part of a checkpoint" in done.stderr and folder.is_dir()
     (folder / "notes.txt").unlink()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"model_type": "another"}')
+    with pytest.raises(CheckpointError, match="something else than a checkpoint"):
+        save_separator(foreign, manifest.config, separator, Provenance())
+    assert (foreign / "config.json").read_text() == '{"model_type": "another"}'
+    (foreign / "config.json").unlink()
+    (foreign / ".DS_Store").write_text("")
+    save_separator(foreign, manifest.config, separator, Provenance())
+    assert load_separator(foreign)
+    shutil.rmtree(foreign)
     link = tmp_path / "link"
     link.symlink_to(folder)
     save_separator(link, manifest.config, separator, Provenance(command="new"))

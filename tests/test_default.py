@@ -70,3 +70,27 @@ def test_the_demo_song_is_separated_better_than_not_at_all(tmp_path: Path) -> No
     assert si_sdr(truth.T, vocals.T).value == pytest.approx(DEMO_SI_SDR, abs=0.15)
     reference = as_pcm16(truth.T)
     assert lsd(reference, as_pcm16(vocals.T), rate).value < lsd(reference, as_pcm16(mixture.T), rate).value
+
+
+def test_its_networks_train_on_musdb18hq_by_the_commands_of_the_readme(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for song in ("train/one", "train/two", "train/Young Griffo - Pennies"):
+        folder = tmp_path / "MUSDB18HQ" / song
+        folder.mkdir(parents=True)
+        stems = {name: rng.normal(0, 0.05, (3 * 44100, 2)) for name in ("vocals", "drums", "bass", "other")}
+        for name, wave in {**stems, "mixture": sum(stems.values())}.items():
+            sf.write(folder / f"{name}.wav", wave, 44100)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line.split() for line in text.splitlines() if line.startswith("    ldm-sep train configs/musdb_")]
+    assert len(commands) == 3
+    small = ["--steps", "1", "--set", "training.batch_size=1", "--set", 'training.precision="fp32"', "--cpu"]
+    places = {"MUSDB18HQ": tmp_path / "MUSDB18HQ", "checkpoints/open": FOLDER}
+    for words in commands:
+        filled = [places.get(w, tmp_path / w if w.startswith("runs/") else w) for w in words[1:]]
+        done = run_cli(*filled, *small, "--cache", tmp_path / "cache")
+        assert done.returncode == 0, done.stderr
+        assert "MUSDB18-HQ" in done.stdout
+    facts = read_manifest(tmp_path / "runs/musdb2/separator").facts
+    # Its card is about its own data, with the codec's past.
+    assert facts["training_data"][0].startswith("MUSDB18-HQ") and facts["limitations"] == []
+    assert [run["command"].split()[1] for run in trainings(facts)] == ["train-codec", "train", "train", "train"]

@@ -205,6 +205,7 @@ def _warn(accelerator: Accelerator, text: str) -> None:
 def _prepare(
     run: Path, resume: bool, accelerator: Accelerator, config: Config, data: list[Path], cache: Path
 ) -> AudioBank:
+    from ldm_sep.checkpoint import require_replaceable
     from ldm_sep.errors import ConfigError
     from ldm_sep.jobs import make_folder
     from ldm_sep.state import find_states
@@ -216,8 +217,14 @@ def _prepare(
         typer.echo(_resuming(run, config) if states else f"{run}: nothing to resume; this is step 0", err=True)
     if accelerator.is_main_process:
         make_folder(run)
+        for result in ("codec", "separator"):
+            require_replaceable(run / result)
         # The others find the decoded audio in the cache.
         bank = open_bank(config, data, cache, accelerator.device)
+        # Inherited with a configuration, it may be about other data than this run's.
+        sources = config.card.training_data
+        first = f", the first '{sources[0][:50]}'" if sources else ""
+        typer.echo(f"card: {len(sources)} sources{first}; name others with --set 'card.training_data=[\"...\"]'")
     accelerator.wait_for_everyone()
     return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device, quiet=True)
 

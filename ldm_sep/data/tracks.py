@@ -149,9 +149,11 @@ def read_rows(path: Path, required: set[str]) -> list[dict[str, str]]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         columns = ", ".join(sorted(required))
         raise DataError(f"{path}: no such table; name a CSV file with the columns {columns}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not in UTF-8; save it so") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
