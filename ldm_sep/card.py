@@ -5,6 +5,10 @@ from typing import Any
 
 # What a run can train; "unet" with the conditioner and the level head.
 PARTS = ("codec", "predictor", "unet")
+_SCORES = (
+    "As the training took them, on unrounded waves. `_1` is the number of sampling steps, `si_sdr_gain` the SI-SDR over "
+    "the mixture's in dB; a codec's are those of its round trip."
+)
 
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -57,7 +61,7 @@ def model_card(facts: dict[str, Any]) -> str:
     if facts.get("evaluation"):
         lines += ["", "## Evaluation", "", *_evaluation_table(facts["evaluation"])]
     if facts["scores"]:
-        lines += ["", "## Scores on the validation items", "", "| score | value |", "|---|---|"]
+        lines += ["", "## Scores on the validation items", "", _SCORES, "", "| score | value |", "|---|---|"]
         lines += [
             f"| {name} | {'undefined' if value is None else f'{value:.3f}'} |"
             for name, value in facts["scores"].items()
