@@ -6,8 +6,8 @@ from typing import Any
 # What a run can train; "unet" with the conditioner and the level head.
 PARTS = ("codec", "predictor", "unet")
 _SCORES = (
-    "As the training took them, on unrounded waves. `_1` is the number of sampling steps, `si_sdr_gain` the SI-SDR over "
-    "the mixture's in dB; a codec's are those of its round trip."
+    "As the training took them, on unrounded waves. `_1` is the number of sampling steps, `si_sdr_gain` the SI-SDR "
+    "over the mixture's in dB; a codec's are those of its round trip."
 )
 
 
