@@ -223,8 +223,8 @@ def _prepare(
         bank = open_bank(config, data, cache, accelerator.device)
         # Inherited with a configuration, it may be about other data than this run's.
         sources = config.card.training_data
-        first = f", the first '{sources[0][:50]}'" if sources else ""
-        typer.echo(f"card: {len(sources)} sources{first}; name others with --set 'card.training_data=[\"...\"]'")
+        first = f" ({sources[0][:50]} ...)" if sources else ""
+        typer.echo(f"card: names {len(sources)} sources{first}; others: --set 'card.training_data=[\"...\"]'")
     accelerator.wait_for_everyone()
     return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device, quiet=True)
 
