@@ -27,11 +27,11 @@ from torch.nn import functional as F
 from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.evaluate import parse_metrics
-from ldm_sep.jobs import make_folder
-from ldm_sep.level import normalising_gain
+from ldm_sep.files import make_folder
+from ldm_sep.method.level import normalising_gain
 from ldm_sep.metrics import measure
-from ldm_sep.separate import Options, Separator
-from ldm_sep.windows import noise_field
+from ldm_sep.separation.separator import Options, Separator
+from ldm_sep.signal.noise import noise_field
 
 METRICS = ("si_sdr", "lsd", "mr_stft", "pesq", "log_f0_rmse")
 STEPS = (1, 2, 4, 8, 16, 50)
@@ -44,7 +44,7 @@ _NEIGHBOURS = (5, 9)
 
 @dataclass(frozen=True)
 class Setting:
-    """A row: how the sampler is set, which attributes of the `ldm_sep.model.LatentSeparator` are others, and, for an
+    """A row: how the sampler is set, which attributes of the `LatentSeparator` are others, and, for an
     oracle, how many times the true spread the sample is away from the posterior mean.
     """
 

@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from ldm_sep.checkpoint import add_evaluation
+from ldm_sep.checkpoint.writing import add_evaluation
 from ldm_sep.errors import DataError, LdmSepError
 
 METRICS = "si_sdr,lsd,mel_mae,log_f0_rmse,pesq,mr_stft"

@@ -25,18 +25,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from quantiser import FIT_FRAMES, OwnQuantiser, Quantiser, ResidualQuantiser, fit_quantiser
 from torch import Tensor
 
 from ldm_sep.audio import read, resample
-from ldm_sep.catalogue import choose_device, find_checkpoint
-from ldm_sep.checkpoint import load_codec
+from ldm_sep.checkpoint.names import find_checkpoint
+from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.codec.base import Codec
 from ldm_sep.codec.encodec_48khz import load_encodec_48khz
-from ldm_sep.codec.quantiser import FIT_FRAMES, OwnQuantiser, Quantiser, ResidualQuantiser, fit_quantiser
+from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError, DataError, LdmSepError, need_package
 from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
-from ldm_sep.jobs import make_folder
-from ldm_sep.level import normalising_gain, rms
+from ldm_sep.files import make_folder
+from ldm_sep.method.level import normalising_gain, rms
 from ldm_sep.metrics import sdr
 
 STDS = (0.0, 1e-6, 1e-3, 0.01, 0.1, 1.0)

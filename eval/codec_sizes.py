@@ -18,17 +18,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from clock import warm_seconds
 
 from ldm_sep.build import build_codec
-from ldm_sep.catalogue import choose_device, find_checkpoint
-from ldm_sep.checkpoint import load_codec, parameter_count
-from ldm_sep.clock import warm_seconds
+from ldm_sep.checkpoint.names import find_checkpoint
+from ldm_sep.checkpoint.reading import load_codec
+from ldm_sep.checkpoint.writing import parameter_count
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
 from ldm_sep.data.items import Item, items_digest, read_items
+from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError, LdmSepError, need_package
-from ldm_sep.jobs import make_folder
-from ldm_sep.train_codec import score_codec
+from ldm_sep.files import make_folder
+from ldm_sep.training.codec import score_codec
 
 _SECONDS = 6.0
 COLUMNS = {

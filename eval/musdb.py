@@ -20,13 +20,13 @@ from pathlib import Path
 
 from ldm_sep.audio import AudioWriter, probe
 from ldm_sep.build import codec_sample_rate
-from ldm_sep.catalogue import find_checkpoint
-from ldm_sep.checkpoint import read_manifest
+from ldm_sep.checkpoint.manifest import read_manifest
+from ldm_sep.checkpoint.names import find_checkpoint
 from ldm_sep.data.items import items_digest, read_items
 from ldm_sep.errors import ConfigError, DataError, LdmSepError
 from ldm_sep.evaluate import TrackFiles, evaluate, match_tracks, parse_metrics
 from ldm_sep.metrics import DEFAULT_METRICS, check_installed
-from ldm_sep.separate import Options, Separator
+from ldm_sep.separation.separator import Options, Separator
 
 
 def write_items(table: Path, data: Path, out: Path, sample_rate: int) -> dict[str, Path]:

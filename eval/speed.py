@@ -26,17 +26,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clock import warm_seconds
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_sep.audio import AudioWriter
-from ldm_sep.catalogue import choose_device, find_checkpoint
-from ldm_sep.checkpoint import parameter_count
-from ldm_sep.clock import warm_seconds
+from ldm_sep.checkpoint.names import find_checkpoint
+from ldm_sep.checkpoint.writing import parameter_count
+from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.evaluate import bootstrap_interval
-from ldm_sep.jobs import make_folder
-from ldm_sep.separate import Options, Separator
+from ldm_sep.files import make_folder
+from ldm_sep.separation.separator import Options, Separator
 
 
 @dataclass(frozen=True)

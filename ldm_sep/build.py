@@ -10,12 +10,12 @@ from ldm_sep.config import CodecConfig, Config, MixConfig, UNetConfig
 from ldm_sep.data.bank import AudioBank
 from ldm_sep.data.mixer import Mixer
 from ldm_sep.errors import ConfigError
-from ldm_sep.level import LevelHead
-from ldm_sep.model import LatentSeparator
-from ldm_sep.predictor import MaskPredictor
-from ldm_sep.refine import TextureFromMixture
-from ldm_sep.unet import UNet1d
-from ldm_sep.unet_levels import Level
+from ldm_sep.method.level import LevelHead
+from ldm_sep.method.model import LatentSeparator
+from ldm_sep.method.refinement import TextureFromMixture
+from ldm_sep.network.levels import Level
+from ldm_sep.network.predictor import MaskPredictor
+from ldm_sep.network.unet import UNet1d
 
 
 def build_codec(config: CodecConfig) -> Codec:
@@ -75,7 +75,7 @@ def build_unet(config: UNetConfig, latent_channels: int, cond_channels: int, *, 
     levels = [Level(**level.model_dump()) for level in config.levels]
     out_channels = 2 * latent_channels if gated_anchor else latent_channels
     if config.kind == "unet_v0":
-        from ldm_sep.unet_adp import UNetADP
+        from ldm_sep.network.unet_adp import UNetADP
 
         network: type[nn.Module] = UNetADP
     else:

@@ -79,7 +79,7 @@ CodecConfig = Annotated[SpectralCodecConfig | SEANetCodecConfig | Encodec48kHzCo
 
 
 class LevelConfig(Record):
-    """One level of the U-Net; see `ldm_sep.unet_levels.Level`."""
+    """One level of the U-Net; see `ldm_sep.network.levels.Level`."""
 
     channels: Positive
     factor: Positive = 1
@@ -97,9 +97,9 @@ class UNetConfig(Record):
 
 
 class SeparatorConfig(Record):
-    """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.model.LatentSeparator`.
+    """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.method.model.LatentSeparator`.
 
-    ``texture_above``: Hz above which the fine structure comes from the mixture (`ldm_sep.refine`); leave it out for
+    ``texture_above``: Hz above which the fine structure comes from the mixture (`method.refinement`); leave it out for
     the purely generative output. ``mask_exponent``: power of the anchor's gate. ``codec_residual``: what the codec
     loses of the predictor's estimate is added to what is decoded.
     """
@@ -111,7 +111,7 @@ class SeparatorConfig(Record):
 
 
 class PredictorConfig(Record):
-    """`ldm_sep.predictor.MaskPredictor`; leave the table out for the paper's condition, the mixture alone."""
+    """`ldm_sep.network.predictor.MaskPredictor`; leave the table out for the paper's condition, the mixture alone."""
 
     window: Positive = 4096
     hop: Positive = 960
@@ -204,7 +204,7 @@ class SeparatorTrainingConfig(OptimiserConfig):
     ``conditioner_rate`` times the learning rate.
 
     ``terminal_share``: share of items at t = 1, where the posterior mean is learned. ``max_snr``: bound of the
-    v-loss weight (`ldm_sep.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.
+    v-loss weight (`ldm_sep.method.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.
     ``level_weight``: of the level head's loss, where the codec loses the level. ``decoder_weight``: of a loss on the
     decoded posterior mean of the items at t = 1, so that what is heard counts and not only what is encoded: its
     thresholded SNR in bels, plus ``outline_weight`` times its log-mel distance (at 0.3, 10 dB off in all bands weighs
@@ -222,7 +222,7 @@ class SeparatorTrainingConfig(OptimiserConfig):
 
 
 class PresetConfig(Record):
-    """What a preset changes of the defaults; see `ldm_sep.separate.Options`."""
+    """What a preset changes of the defaults; see `separation.separator.Options`."""
 
     steps: Positive | None = None
     start: DiffusionTime | None = None
@@ -233,7 +233,7 @@ class PresetConfig(Record):
 
 
 class SamplingConfig(Record):
-    """Defaults of separation, the preset "balanced", and further ``presets``; see `ldm_sep.separate.Options`.
+    """Defaults of separation, the preset "balanced", and further ``presets``; see `separation.separator.Options`.
 
     The predictor is trained at the ``speeds`` too, one a step, and the later stages go on from its mean over them all.
     """

@@ -79,6 +79,6 @@ def trained(stems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def tiny_separator(trained: Path):
     """The tiny checkpoint, loaded."""
-    from ldm_sep.separate import Separator
+    from ldm_sep.separation.separator import Separator
 
     return Separator.load(trained / "stage2/separator", device="cpu")

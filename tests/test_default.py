@@ -7,8 +7,10 @@ import pytest
 import soundfile as sf
 from conftest import ROOT, run_cli
 
-from ldm_sep.card import trainings
-from ldm_sep.checkpoint import load_separator, parameter_count, read_manifest, verify
+from ldm_sep.checkpoint.card import trainings
+from ldm_sep.checkpoint.manifest import read_manifest
+from ldm_sep.checkpoint.reading import load_separator, verify
+from ldm_sep.checkpoint.writing import parameter_count
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 
 DEMO_SI_SDR = 6.35

@@ -9,9 +9,9 @@ import soundfile as sf
 
 from ldm_sep.audio.headers import DataSize, is_text, pcm_data_size, unfinished_wav
 from ldm_sep.audio.mpeg import length_tag, walk_frames
-from ldm_sep.audio.paths import native, reason, shown
 from ldm_sep.audio.view import FileView
 from ldm_sep.errors import AudioError
+from ldm_sep.files import native, reason, shown
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_CHANNELS = 64

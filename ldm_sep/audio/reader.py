@@ -9,8 +9,8 @@ import numpy as np
 import soundfile as sf
 
 from ldm_sep.audio.opening import LOSSY, AudioInfo, cut_off, no_samples, open_audio
-from ldm_sep.audio.paths import reason, shown
 from ldm_sep.errors import AudioError
+from ldm_sep.files import reason, shown
 
 __all__ = ["AudioInfo", "AudioReader", "probe", "read"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import soundfile as sf
 
 from ldm_sep.audio.opening import MAX_CHANNELS, MAX_RATE, MIN_RATE
-from ldm_sep.audio.paths import native, reason, shown
 from ldm_sep.audio.wavfile import WavWriter
 from ldm_sep.errors import AudioError
+from ldm_sep.files import native, reason, shown
 
 Subtype = Literal["float", "int24", "int16"]
 

@@ -79,7 +79,7 @@ def render(
 
     Needs the program fluidsynth. Pieces that are there already are kept.
     """
-    from ldm_sep.data.render import render as act
+    from ldm_sep.data.synthesis.render import render as act
 
     with _progress("rendering", pieces) as progress:
         unusable = act(scores, soundfont, out, pieces=pieces, seconds=seconds, seed=seed, progress=progress)
@@ -101,7 +101,7 @@ def intone(
 
     Needs pyworld (pip install pyworld-prebuilt). Voices that are there already are kept.
     """
-    from ldm_sep.data.intone import make_voices, read_speakers
+    from ldm_sep.data.synthesis.intone import make_voices, read_speakers
 
     speakers = read_speakers(table, root)
     with _progress("making voices", len(speakers)) as progress:

@@ -48,11 +48,11 @@ def evaluate(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from ldm_sep.audio.paths import shown
     from ldm_sep.errors import ConfigError
     from ldm_sep.evaluate import BASELINES, extra_files, match_tracks, parse_metrics, unmatched_references
     from ldm_sep.evaluate import evaluate as run
     from ldm_sep.evaluate.match import is_baseline
+    from ldm_sep.files import shown
     from ldm_sep.metrics import DEFAULT_METRICS
 
     folders = _parse_estimates(estimates or [])
@@ -127,8 +127,8 @@ def _print_table(summary: Summary) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ldm_sep.audio.paths import shown
     from ldm_sep.evaluate.tables import cell, heading, interval_note, list_note
+    from ldm_sep.files import shown
 
     console = Console()
     count = len(summary.tracks)

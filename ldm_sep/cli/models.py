@@ -18,8 +18,8 @@ app = typer.Typer(no_args_is_help=True, help="List, describe and verify checkpoi
 @app.command("list")
 def list_models() -> None:
     """The separators that can be named with -n."""
-    from ldm_sep.catalogue import list_checkpoints
-    from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.checkpoint.manifest import read_manifest
+    from ldm_sep.checkpoint.names import list_checkpoints
     from ldm_sep.errors import CheckpointError
 
     for name, folder in list_checkpoints().items():
@@ -33,9 +33,9 @@ def list_models() -> None:
 @app.command()
 def info(name: Annotated[str, typer.Argument(help="A checkpoint's name or folder.")]) -> None:
     """A checkpoint's card: sizes, scores, licence, training data, where it fails."""
-    from ldm_sep.card import model_card
-    from ldm_sep.catalogue import find_checkpoint
-    from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.checkpoint.card import model_card
+    from ldm_sep.checkpoint.manifest import read_manifest
+    from ldm_sep.checkpoint.names import find_checkpoint
 
     typer.echo(model_card(read_manifest(find_checkpoint(name)).facts), nl=False)
 
@@ -43,8 +43,8 @@ def info(name: Annotated[str, typer.Argument(help="A checkpoint's name or folder
 @app.command()
 def verify(name: Annotated[str, typer.Argument(help="A checkpoint's name or folder.")]) -> None:
     """Compare the weight files with the hashes in config.json."""
-    from ldm_sep.catalogue import find_checkpoint
-    from ldm_sep.checkpoint import verify as act
+    from ldm_sep.checkpoint.names import find_checkpoint
+    from ldm_sep.checkpoint.reading import verify as act
 
     for file in act(find_checkpoint(name)):
         typer.echo(f"{file}: intact")
@@ -59,7 +59,7 @@ def average(
     ] = None,
 ) -> None:
     """Write the mean of the weights of separators trained from one start, which often generalises better than each."""
-    from ldm_sep.checkpoint import average_separators
+    from ldm_sep.checkpoint.averaging import average_separators
     from ldm_sep.cli.training import provenance
 
     average_separators(folders, out, provenance(), codec_weights)
@@ -73,8 +73,8 @@ def inspect(
     import torch
 
     from ldm_sep.build import build_codec, build_separator
-    from ldm_sep.catalogue import find_checkpoint
-    from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.checkpoint.manifest import read_manifest
+    from ldm_sep.checkpoint.names import find_checkpoint
     from ldm_sep.config import load_config
 
     is_config = target.endswith(".toml")
@@ -110,7 +110,7 @@ def _levels(config: Config, frame_rate: float) -> None:
 
 
 def _count(name: str, module: nn.Module) -> None:
-    from ldm_sep.checkpoint import parameter_count
+    from ldm_sep.checkpoint.writing import parameter_count
 
     typer.echo(f"  {name}: {parameter_count(module):,} parameters")
 
@@ -122,7 +122,8 @@ def doctor() -> None:
 
     import torch
 
-    from ldm_sep.catalogue import checkpoint_folders, choose_device, list_checkpoints
+    from ldm_sep.checkpoint.names import checkpoint_folders, list_checkpoints
+    from ldm_sep.device import choose_device
 
     typer.echo(f"ldm-sep {version('ldm-sep')}, Python {platform.python_version()}, {platform.platform()}")
     for package in ("torch", "soundfile", "soxr", "accelerate", "encodec", "audio-diffusion-pytorch"):

@@ -54,7 +54,7 @@ def separate(
     from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 
     from ldm_sep.errors import ConfigError, LdmSepError
-    from ldm_sep.jobs import parse_stems, plan_jobs
+    from ldm_sep.separation.jobs import parse_stems, plan_jobs
 
     if format is Container.flac and samples is SampleFormat.float:
         raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
@@ -62,7 +62,7 @@ def separate(
     jobs = plan_jobs(inputs, out, wanted, format.value, overwrite=overwrite, skip_existing=skip_existing)
 
     # Only now the heavy imports: mistakes in names and folders are told at once.
-    from ldm_sep.separate import Options, Separator
+    from ldm_sep.separation.separator import Options, Separator
 
     separator = Separator.load(name, device=device, codec_weights=codec_weights)
     typer.echo(f"device: {separator.device}")

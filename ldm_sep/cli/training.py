@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-    from ldm_sep.checkpoint import Provenance
+    from ldm_sep.checkpoint.writing import Provenance
     from ldm_sep.config import Config
     from ldm_sep.data.bank import AudioBank
     from ldm_sep.data.items import Item
-    from ldm_sep.loop import Progress
+    from ldm_sep.training.loop import Progress
 
 ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
 Data = Annotated[
@@ -60,8 +60,8 @@ def train_codec(
 ) -> None:
     """Train a codec; writes RUN/codec."""
     from ldm_sep.config import load_config
-    from ldm_sep.train_codec import check_start
-    from ldm_sep.train_codec import train_codec as act
+    from ldm_sep.training.codec import check_start
+    from ldm_sep.training.codec import train_codec as act
 
     resolved = _with_steps(load_config(config, changes), "codec_training", steps)
     check_start(resolved, init)
@@ -105,8 +105,8 @@ def train(
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.config import load_config
-    from ldm_sep.start import Start, check_start
-    from ldm_sep.train import train as act
+    from ldm_sep.training.separator import train as act
+    from ldm_sep.training.start import Start, check_start
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
     # What can be said at once is not said after minutes of decoding.
@@ -145,11 +145,13 @@ def whiten(
 ) -> None:
     """Measure a codec's latents (mean and spread of each channel) and write its folder, ready for `train`."""
     from ldm_sep.build import build_mixer, pretrained_codec
-    from ldm_sep.card import trainings
-    from ldm_sep.checkpoint import load_codec, read_manifest, require_replaceable, require_same_codec, save_codec
+    from ldm_sep.checkpoint.card import trainings
+    from ldm_sep.checkpoint.manifest import read_manifest, require_same_codec
+    from ldm_sep.checkpoint.reading import load_codec
+    from ldm_sep.checkpoint.writing import require_replaceable, save_codec
     from ldm_sep.config import load_config
     from ldm_sep.errors import ConfigError
-    from ldm_sep.train_codec import measure_whitening
+    from ldm_sep.training.codec import measure_whitening
 
     resolved = load_config(config)
     require_replaceable(out)
@@ -205,10 +207,10 @@ def _warn(accelerator: Accelerator, text: str) -> None:
 def _prepare(
     run: Path, resume: bool, accelerator: Accelerator, config: Config, data: list[Path], cache: Path
 ) -> AudioBank:
-    from ldm_sep.checkpoint import require_replaceable
+    from ldm_sep.checkpoint.writing import require_replaceable
     from ldm_sep.errors import ConfigError
-    from ldm_sep.jobs import make_folder
-    from ldm_sep.state import find_states
+    from ldm_sep.files import make_folder
+    from ldm_sep.training.state import find_states
 
     states = find_states(run)
     if states and not resume:
@@ -252,7 +254,7 @@ def open_bank(config: Config, data: list[Path], cache: Path, device: torch.devic
     """The decoded training split of all ``data``, its hours printed unless ``quiet``. DataError if it is empty."""
     from ldm_sep.build import codec_sample_rate
     from ldm_sep.data.bank import AudioBank
-    from ldm_sep.data.melody import load_melodies
+    from ldm_sep.data.synthesis.melody import load_melodies
     from ldm_sep.data.tracks import read_tracks
     from ldm_sep.errors import DataError
 
@@ -307,7 +309,7 @@ def provenance(device: torch.device | None = None) -> Provenance:
 
     import torch
 
-    from ldm_sep.checkpoint import Provenance
+    from ldm_sep.checkpoint.writing import Provenance
 
     on_gpu = device is not None and device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} CPU cores"

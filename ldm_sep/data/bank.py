@@ -43,7 +43,7 @@ class AudioBank:
 
     The samples are kept in ``cache`` (one file for one list of tracks and rate, rebuilt when a source file changes) and
     moved to ``device`` whole; on the CPU they stay a memory map, so a set larger than memory can be used. ``melodies``
-    are tunes for solo voices, as `ldm_sep.data.melody.load_melodies` gives them.
+    are tunes for solo voices, as `ldm_sep.data.synthesis.melody.load_melodies` gives them.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import numpy as np
 from ldm_sep.audio import read
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import AudioError
-from ldm_sep.jobs import audio_files
+from ldm_sep.files import audio_files
 
 _CLIP = 0.999
 _CLIP_RUN = 4

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_sep.augment import (
+from ldm_sep.data.bank import AudioBank, Part, Recording
+from ldm_sep.data.synthesis.augment import (
     active_rms,
     automate,
     channel_swap,
@@ -20,8 +21,7 @@ from ldm_sep.augment import (
     reverberate,
     widen,
 )
-from ldm_sep.data.bank import AudioBank, Part, Recording
-from ldm_sep.data.voices import Voices, sounding_span, varied_length
+from ldm_sep.data.synthesis.voices import Voices, sounding_span, varied_length
 from ldm_sep.errors import DataError
 
 _EQ_POINTS = 9
@@ -73,7 +73,7 @@ class Mixer:
     remixes whose vocals have early reflections. ``width_db``: spread of the accompaniment's side signal.
     narrow: share of accompaniments that are nearly mono, so that what is at the sides may well be the voice's.
     automation_db: spread of the vocals' level from second to second in remixes.
-    doubling, melodic, vibrato_cents, sustained: see `ldm_sep.data.voices.Voices`. ``layering``: share of remixes
+    doubling, melodic, vibrato_cents, sustained: see `synthesis.voices.Voices`. ``layering``: share of remixes
     with a second accompaniment, at the tempo of the first where both are loops.
     """
 

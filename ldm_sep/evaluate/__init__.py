@@ -8,8 +8,8 @@ from ldm_sep.evaluate.match import BASELINES, TrackFiles, extra_files, match_tra
 from ldm_sep.evaluate.published import PUBLISHED, PublishedRow
 from ldm_sep.evaluate.rows import Row, track_hash
 from ldm_sep.evaluate.run import evaluate, parse_metrics
-from ldm_sep.evaluate.statistics import Interval, PairedTest, bootstrap_interval, holm, paired_test
 from ldm_sep.evaluate.summary import Comparison, Failure, Summary, SystemScore
+from ldm_sep.statistics import Interval, PairedTest, bootstrap_interval, holm, paired_test
 
 __all__ = [
     "BASELINES",

@@ -82,8 +82,8 @@ def codec_round_trip(
     import torch
 
     from ldm_sep.audio import StreamResampler, resample
-    from ldm_sep.level import normalising_gain, rms
-    from ldm_sep.windows import CrossFader, Windower
+    from ldm_sep.method.level import normalising_gain, rms
+    from ldm_sep.signal.windows import CrossFader, Windower
 
     channels, total = reference.shape
     if channels not in (1, codec.channels):

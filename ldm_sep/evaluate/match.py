@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ldm_sep.audio.paths import shown
 from ldm_sep.errors import ConfigError, DataError
-from ldm_sep.jobs import AUDIO_SUFFIXES, audio_files
+from ldm_sep.files import AUDIO_SUFFIXES, audio_files, shown
 
 # Baselines that need nothing but the track's own files; codec:CHECKPOINT is the other kind.
 BASELINES = ("irm", "mixture", "silence", "karaoke")

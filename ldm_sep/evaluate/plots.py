@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ldm_sep.audio.paths import shown
 from ldm_sep.evaluate.rows import write_bytes
-from ldm_sep.evaluate.statistics import CONFIDENCE, bootstrap_interval
+from ldm_sep.files import shown
 from ldm_sep.metrics import Metric
+from ldm_sep.statistics import CONFIDENCE, bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from ldm_sep.audio.paths import shown
 from ldm_sep.evaluate import tables
 from ldm_sep.evaluate.published import HEADING, SOURCE
-from ldm_sep.evaluate.statistics import RESAMPLES, SEED
 from ldm_sep.evaluate.summary import Summary
+from ldm_sep.files import shown
+from ldm_sep.statistics import RESAMPLES, SEED
 
 _STYLE = """
 :root { color-scheme: light; }

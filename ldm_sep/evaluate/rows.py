@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ldm_sep.audio.paths import reason, shown
 from ldm_sep.errors import DataError
 from ldm_sep.evaluate.match import TrackFiles
+from ldm_sep.files import reason, shown
 from ldm_sep.metrics import METRICS, Score
 
 # Whatever can change a number.

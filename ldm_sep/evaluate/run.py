@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ldm_sep.audio.paths import shown
 from ldm_sep.errors import ConfigError, need_package
 from ldm_sep.evaluate import tables
 from ldm_sep.evaluate.match import CODEC_BASELINE, TrackFiles, is_baseline, need_mixtures
@@ -26,6 +25,7 @@ from ldm_sep.evaluate.rows import (
 )
 from ldm_sep.evaluate.summary import Failure, Summary, summarise
 from ldm_sep.evaluate.worker import CodecFiles, Job, Sheet, work_through
+from ldm_sep.files import shown
 from ldm_sep.metrics import DEFAULT_METRICS, METRICS, check_installed
 
 _ABOUT = {
@@ -152,8 +152,8 @@ def _check(tracks: Sequence[TrackFiles], systems: Sequence[str], metrics: Sequen
 
 
 def _codec_files(name: str, weights: Path | None) -> CodecFiles:
-    from ldm_sep.catalogue import find_checkpoint
-    from ldm_sep.checkpoint import read_manifest
+    from ldm_sep.checkpoint.manifest import read_manifest
+    from ldm_sep.checkpoint.names import find_checkpoint
 
     folder = find_checkpoint(name.removeprefix(CODEC_BASELINE))
     read_manifest(folder)

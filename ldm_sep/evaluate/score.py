@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ldm_sep.audio import AudioReader
-from ldm_sep.audio.paths import shown
 from ldm_sep.errors import AudioError, LdmSepError
 from ldm_sep.evaluate.baselines import codec_round_trip, irm, karaoke, silence
 from ldm_sep.evaluate.rows import Row
 from ldm_sep.evaluate.sheet import Excerpt, draw_sheet, loudest_part
 from ldm_sep.evaluate.worker import CodecFiles, Job, Result, Sheet
+from ldm_sep.files import shown
 from ldm_sep.metrics import Reference, Score, measure
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class CodecShelf:
     def take(self, files: CodecFiles) -> _LoadedCodec:
         """The codec of a checkpoint, with the windows it is used in. CheckpointError if it cannot be loaded."""
         if files not in self.loaded:
-            from ldm_sep.checkpoint import load_codec
+            from ldm_sep.checkpoint.reading import load_codec
 
             manifest, codec, _ = load_codec(files.folder, files.weights)
             sampling = manifest.config.sampling

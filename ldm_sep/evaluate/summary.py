@@ -10,7 +10,8 @@ import numpy as np
 
 from ldm_sep.evaluate.published import PUBLISHED, SOURCE
 from ldm_sep.evaluate.rows import Row, track_hash
-from ldm_sep.evaluate.statistics import (
+from ldm_sep.metrics import METRICS, Metric
+from ldm_sep.statistics import (
     CONFIDENCE,
     RESAMPLES,
     SEED,
@@ -22,7 +23,6 @@ from ldm_sep.evaluate.statistics import (
     holm,
     paired_test,
 )
-from ldm_sep.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import io
 import json
 
 from ldm_sep.evaluate.published import HEADING, PUBLISHED, SOURCE
-from ldm_sep.evaluate.statistics import CONFIDENCE, MIN_PAIRS, PairedTest, aggregate_of
 from ldm_sep.evaluate.summary import Summary, SystemScore
 from ldm_sep.metrics import METRICS, Metric
+from ldm_sep.statistics import CONFIDENCE, MIN_PAIRS, PairedTest, aggregate_of
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}

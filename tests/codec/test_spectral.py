@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ldm_sep.codec.base import Codec
-from ldm_sep.codec.spectral import MDCT, SpectralCodec, band_edges, signed_power
+from ldm_sep.codec.spectral import SpectralCodec, signed_power
 from ldm_sep.metrics import si_sdr
+from ldm_sep.signal.mdct import MDCT, band_edges
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import soundfile as sf
 import torch
 from conftest import RATE, played, sung
 
-from ldm_sep.augment import active_rms
 from ldm_sep.data.bank import AudioBank, Recording
 from ldm_sep.data.mixer import Batch, Mixer
+from ldm_sep.data.synthesis.augment import active_rms
 from ldm_sep.data.tracks import Clip, Track, read_tracks
 from ldm_sep.errors import DataError
 

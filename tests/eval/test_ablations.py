@@ -11,9 +11,9 @@ import torch
 from conftest import ROOT
 
 from ldm_sep.data.items import Item, read_items
-from ldm_sep.level import normalising_gain
+from ldm_sep.method.level import normalising_gain
 from ldm_sep.metrics import measure
-from ldm_sep.separate import Options, Separator
+from ldm_sep.separation.separator import Options, Separator
 
 
 @pytest.fixture(scope="module")

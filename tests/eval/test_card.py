@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from ldm_sep.audio import AudioWriter
-from ldm_sep.checkpoint import load_separator
+from ldm_sep.checkpoint.reading import load_separator
 from ldm_sep.errors import CheckpointError, DataError
 from ldm_sep.evaluate import evaluate, match_tracks
 

@@ -12,10 +12,10 @@ import pytest
 import soundfile
 import torch
 from conftest import ROOT
+from quantiser import ResidualQuantiser
 
 from ldm_sep.audio import read
-from ldm_sep.checkpoint import load_codec
-from ldm_sep.codec.quantiser import ResidualQuantiser
+from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.errors import DataError
 
 

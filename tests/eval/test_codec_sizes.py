@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from ldm_sep.checkpoint import load_codec
+from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.data.items import read_items
 from ldm_sep.metrics import si_sdr
 

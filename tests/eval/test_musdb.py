@@ -12,7 +12,7 @@ import soundfile as sf
 from conftest import RATE, ROOT, played, sung
 
 from ldm_sep.errors import ConfigError, DataError
-from ldm_sep.separate import Options
+from ldm_sep.separation.separator import Options
 
 
 @pytest.fixture(scope="module")

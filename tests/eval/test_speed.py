@@ -11,9 +11,9 @@ import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from ldm_sep.checkpoint import parameter_count
+from ldm_sep.checkpoint.writing import parameter_count
 from ldm_sep.errors import ConfigError
-from ldm_sep.separate import Options, Separator
+from ldm_sep.separation.separator import Options, Separator
 
 
 @pytest.fixture(scope="module")

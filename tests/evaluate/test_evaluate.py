@@ -12,15 +12,16 @@ import soundfile as sf
 from conftest import RATE, played, sung
 
 from ldm_sep.build import build_codec
-from ldm_sep.checkpoint import Provenance, load_codec, save_codec
+from ldm_sep.checkpoint.reading import load_codec
+from ldm_sep.checkpoint.writing import Provenance, save_codec
 from ldm_sep.config import parse_config
 from ldm_sep.errors import CheckpointError, ConfigError, DataError
 from ldm_sep.evaluate import Row, Summary, TrackFiles, codec_round_trip, evaluate, irm, match_tracks
 from ldm_sep.evaluate.rows import RowFile
 from ldm_sep.evaluate.sheet import loudest_part
 from ldm_sep.evaluate.worker import Job, Sheet, work_through
+from ldm_sep.method.whitening import Whitening
 from ldm_sep.metrics import DEFAULT_METRICS, measure
-from ldm_sep.model import Whitening
 
 NAMES = ("a $1 & <b>x</b> | y$", "b – ü 日本", "c")
 SECONDS = 2.0

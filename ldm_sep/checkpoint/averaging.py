@@ -1,0 +1,40 @@
+"""The mean of the weights of several separators."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ldm_sep.checkpoint.card import joined, trainings
+from ldm_sep.checkpoint.reading import load_separator
+from ldm_sep.checkpoint.writing import Provenance, require_replaceable, save_separator
+from ldm_sep.errors import ConfigError
+
+
+@torch.no_grad()
+def average_separators(
+    folders: Sequence[Path], out: Path, provenance: Provenance, codec_weights: Path | None = None
+) -> None:
+    """Write to ``out`` the mean of the weights of separators that were trained from one another or from one start.
+
+    It often generalises better than each of them (model soups, Wortsman et al., arXiv 2203.05482). Its settings are
+    those of the first. ``codec_weights``: the pretrained EnCodec's file, instead of its download. ConfigError if there
+    are fewer than two or their codecs or networks differ; CheckpointError as of `save_separator`.
+    """
+    if len(folders) < 2:
+        raise ConfigError("name at least two separators to average")
+    require_replaceable(out)
+    loaded = [load_separator(folder, codec_weights) for folder in folders]
+    (first, mean), states = loaded[0], [separator.state_dict() for _, separator in loaded]
+    for folder, state in zip(folders, states, strict=True):
+        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in states[0].items()}:
+            raise ConfigError(
+                f"{folder}: its networks have other sizes than those of {folders[0]}; only equals have a mean"
+            )
+        # Latents of two codecs mean different things.
+        if any(not torch.equal(v, states[0][k]) for k, v in state.items() if k.startswith(("codec.", "whitening."))):
+            raise ConfigError(f"{folder}: its codec is another one than that of {folders[0]}")
+    mean.load_state_dict({key: torch.stack([s[key].double() for s in states]).mean(0) for key in states[0]})
+    before = joined(trainings(manifest.facts) for manifest, _ in loaded)
+    save_separator(out, first.config, mean, replace(provenance, before=before))

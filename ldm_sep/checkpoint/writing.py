@@ -1,0 +1,185 @@
+"""Writing of checkpoint folders: whole or not at all."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ldm_sep.checkpoint.card import PARTS, model_card
+from ldm_sep.checkpoint.manifest import FORMAT, read_manifest
+from ldm_sep.codec.base import Codec
+from ldm_sep.codec.encodec_48khz import sha256_of
+from ldm_sep.config import Config
+from ldm_sep.errors import CheckpointError
+from ldm_sep.method.model import LatentSeparator
+from ldm_sep.method.whitening import Whitening
+
+_KINDS = ("codec", "separator")
+_FILES = {"config.json", "README.md", "model.safetensors", "codec.safetensors", "whitening.safetensors"}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, which ``parts``
+    were trained (of `card.PARTS`), measured scores; and the runs ``before``, as `trainings` gives them, of what it
+    started from.
+    """
+
+    command: str = ""
+    steps: int = 0
+    minutes: float = 0.0
+    hardware: str = ""
+    commit: str = ""
+    parts: Sequence[str] = PARTS
+    scores: dict[str, float | None] | None = None
+    before: Sequence[Mapping[str, Any]] = ()
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def require_replaceable(folder: Path) -> None:
+    """CheckpointError unless a checkpoint may be written to ``folder``: nothing is there, or a checkpoint and no more.
+
+    For the beginning of a command, so that nothing is computed in vain; the savers look again.
+    """
+    try:
+        # Systems leave hidden files of their own wherever somebody looks.
+        names = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot hold a checkpoint ({error.strerror}); name another folder") from None
+    if others := sorted(names - _FILES):
+        raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; move one of them away")
+    try:
+        ours = not names or json.loads((folder / "config.json").read_text(encoding="utf-8"))["kind"] in _KINDS
+    except (OSError, ValueError, LookupError, TypeError):
+        ours = False
+    if not ours:
+        raise CheckpointError(f"{folder}: holds something else than a checkpoint; move one of them away")
+
+
+def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance) -> None:
+    """Write a codec's folder, whole or not at all; an older one of that name is replaced. CheckpointError if it cannot
+    be written, or holds what is no part of a checkpoint.
+    """
+    weights = {"whitening.safetensors": whitening.state_dict()}
+    if config.codec.kind != "encodec_48khz":
+        weights["codec.safetensors"] = codec.state_dict()
+    counts = {"codec": parameter_count(codec)}
+    _write(folder, "codec", config, weights, counts, replace(provenance, parts=["codec"]))
+
+
+def save_separator(folder: Path, config: Config, separator: LatentSeparator, provenance: Provenance) -> None:
+    """Write a separator's folder as `save_codec` does a codec's; weights in fp16, whitening constants in fp32."""
+    state = separator.state_dict()
+    weights = {"model.safetensors": {k: v for k, v in state.items() if not k.startswith("codec.")}}
+    if config.codec.kind != "encodec_48khz":
+        weights["codec.safetensors"] = separator.codec.state_dict()
+    counts = {
+        "codec": parameter_count(separator.codec),
+        "conditioner": parameter_count(separator.conditioner),
+        "unet": parameter_count(separator.unet),
+        "predictor": parameter_count(separator.predictor) if separator.predictor else 0,
+        "level_head": parameter_count(separator.level_head) if separator.level_head else 0,
+    }
+    _write(folder, "separator", config, weights, counts, provenance)
+
+
+def _write(
+    folder: Path,
+    kind: str,
+    config: Config,
+    weights: dict[str, dict[str, Tensor]],
+    counts: dict[str, int],
+    provenance: Provenance,
+) -> None:
+    require_replaceable(folder)
+    # A link's target is replaced, and "." has a name.
+    place = folder.resolve()
+    temporary, retired = (place.with_name(f".{place.name}.{suffix}") for suffix in ("tmp", "old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        hashes = {}
+        for name, state in weights.items():
+            for key, value in state.items():
+                if not torch.isfinite(value).all():
+                    raise CheckpointError(f"{folder}: the weight {key} is not finite; nothing was written")
+            # save_file would make a file that only its owner can read.
+            (temporary / name).write_bytes(save({k: _stored(k, v) for k, v in state.items()}))
+            hashes[name] = sha256_of(temporary / name)
+        facts = {
+            "format": FORMAT,
+            "kind": kind,
+            "name": config.name,
+            "licence": config.card.licence,
+            "training_data": list(config.card.training_data),
+            "limitations": list(config.card.limitations),
+            "parameters": counts,
+            "sha256": hashes,
+            "command": provenance.command,
+            "steps": provenance.steps,
+            "minutes": round(provenance.minutes, 1),
+            "hardware": provenance.hardware,
+            "commit": provenance.commit,
+            "parts": list(provenance.parts),
+            "before": [dict(run) for run in provenance.before],
+            "scores": provenance.scores or {},
+            "config": config.model_dump(mode="json", exclude={"card"}),
+        }
+        text = json.dumps(facts, indent=2, ensure_ascii=False)
+        (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(model_card(facts), encoding="utf-8")
+        if place.exists():
+            # The older goes when the newer stands.
+            shutil.rmtree(retired, ignore_errors=True)
+            place.rename(retired)
+            try:
+                temporary.rename(place)
+            except OSError:
+                retired.rename(place)
+                raise
+        else:
+            temporary.rename(place)
+        shutil.rmtree(retired, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: cannot be written ({error.strerror}); make room, or name another folder"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stored(key: str, value: Tensor) -> Tensor:
+    # The whitening constants scale every latent: their rounding would not average out.
+    keep = not value.is_floating_point() or key.startswith("whitening") or key in ("mean", "std")
+    return (value if keep else value.half()).detach().cpu().contiguous()
+
+
+def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put measured ``rows`` into a checkpoint's config.json and card, in the place of earlier ones.
+
+    A row has group, system, n, hash (of the list of tracks), ``scores``, label -> [value] or [value, low, high] or
+    None, and ``defined``, label -> tracks, where these are fewer than n. CheckpointError if the folder is not a
+    checkpoint or cannot be written.
+    """
+    facts = {**read_manifest(folder).facts, "evaluation": [dict(row) for row in rows]}
+    texts = {"config.json": json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "README.md": model_card(facts)}
+    for name, text in texts.items():
+        temporary = folder / f".{name}.tmp"
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(folder / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,27 @@
+"""Which device a word means."""
+
+import torch
+
+from ldm_sep.errors import DeviceError
+
+
+def choose_device(word: str = "auto") -> torch.device:
+    """auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. DeviceError if it is not there."""
+    if word == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(word)
+    except RuntimeError:
+        raise DeviceError(f"the device '{word}' is unknown; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"the device '{word}' is not there: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; "
+            "use -d cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"the device '{word}' is not there; use -d cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"the device '{word}' is not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device

@@ -1,0 +1,197 @@
+"""`LatentSeparator`: frozen codec, conditioner, predictor and denoiser as one module."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ldm_sep.codec.base import Codec
+from ldm_sep.method.diffusion import alpha_sigma, sample, schedule
+from ldm_sep.method.level import LevelHead, normalising_gain, set_level
+from ldm_sep.method.whitening import Whitening
+
+
+class LatentSeparator(nn.Module):
+    """The vocals' latents given the mixture's, by v-objective diffusion.
+
+    ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder. ``unet(z_t, t, cond)`` predicts
+    v. A ``predictor`` (`network.predictor`) makes a first estimate of the vocals' wave from the mixture's; its latents
+    join the condition. `set_stage` says what is trained: 0 the predictor, 1 the U-Net, 2 U-Net and conditioner.
+
+    With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma gate(g) c, where c is
+    the latent of the predictor's estimate, or of the mixture where there is no predictor: at t = 1, where z0_hat =
+    -v_hat, the estimate is a soft mask of it plus a correction. This pays where latents are nearly additive; it stays
+    a v-prediction without a singularity at t = 0.
+
+    The gate is the sigmoid to the power ``mask_exponent``. Where latents are signed square roots (`spectral`), 0.5
+    makes sigmoid(g) the mask of the coefficients themselves; their posterior mean, not that of their roots, is what the
+    ear and every distortion measure get. A mask of the roots that is uncertain squares to too little. An estimate,
+    which may be too quiet, can also be raised: there the gate is twice the sigmoid, and a new U-Net leaves the estimate
+    as it is.
+
+    With ``codec_residual`` what a round trip through the codec loses of the predictor's estimate is added to what is
+    decoded: where diffusion leaves the estimate's latents alone, the result is the estimate, not a coded copy of it.
+
+    A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
+    word on the decoded wave.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        unet: nn.Module,
+        *,
+        gated_anchor: bool = False,
+        predictor: nn.Module | None = None,
+        level_head: LevelHead | None = None,
+        refiner: nn.Module | None = None,
+        mask_exponent: float = 1.0,
+        codec_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        if not codec.keeps_level and level_head is None:
+            raise ValueError("this codec's latents lose the level: a level head is needed")
+        if codec_residual and (predictor is None or not codec.keeps_level):
+            raise ValueError("a codec residual needs a predictor and a codec that keeps the level")
+        self.codec = codec
+        self.conditioner = copy.deepcopy(codec.encoder)
+        self.unet = unet
+        self.whitening = Whitening(codec.latent_channels)
+        self.gated_anchor = gated_anchor
+        self.predictor = predictor
+        self.level_head = level_head
+        self.refiner = refiner
+        self.mask_exponent = mask_exponent
+        self.codec_residual = codec_residual
+        self.set_stage(1)
+
+    def set_stage(self, stage: int) -> None:
+        """0: only the predictor is trained; 1: only the U-Net (and level head); 2: these and the conditioner.
+
+        The codec never is. ValueError for other stages, and for 0 without a predictor.
+        """
+        if stage not in (0, 1, 2):
+            raise ValueError(f"the stage is 0, 1 or 2, not {stage}")
+        if stage == 0 and self.predictor is None:
+            raise ValueError("stage 0 trains the predictor, and there is none")
+        self.requires_grad_(False)
+        self.conditioner.requires_grad_(stage == 2)
+        if self.predictor is not None:
+            self.predictor.requires_grad_(stage == 0)
+        self.unet.requires_grad_(stage != 0)
+        if self.level_head is not None:
+            self.level_head.requires_grad_(stage != 0)
+
+    def parameter_groups(self, learning_rate: float, conditioner_rate: float) -> list[dict]:
+        """AdamW groups of the trainable weights; the conditioner's rate is ``conditioner_rate`` times the others'."""
+        parts = [(self.unet, 1.0), (self.level_head, 1.0), (self.predictor, 1.0), (self.conditioner, conditioner_rate)]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for part, scale in parts:
+            if part is not None:
+                groups.setdefault(scale, []).extend(p for p in part.parameters() if p.requires_grad)
+        return [{"params": weights, "lr": learning_rate * scale} for scale, weights in groups.items() if weights]
+
+    @torch.no_grad()
+    def encode(self, vocals: Tensor) -> Tensor:
+        """``vocals (B, C, T)`` at the network's level to whitened latents z0 (B, D, N)."""
+        return self.whitening(self.codec.encoder(vocals))
+
+    def condition(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> tuple[Tensor, Tensor | None]:
+        """The condition (B, E, N) for ``mixture (B, C, T)`` at the network's level: its whitened latents, then, where
+        there is a predictor, those of its estimate; and that estimate (B, C, T). ``speeds`` are the predictor's.
+        """
+        latents = self.whitening(self.conditioner(mixture))
+        if self.predictor is None:
+            return latents, None
+        estimate = self.predictor(mixture, speeds)
+        return torch.cat([latents, self.whitening(self.conditioner(estimate))], 1), estimate
+
+    def decode(self, z0: Tensor, estimate: Tensor | None) -> Tensor:
+        """Whitened latents ``z0 (B, D, N)`` to the vocals' wave (B, C, T), before level and refinement; ``estimate`` as
+        `condition` gives it.
+        """
+        wave = self.codec.decoder(self.whitening.inverse(z0)).float()
+        if estimate is None or not self.codec_residual:
+            return wave
+        return wave + estimate - self.codec.decoder(self.codec.encoder(estimate)).float()
+
+    def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """v_hat (B, D, N) for ``z_t (B, D, N)`` at ``t (B,)`` and ``cond (B, E, N)`` from `condition`."""
+        out = self.unet(z_t, t, cond)
+        if not self.gated_anchor:
+            return out
+        r, g = out.chunk(2, 1)
+        # Through the logarithm: its gradient stays finite where the gate closes.
+        largest = 1.0 if self.predictor is None else 2.0
+        mask = torch.exp(self.mask_exponent * (F.logsigmoid(g) + math.log(largest)))
+        # Silence is a raw latent of zero, so the mask acts on raw latents and is whitened again.
+        offset = self.whitening.mean / self.whitening.std
+        anchor = mask * (cond[:, -self.codec.latent_channels :] + offset) - offset
+        _, sigma = alpha_sigma(t)
+        return r - sigma * anchor
+
+    def render(self, z0: Tensor, cond: Tensor, estimate: Tensor | None, mixture: Tensor) -> Tensor:
+        """`decode`, then level and refinement where there are any; ``mixture (B, C, T)`` at the network's level."""
+        vocals = self.decode(z0, estimate)
+        if self.level_head is not None:
+            level, presence = self.level_head(z0, cond[:, : self.codec.latent_channels])
+            vocals = set_level(vocals, mixture, level, presence)
+        return vocals if self.refiner is None else self.refiner(vocals, mixture)
+
+    def sample(
+        self,
+        cond: Tensor,
+        noise: Tensor,
+        steps: int,
+        start: float = 1.0,
+        eta: float = 0.0,
+        fresh: Callable[[int], Tensor] | None = None,
+    ) -> Tensor:
+        """Whitened latents z0 (B, D, N) of the vocals by DDIM from ``noise (B, D, N)`` and ``cond (B, E, N)``.
+
+        ``steps`` network calls from ``t = start`` down; below 1 the start is the posterior mean (one more call at t
+        = 1) noised to ``start``. ``fresh(i)`` gives the noise of step i for ``eta > 0``.
+        """
+
+        def predict(z_t: Tensor, t: Tensor) -> Tensor:
+            return self.predict_v(z_t, t, cond)
+
+        z = noise
+        if start < 1:
+            one = torch.ones(len(noise), device=noise.device)
+            alpha, sigma = alpha_sigma(torch.tensor(start, device=noise.device))
+            z = alpha * -predict(noise, one) + sigma * noise
+        return sample(predict, z, schedule(steps, start), eta, fresh)
+
+    @torch.no_grad()
+    def separate(
+        self,
+        mixture: Tensor,
+        noises: Sequence[Tensor],
+        steps: int,
+        *,
+        start: float = 1.0,
+        eta: float = 0.0,
+        speeds: Sequence[float] = (1.0,),
+        fresh: Callable[[int, int], Tensor] | None = None,
+    ) -> Tensor:
+        """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
+
+        A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded;
+        ``fresh(k, i)`` is for sample k; ``speeds`` are the predictor's. RuntimeError if the result is not finite.
+        """
+        gain = normalising_gain(mixture)
+        cond, estimate = self.condition(mixture * gain, speeds)
+        samples = [
+            self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
+            for k, noise in enumerate(noises)
+        ]
+        z0 = torch.stack(samples).mean(0)
+        vocals = self.render(z0, cond, estimate, mixture * gain)
+        if not torch.isfinite(vocals).all():
+            raise RuntimeError("the network produced values that are not finite; the checkpoint may be damaged")
+        return vocals / gain

@@ -1,0 +1,1 @@
+"""The networks: the denoising U-Net, the one of audio-diffusion-pytorch, the mask predictor."""

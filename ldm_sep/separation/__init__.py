@@ -1,0 +1,6 @@
+"""Separation of waves, streams and files, and the plan of a run over many files."""
+
+from ldm_sep.separation.jobs import STEMS, Stem
+from ldm_sep.separation.separator import Cancelled, Options, Separator, Stems
+
+__all__ = ["STEMS", "Cancelled", "Options", "Separator", "Stem", "Stems"]

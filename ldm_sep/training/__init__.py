@@ -1,0 +1,1 @@
+"""Training of codecs and separators: loop, state on disk, starts, objectives, validation."""

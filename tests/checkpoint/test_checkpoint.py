@@ -1,0 +1,152 @@
+"""Checkpoint folders: strict in, complete out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_cli
+from safetensors.torch import load_file, save_file
+
+from ldm_sep.checkpoint.card import trainings
+from ldm_sep.checkpoint.manifest import read_manifest
+from ldm_sep.checkpoint.reading import load_codec, load_separator, verify
+from ldm_sep.checkpoint.writing import Provenance, save_separator
+from ldm_sep.errors import CheckpointError
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained / "stage2/separator", tmp_path / "copy"))
+
+
+def test_what_is_saved_is_what_is_loaded(folder: Path, tmp_path: Path) -> None:
+    manifest, separator = load_separator(folder)
+    save_separator(tmp_path / "again", manifest.config, separator, Provenance(command="x"))
+    _, again = load_separator(tmp_path / "again")
+    for (key, a), b in zip(separator.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+    assert not list(tmp_path.glob(".*.tmp"))
+    assert (tmp_path / "again/model.safetensors").stat().st_mode & 0o044
+
+
+def test_the_mean_of_separators_is_a_separator_that_knows_both_ways(trained: Path, tmp_path: Path) -> None:
+    folders, out = [trained / f"stage{n}/separator" for n in (1, 2)], tmp_path / "mean"
+    done = run_cli("models", "average", *folders, "--out", out)
+    assert done.returncode == 0, done.stderr
+    (one, a), (two, b), (manifest, mean) = map(load_separator, (*folders, out))
+    for key, value in mean.state_dict().items():
+        torch.testing.assert_close(value, (a.state_dict()[key] + b.state_dict()[key]) / 2, atol=1e-3, rtol=1e-3)
+    ways = [trainings(m.facts) for m in (manifest, two, one)]
+    # Stage 2 went on from stage 1, whose runs are told once.
+    assert {run["command"] for run in ways[0]} == {run["command"] for way in ways for run in way}
+    assert len(ways[0]) == len(ways[1]) + 1 and "average" in ways[0][-1]["command"]
+    assert manifest.facts["scores"] == {} and not list(tmp_path.glob(".*.tmp"))
+    other = shutil.copytree(trained / "stage2/separator", tmp_path / "other")
+    state = load_file(other / "codec.safetensors")
+    save_file({k: 2 * v for k, v in state.items()}, other / "codec.safetensors")
+    for words, needle in (([folders[0]], "at least two"), ([folders[0], other], "its codec is another one")):
+        refused = run_cli("models", "average", *words, "--out", tmp_path / "none")
+        assert refused.returncode == 1 and needle in refused.stderr and not (tmp_path / "none").exists()
+
+
+def test_nothing_is_written_when_a_weight_is_not_finite(folder: Path, tmp_path: Path) -> None:
+    manifest, separator = load_separator(folder)
+    next(separator.unet.parameters()).data[0] = torch.nan
+    with pytest.raises(CheckpointError, match="not finite; nothing was written"):
+        save_separator(tmp_path / "bad", manifest.config, separator, Provenance())
+    assert not (tmp_path / "bad").exists() and not list(tmp_path.glob(".bad*"))
+
+
+def test_a_checkpoint_replaces_a_checkpoint_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    manifest, separator = load_separator(folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"holds notes\.txt, which is no part of a checkpoint"):
+        save_separator(folder, manifest.config, separator, Provenance())
+    assert (folder / "notes.txt").read_text() == "mine" and load_separator(folder)
+    # Told before the weights are looked at.
+    done = run_cli("models", "average", "nowhere", "nothing", "--out", folder.parent)
+    assert done.returncode == 1 and "no part of a checkpoint" in done.stderr and folder.is_dir()
+    (folder / "notes.txt").unlink()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"model_type": "another"}')
+    with pytest.raises(CheckpointError, match="something else than a checkpoint"):
+        save_separator(foreign, manifest.config, separator, Provenance())
+    assert (foreign / "config.json").read_text() == '{"model_type": "another"}'
+    (foreign / "config.json").unlink()
+    (foreign / ".DS_Store").write_text("")
+    save_separator(foreign, manifest.config, separator, Provenance())
+    assert load_separator(foreign)
+    shutil.rmtree(foreign)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    save_separator(link, manifest.config, separator, Provenance(command="new"))
+    assert link.is_symlink() and read_manifest(folder).facts["command"] == "new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "link"]
+    (tmp_path / "file").write_text("in the way")
+    for taken in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(CheckpointError, match="file"):
+            save_separator(taken, manifest.config, separator, Provenance())
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("damage", ["key", "shape", "nan", "truncated", "missing", "format", "json", "extra"])
+def test_damage_is_one_line_that_names_the_file(folder: Path, damage: str) -> None:
+    weights, manifest = folder / "model.safetensors", folder / "config.json"
+    state = load_file(weights)
+    name = next(k for k in state if k.startswith("unet."))
+    facts = json.loads(manifest.read_text())
+    match damage:
+        case "key":
+            save_file({k: v for k, v in state.items() if k != name}, weights)
+        case "extra":
+            save_file({**state, "unet.more": torch.zeros(1)}, weights)
+        case "shape":
+            save_file({**state, name: torch.zeros(3, 1, 4)}, weights)
+        case "nan":
+            save_file({**state, name: torch.full_like(state[name], torch.nan)}, weights)
+        case "truncated":
+            weights.write_bytes(weights.read_bytes()[:-100])
+        case "missing":
+            weights.unlink()
+        case "format":
+            manifest.write_text(json.dumps({**facts, "format": 99}))
+        case "json":
+            manifest.write_text("{")
+    with pytest.raises(CheckpointError) as error:
+        load_separator(folder)
+    assert str(folder) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_codec_is_not_taken_for_a_separator(trained: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds a codec"):
+        load_separator(trained / "codec_run/codec")
+    _, codec, whitening = load_codec(trained / "codec_run/codec")
+    assert float(whitening.std.min()) > 0 and codec.sample_rate == 16000
+
+
+def test_altered_weights_are_noticed_by_verify(folder: Path) -> None:
+    assert set(verify(folder)) == {"model.safetensors", "codec.safetensors"}
+    path = folder / "codec.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match=r"codec\.safetensors: missing or altered"):
+        verify(folder)
+
+
+def test_models_commands(folder: Path) -> None:
+    places = {"LDM_SEP_CHECKPOINTS": str(folder.parent)}
+    assert "copy\tseparator\t" in run_cli("models", "list", **places).stdout
+    assert "Licence of the weights" in run_cli("models", "info", "copy", **places).stdout
+    assert "model.safetensors: intact" in run_cli("models", "verify", "copy", **places).stdout
+    unknown = run_cli("models", "info", "nothing", **places)
+    assert unknown.returncode == 1 and "there are: copy" in unknown.stderr
+    weights = load_file(folder / "model.safetensors")
+    for part in ("unet", "predictor"):
+        count = sum(w.numel() for key, w in weights.items() if key.startswith(f"{part}."))
+        assert f"{part}: {count:,} parameters" in run_cli("inspect", "copy", **places).stdout
+    doctor = run_cli("doctor", **places)
+    assert doctor.returncode == 0 and "torch 2" in doctor.stdout and "device: " in doctor.stdout

@@ -1,0 +1,200 @@
+"""The separator as one module: anchor, stages, whitening, and the level path of codecs that lose the level."""
+
+import pytest
+import torch
+
+from ldm_sep.codec.seanet import SEANetCodec
+from ldm_sep.codec.spectral import SpectralCodec
+from ldm_sep.method.level import LevelHead, normalising_gain, relative_level_db, rms, set_level
+from ldm_sep.method.model import LatentSeparator
+from ldm_sep.method.whitening import Whitening
+from ldm_sep.network.levels import Level
+from ldm_sep.network.predictor import MaskPredictor
+from ldm_sep.network.unet import UNet1d
+
+
+def small_codec() -> SpectralCodec:
+    return SpectralCodec(16000, 160, 20, 6, 4, 2, width=16, blocks=1)
+
+
+def small_separator(gated: bool, predicting: bool = False) -> LatentSeparator:
+    torch.manual_seed(0)
+    codec = small_codec()
+    unet = UNet1d(
+        32,
+        [Level(16, 2, 1, inject=True)],
+        time_features=16,
+        out_channels=64 if gated else 32,
+        cond_channels=64 if predicting else 32,
+    )
+    predictor = MaskPredictor(16000, 256, 80, (4, 8)) if predicting else None
+    return LatentSeparator(codec, unet, gated_anchor=gated, predictor=predictor).eval()
+
+
+@pytest.fixture
+def mixture() -> torch.Tensor:
+    return 0.1 * torch.randn(2, 2, 160 * 60, generator=torch.Generator().manual_seed(1))
+
+
+def test_an_untrained_gate_is_half_open_on_raw_latents(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True)
+    separator.whitening.measure([separator.codec.encoder(mixture).detach()])
+    noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    estimate = separator.separate(mixture, [noise], 1)
+    gain = normalising_gain(mixture)
+    expected = separator.codec.decode(0.5 * separator.codec.encode(mixture * gain)) / gain
+    assert torch.allclose(estimate, expected, atol=1e-5)
+
+
+def test_without_a_gate_the_network_alone_decides(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=False)
+    z = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    # A new network returns zero.
+    assert not separator.predict_v(z, torch.ones(2), z).any()
+
+
+def test_stages_choose_what_is_trained() -> None:
+    separator = small_separator(gated=True)
+    conditioner = set(separator.conditioner.parameters())
+    for stage, trained in ((1, False), (2, True)):
+        separator.set_stage(stage)
+        groups = separator.parameter_groups(1e-3, 0.1)
+        listed = {p for group in groups for p in group["params"]}
+        assert conditioner.issubset(listed) is trained
+        assert not any(p.requires_grad for p in separator.codec.parameters())
+        assert all(p.requires_grad for p in listed)
+        assert listed == {p for p in separator.parameters() if p.requires_grad}
+    assert [group["lr"] for group in groups] == [1e-3, pytest.approx(1e-4)]
+    with pytest.raises(ValueError, match="0, 1 or 2"):
+        separator.set_stage(3)
+
+
+def test_whitening_gives_zero_mean_and_unit_spread_and_keeps_dead_channels_finite() -> None:
+    z = torch.randn(4, 6, 200, generator=torch.Generator().manual_seed(3)) * torch.arange(6).float()[:, None] + 2
+    whitening = Whitening(6)
+    whitening.measure([z[:2], z[2:]])
+    white = whitening(z)
+    assert white.mean((0, 2)).abs().max() < 1e-4
+    assert torch.allclose(white[:, 1:].std((0, 2)), torch.ones(5), atol=1e-3)
+    assert torch.isfinite(white).all()
+    assert torch.allclose(whitening.inverse(white), z, atol=1e-4)
+
+
+def test_a_codec_that_loses_the_level_needs_a_head() -> None:
+    codec = SEANetCodec(filters=2, latent_channels=8, ratios=(4, 2), lstm_layers=0, norm="time_group_norm")
+    unet = UNet1d(8, [Level(8, 1, 1, inject=True)], time_features=16)
+    with pytest.raises(ValueError, match="level head is needed"):
+        LatentSeparator(codec, unet)
+
+
+def test_the_level_comes_from_the_head_where_the_codec_loses_it() -> None:
+    torch.manual_seed(0)
+    codec = SEANetCodec(filters=2, latent_channels=8, ratios=(4, 2), lstm_layers=0, norm="time_group_norm")
+    separator = LatentSeparator(
+        codec, UNet1d(8, [Level(8, 1, 1, inject=True)], time_features=16), level_head=LevelHead(8)
+    ).eval()
+    mixture = 0.05 * torch.randn(1, 2, 800, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(1, 8, 100, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        separator.level_head.out.weight.zero_()
+        separator.level_head.out.bias.copy_(torch.tensor([-0.4, 1.0]))
+    vocals = separator.separate(mixture, [noise], 2)
+    assert float(relative_level_db(vocals, mixture)) == pytest.approx(-10, abs=0.01)
+    assert torch.allclose(separator.separate(3 * mixture, [noise], 2), 3 * vocals, atol=1e-5)
+    with torch.no_grad():
+        separator.level_head.out.bias[1] = -1.0
+    assert not separator.separate(mixture, [noise], 2).any()
+
+
+def test_the_level_head_learns_level_and_presence() -> None:
+    torch.manual_seed(0)
+    head = LevelHead(4, width=16)
+    optimizer = torch.optim.Adam(head.parameters(), 1e-2)
+    loudness = torch.tensor([0.1, 0.4, 1.0, 0.0])
+    z0 = torch.randn(4, 4, 50) * loudness[:, None, None]
+    target = torch.tensor([-20.0, -8.0, 0.0, -80.0])
+    for _ in range(200):
+        optimizer.zero_grad()
+        head.loss(z0, torch.zeros_like(z0), target).backward()
+        optimizer.step()
+    level, presence = head(z0, torch.zeros_like(z0))
+    assert (level[:3] - target[:3]).abs().max() < 3
+    assert presence[:3].min() > 0 > presence[3]
+
+
+def test_levels_of_anti_phase_stereo_are_those_of_its_channels() -> None:
+    wave = torch.randn(1, 1, 1000, generator=torch.Generator().manual_seed(0))
+    anti = torch.cat([wave, -wave], 1)
+    assert float(rms(anti)) == pytest.approx(float(rms(wave)), rel=1e-5)
+    assert float(rms(anti * normalising_gain(anti))) == pytest.approx(0.1, rel=1e-4)
+    assert float(normalising_gain(torch.zeros(1, 2, 100))) == pytest.approx(1000)
+    set_to = set_level(anti, 2 * anti, torch.tensor([-6.0206]), torch.tensor([1.0]))
+    assert torch.allclose(set_to, anti, rtol=1e-3)
+
+
+def test_values_that_are_not_finite_never_leave_the_model(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True)
+    next(separator.unet.parameters()).data.fill_(torch.nan)
+    with pytest.raises(RuntimeError, match="not finite"):
+        separator.separate(mixture, [torch.zeros(2, 32, 60)], 1)
+
+
+def test_the_mask_exponent_opens_the_gate(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True)
+    noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    separator.mask_exponent = 0.5
+    gain = normalising_gain(mixture)
+    expected = separator.codec.decode(0.5**0.5 * separator.codec.encode(mixture * gain)) / gain
+    assert torch.allclose(separator.separate(mixture, [noise], 1), expected, atol=1e-5)
+
+
+def test_several_noises_give_the_mean_of_their_latents(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True)
+    torch.nn.init.normal_(separator.unet.stages[0].gate.bias, std=0.5)
+    noises = torch.randn(3, 2, 32, 60, generator=torch.Generator().manual_seed(2))
+    gain = normalising_gain(mixture)
+    cond, _ = separator.condition(mixture * gain)
+    with torch.no_grad():
+        mean = sum(separator.sample(cond, noise, 2) for noise in noises) / 3
+        expected = separator.codec.decode(separator.whitening.inverse(mean)) / gain
+    assert torch.allclose(separator.separate(mixture, list(noises), 2), expected, atol=1e-5)
+    assert not torch.allclose(separator.separate(mixture, list(noises[:1]), 2), expected, atol=1e-4)
+
+
+def test_a_new_network_leaves_the_predictors_estimate_as_it_is(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True, predicting=True)
+    separator.mask_exponent = 0.5
+    separator.whitening.measure([separator.codec.encoder(mixture).detach()])
+    level = mixture * normalising_gain(mixture)
+    cond, estimate = separator.condition(level)
+    assert torch.equal(cond[:, :32], separator.whitening(separator.codec.encode(level)))
+    noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(estimate, separator.predictor(level))
+    expected = separator.codec.decode(separator.codec.encode(estimate)) / normalising_gain(mixture)
+    assert torch.allclose(separator.separate(mixture, [noise], 1), expected, atol=1e-5)
+    # With the residual nothing of it is lost in the codec, ...
+    separator.codec_residual = True
+    gain = normalising_gain(mixture)
+    assert torch.allclose(separator.separate(mixture, [noise], 1), estimate / gain, atol=1e-5)
+    # ... and what diffusion changes is changed.
+    torch.nn.init.normal_(separator.unet.stages[0].gate.bias, std=0.5)
+    changed = separator.separate(mixture, [noise], 1)
+    separator.codec_residual = False
+    difference = separator.separate(mixture, [noise], 1) - expected
+    assert difference.abs().max() > 1e-3
+    assert torch.allclose(changed - estimate / gain, difference, atol=1e-5)
+
+
+def test_each_stage_trains_its_part_of_a_predicting_separator() -> None:
+    separator = small_separator(gated=True, predicting=True)
+    predictor, unet, conditioner = (
+        set(part.parameters()) for part in (separator.predictor, separator.unet, separator.conditioner)
+    )
+    for stage, rates in ((0, {1e-3: predictor}), (1, {1e-3: unet}), (2, {1e-3: unet, 1e-4: conditioner})):
+        separator.set_stage(stage)
+        groups = separator.parameter_groups(1e-3, 0.1)
+        assert [set(g["params"]) for g in groups] == list(rates.values())
+        assert [g["lr"] for g in groups] == pytest.approx(list(rates))
+        assert {p for p in separator.parameters() if p.requires_grad} == set().union(*rates.values())
+    with pytest.raises(ValueError, match="there is none"):
+        small_separator(gated=True).set_stage(0)

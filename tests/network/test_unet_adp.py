@@ -1,0 +1,157 @@
+"""UNetV0 behind our call: its count, and the three traps that are mended."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ldm_sep.errors import ConfigError
+from ldm_sep.network.levels import Level
+from ldm_sep.network.unet_adp import UNetADP
+from ldm_sep.thirdparty import import_audio_diffusion_pytorch
+
+LEVELS = (Level(16, 1, 1), Level(16, 2, 2, inject=True), Level(24, 3, 1, inject=True, attention=True))
+
+
+def make(seed: int = 0, out_channels: int | None = None) -> UNetADP:
+    torch.manual_seed(seed)
+    return UNetADP(
+        6,
+        LEVELS,
+        time_features=32,
+        groups=4,
+        attention_heads=2,
+        attention_features=4,
+        out_channels=out_channels,
+    )
+
+
+def inputs(frames: int = 12, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    z_t, cond = torch.randn(2, 2, 6, frames, generator=random)
+    return z_t, torch.rand(2, generator=random), cond
+
+
+def half_pixel_linear(cond: Tensor, frames: int) -> Tensor:
+    """Linear interpolation between frame centres, by numpy."""
+    before = np.arange(cond.shape[-1]) + 0.5
+    after = (np.arange(frames) + 0.5) * cond.shape[-1] / frames
+    rows = [np.interp(after, before, row) for row in cond.flatten(0, 1).numpy()]
+    return torch.tensor(np.stack(rows), dtype=cond.dtype).unflatten(0, cond.shape[:2])
+
+
+def test_paper_size_has_the_package_s_parameter_count() -> None:
+    channels, factors = (128, 128, 256, 256, 512, 512, 1024), (1, 1, 2, 2, 2, 2, 2)
+    levels = [
+        Level(width, factor, 1 if depth == 0 else 3, inject=depth >= 3)
+        for depth, (width, factor) in enumerate(zip(channels, factors, strict=True))
+    ]
+    with torch.device("meta"):
+        net = UNetADP(128, levels)
+    assert sum(parameter.numel() for parameter in net.parameters()) == 115_924_096
+    assert sum(value.numel() for value in net.state_dict().values()) == 115_924_096
+
+
+@pytest.mark.parametrize("out_channels", [None, 10])
+def test_equals_the_package_s_network_called_directly(out_channels: int | None) -> None:
+    torch.manual_seed(7)
+    theirs = import_audio_diffusion_pytorch().UNetV0(
+        dim=1,
+        in_channels=6,
+        out_channels=out_channels,
+        channels=[16, 16, 24],
+        factors=[1, 2, 3],
+        items=[1, 2, 1],
+        attentions=[0, 0, 1],
+        context_channels=[0, 6, 6],
+        attention_heads=2,
+        attention_features=4,
+        resnet_groups=4,
+        modulation_features=32,
+    )
+    ours = make(seed=7, out_channels=out_channels)
+    z_t, t, cond = inputs(12)
+    expected = theirs(z_t, time=t, channels=[None, half_pixel_linear(cond, 6), half_pixel_linear(cond, 2)])
+    torch.testing.assert_close(ours(z_t, t, cond), expected, rtol=0, atol=1e-6)
+    assert (expected - make(seed=8, out_channels=out_channels)(z_t, t, cond)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("frames", [1, 5, 13])
+def test_any_length_is_extended_by_its_mirror_image(frames: int) -> None:
+    net = make()
+    z_t, t, cond = inputs(frames)
+    longer = [
+        torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (0, -frames % 6)), mode="symmetric")) for x in (z_t, cond)
+    ]
+    torch.testing.assert_close(net(z_t, t, cond), net(longer[0], t, longer[1])[..., :frames])
+
+
+def test_weights_pass_through_safetensors_strictly(tmp_path: Path) -> None:
+    net, other = make(seed=0), make(seed=1)
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    other.load_state_dict(load_file(tmp_path / "net.safetensors"), strict=True)
+    assert torch.equal(net(*inputs()), other(*inputs()))
+
+
+def through_pickle(net: nn.Module) -> nn.Module:
+    return pickle.loads(pickle.dumps(net))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle], ids=["deepcopy", "pickle"])
+def test_a_copy_is_equal_and_independent(duplicate: Callable[[nn.Module], nn.Module]) -> None:
+    net = make(out_channels=10).double().eval()
+    next(net.parameters()).requires_grad_(False)
+    z_t, t, cond = (x.double() for x in inputs())
+    before = net(z_t, t, cond)
+    random_state = torch.get_rng_state()
+    twin = duplicate(net)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert torch.equal(twin(z_t, t, cond), before)
+    assert not twin.training
+    assert [p.requires_grad for p in twin.parameters()] == [p.requires_grad for p in net.parameters()]
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(0.5)
+    assert torch.equal(net(z_t, t, cond), before)
+    assert not torch.allclose(twin(z_t, t, cond), before)
+
+
+def test_gradients_reach_every_parameter() -> None:
+    net = make(out_channels=10)
+    z_t, t, cond = inputs()
+    net(z_t, t, cond).square().mean().backward()
+    untouched = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert untouched == []
+
+
+def test_time_and_condition_matter_and_items_of_a_batch_do_not_meet() -> None:
+    net = make()
+    z_t, t, cond = inputs()
+    together = net(z_t, t, cond)
+    apart = torch.cat([net(z_t[i : i + 1], t[i : i + 1], cond[i : i + 1]) for i in range(2)])
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-5)
+    changed = cond.clone()
+    changed[:, :, 4] += 1
+    assert (net(z_t, t, changed) - together).abs().amax(dim=(1, 2)).min() > 1e-4
+    assert (net(z_t, 1 - t, cond) - together).abs().amax(dim=(1, 2)).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [((), "no|none"), ((Level(18, 1, 1),), "multiple of groups = 4"), ((Level(16, 0, 1),), "1 or more")],
+)
+def test_sizes_that_cannot_be_built_are_named(levels: tuple[Level, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        UNetADP(6, levels, groups=4)
+
+
+def test_a_condition_of_another_length_is_refused() -> None:
+    z_t, t, cond = inputs()
+    with pytest.raises(ValueError, match=r"must be \(B, 6, N\)"):
+        make()(z_t, t, cond[..., :-1])

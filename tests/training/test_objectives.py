@@ -1,0 +1,139 @@
+"""What the trainings minimise, against closed forms."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ldm_sep.config import CodecTrainingConfig, SeparatorTrainingConfig
+from ldm_sep.data.mixer import Batch
+from ldm_sep.training.codec import CodecObjective, codec_batch
+from ldm_sep.training.losses import thresholded_snr_loss
+from ldm_sep.training.separator import SeparatorObjective, draw_step
+
+SHAPE = (3, 2, 4096)
+STD = torch.tensor([[[1.0], [3.0]]])
+TIMES = torch.tensor([0.05, 0.4, 1.0])
+
+
+def waves(seed: int) -> Tensor:
+    return 0.1 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+class Separator:
+    """Latents are the wave itself; ``v_hat`` is what the network answers."""
+
+    def __init__(self, v_hat: Tensor) -> None:
+        self.v_hat, self.level_head = v_hat, None
+        self.codec = SimpleNamespace(sample_rate=16000)
+        self.whitening = SimpleNamespace(std=STD)
+
+    def encode(self, wave: Tensor) -> Tensor:
+        return wave
+
+    def condition(self, wave: Tensor, speeds: object) -> tuple[Tensor, None]:
+        return wave, None
+
+    def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        return self.v_hat
+
+    def decode(self, z: Tensor, estimate: None) -> Tensor:
+        return z
+
+
+def velocity(vocals: Tensor, mixture: Tensor, noise: Tensor, t: Tensor) -> np.ndarray:
+    """v = alpha noise - sigma z0 for latents at the level of a mixture of RMS 0.1."""
+    gain = 0.1 / np.sqrt(np.square(mixture.numpy()).mean((1, 2), keepdims=True))
+    angle = np.pi / 2 * t.numpy()[:, None, None]
+    return np.cos(angle) * noise.numpy() - np.sin(angle) * vocals.numpy() * gain
+
+
+@pytest.mark.parametrize(("max_snr", "power"), [(None, 0.0), (5.0, 0.0), (None, 1.0), (5.0, 0.5)])
+def test_the_v_loss_is_equation_9_with_its_weights(max_snr: float | None, power: float) -> None:
+    vocals, mixture, noise = waves(0), waves(1), torch.randn(SHAPE, generator=torch.Generator().manual_seed(2))
+    v_hat = waves(3)
+    objective = SeparatorObjective(Separator(v_hat), max_snr, power, 0.1, 0.0, 0.3, (1.0,))
+    loss = objective(vocals, mixture, noise, TIMES)["loss"]
+    error = np.square(v_hat.numpy() - velocity(vocals, mixture, noise, TIMES))
+    if max_snr is not None:
+        snr = 1 / np.tan(np.pi / 2 * TIMES.numpy().astype(np.float64)) ** 2
+        error = error * np.minimum(1, (1 + max_snr) / (1 + snr))[:, None, None]
+    channels = STD.numpy() ** power
+    assert float(loss) == pytest.approx((error * channels / channels.mean()).mean(), rel=1e-4)
+
+
+def test_the_decoder_loss_hears_the_posterior_mean_and_only_there() -> None:
+    vocals, mixture, noise = waves(0), waves(1), waves(2)
+    v = torch.from_numpy(velocity(vocals, mixture, noise, TIMES)).float()
+    terms = []
+    for factor in (1.0, 0.5):
+        objective = SeparatorObjective(Separator(factor * v), None, 0.0, 0.1, 1.0, 0.0, (1.0,))
+        terms.append(float(objective(vocals, mixture, noise, TIMES)["decoder_loss"]))
+    # Only the third item is at t = 1: there -v is the vocals, of which all is heard, and then half.
+    wanted, floor = np.square(vocals[2].numpy()).mean(), 1e-3 * np.square(mixture[2].numpy()).mean()
+    assert terms[0] == pytest.approx(np.log10(floor / (wanted + floor)), abs=1e-3)
+    assert terms[1] == pytest.approx(np.log10((wanted / 4 + floor) / (wanted + floor)), abs=1e-3)
+    early = objective(vocals, mixture, noise, torch.full((3,), 0.5))
+    assert float(early["decoder_loss"]) == 0
+
+
+def test_thresholded_snr_is_the_snr_in_bels_down_to_its_floor() -> None:
+    reference, mixture = waves(0), waves(1)
+    quieter = reference * (1 - 10**-0.5)
+    assert float(thresholded_snr_loss(quieter, reference, mixture, floor=1e-9)) == pytest.approx(-1, abs=1e-3)
+    assert float(thresholded_snr_loss(reference, reference, mixture)) == pytest.approx(-3, abs=0.05)
+    # Over silence, what sounds as loud as the mixture costs 30 dB.
+    assert float(thresholded_snr_loss(mixture, 0 * reference, mixture)) == pytest.approx(3, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_items_is_drawn_at_pure_noise(share: float) -> None:
+    settings = SeparatorTrainingConfig(
+        stage=1, steps=1, batch_size=50, seconds=1, learning_rate=1, terminal_share=share, seed=3
+    )
+    mixer = SimpleNamespace(batch=lambda *_: SimpleNamespace(vocals=torch.zeros(50, 2, 64), mixture=None))
+    separator = SimpleNamespace(codec=SimpleNamespace(latent_channels=4, hop=16))
+    drawn = [draw_step(mixer, settings, separator, step, 0) for step in range(20)]
+    times = torch.cat([t for *_, t in drawn])
+    assert float((times == 1).float().mean()) == pytest.approx(share, abs=0.05)
+    others = times[times < 1]
+    if len(others):
+        assert float(others.mean()) == pytest.approx(0.5, abs=0.03) and float(others.min()) >= 0
+    noise = torch.stack([n for _, _, n, _ in drawn])
+    assert noise.shape == (20, 50, 4, 4) and float(noise.std()) == pytest.approx(1, abs=0.02)
+    again = draw_step(mixer, settings, separator, 7, 0)
+    assert torch.equal(again[2], drawn[7][2]) and not torch.equal(drawn[6][2], drawn[7][2])
+
+
+def codec_objective(decoder: torch.nn.Module, **weights: float) -> CodecObjective:
+    codec = torch.nn.Module()
+    codec.encoder, codec.decoder, codec.sample_rate = torch.nn.Identity(), decoder, 16000
+    settings = CodecTrainingConfig(steps=1, batch_size=3, seconds=1, learning_rate=1, **weights)
+    return CodecObjective(codec, settings)
+
+
+def test_a_perfect_codec_costs_nothing_and_noise_what_its_level_says() -> None:
+    wave, noise = waves(0), torch.randn(SHAPE, generator=torch.Generator().manual_seed(5))
+    objective = codec_objective(torch.nn.Identity())
+    assert float(objective(wave, noise, torch.zeros(3))["loss"]) == 0
+    level = torch.tensor([0.0, 0.1, 0.3])
+    losses = objective(wave, noise, level)
+    x = wave.numpy()
+    std = x.std((0, 2), keepdims=True)
+    added = np.abs(noise.numpy() * std * level.numpy()[:, None, None])
+    expected = (added / (np.abs(x).mean((1, 2), keepdims=True) + 1e-3)).mean()
+    assert float(losses["waveform"]) == pytest.approx(expected, rel=1e-3)
+    weighted = codec_objective(torch.nn.Identity(), waveform_weight=2.0, spectral_weight=0.5)(wave, noise, level)
+    assert float(weighted["loss"]) == pytest.approx(2 * expected + 0.5 * float(losses["spectral"]), rel=1e-3)
+
+
+def test_a_codecs_batch_has_vocals_accompaniment_and_mixture_in_turn() -> None:
+    vocals, accompaniment = waves(0), waves(1)
+    batch = Batch(vocals, accompaniment)
+    kinds = [vocals, accompaniment, batch.mixture]
+    for step in range(3):
+        wave = codec_batch(batch, step)
+        for item in range(3):
+            assert torch.equal(wave[item], kinds[(item + step) % 3][item])
