@@ -1,11 +1,20 @@
-"""Files and folders: how their names are shown and opened, how folders are made and audio is listed."""
+"""Files and folders: how names are shown, how files appear whole or not at all, how audio is listed."""
 
 import errno
+import hashlib
 import os
+import secrets
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ldm_sep.errors import ConfigError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+# Begins the name of everything unfinished. Hidden, so that listings pass it over.
+_UNFINISHED = ".ldm-sep-"
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -24,7 +33,59 @@ def reason(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a whole file, as 64 hex digits. OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk. OSError if the disk says no."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unfinished_name(path: Path) -> Path:
+    """An unused hidden name beside ``path``, with its suffix."""
+    return path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}{path.suffix}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``: the file or folder that the block makes there takes the place of ``path``.
+
+    Missing folders above are made. What was made is on the disk before it gets its name, so a crash leaves the old or
+    the new under that name, whole; after an exception the old is untouched and nothing else is left. Where ``path`` is
+    a link, what it points to is replaced. OSError if the disk is full or the folder cannot be written.
+    """
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, retired = unfinished_name(target), unfinished_name(target)
+    try:
+        yield temporary
+        made = [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]
+        for part in made:
+            sync(part)
+        if target.is_dir():
+            # A folder with something in it cannot be renamed over.
+            target.rename(retired)
+            try:
+                temporary.rename(target)
+            except OSError:
+                retired.rename(target)
+                raise
+        else:
+            temporary.replace(target)
+        sync(target.parent)
+    finally:
+        for leftover in (temporary, retired):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
