@@ -22,7 +22,7 @@ PACKAGE = ROOT / "ldm_sep"
 FLOORS = [
     {"errors"},
     {"config", "device", "files", "statistics", "thirdparty", "signal"},
-    {"audio", "metrics", "codec", "network"},
+    {"audio", "metrics", "codec", "network", "workers"},
     {"method", "data"},
     {"build"},
     {"checkpoint"},

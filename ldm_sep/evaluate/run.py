@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ldm_sep.errors import ConfigError, need_package
@@ -23,10 +24,12 @@ from ldm_sep.evaluate.rows import (
     versions,
     write_text,
 )
+from ldm_sep.evaluate.score import CodecShelf, score_track
 from ldm_sep.evaluate.summary import Failure, Summary, summarise
-from ldm_sep.evaluate.worker import CodecFiles, Job, Sheet, work_through
+from ldm_sep.evaluate.task import CodecFiles, Sheet, Task, after_crash
 from ldm_sep.files import shown
 from ldm_sep.metrics import DEFAULT_METRICS, METRICS, check_installed
+from ldm_sep.workers import work_through
 
 _ABOUT = {
     "irm": "baseline: ideal ratio mask |V| / (|V| + |A|) on the mixture's STFT (2048 / 512), A = mixture - vocals",
@@ -46,7 +49,7 @@ class _Plan:
 
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     sheets: dict[str, Path] = field(default_factory=dict)
-    jobs: list[Job] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
 
 
 def evaluate(
@@ -90,10 +93,10 @@ def evaluate(
     with RowFile(out / "scores.jsonl") as kept:
         plan = _plan(tracks, systems, metrics, out if spectrograms else None, codecs, kept)
         total = len(tracks) * len(systems)
-        done = total - sum(len(job.wanted) for job in plan.jobs)
+        done = total - sum(len(task.wanted) for task in plan.tasks)
         if report is not None:
             report(done, total, None)
-        for result in work_through(plan.jobs, jobs):
+        for result in work_through(partial(score_track, shelf=CodecShelf()), plan.tasks, jobs, after_crash):
             if isinstance(result, Sheet):
                 if result.error:
                     failures.append(Failure(result.track, "spectrograms", result.error))
@@ -195,9 +198,9 @@ def _plan(
             sheet = None if path.is_file() and not failed else path
         if wanted or sheet:
             keys = {system: plan.keys[track.name, system] for system in wanted}
-            plan.jobs.append(Job(track, wanted, keys, tuple(systems), sheet, dict(codecs)))
+            plan.tasks.append(Task(track, wanted, keys, tuple(systems), sheet, dict(codecs)))
     # The longest first, so that no process is left alone with one at the end.
-    plan.jobs.sort(key=lambda job: -int(identity(job.track.reference)[1]))
+    plan.tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
     return plan
 
 

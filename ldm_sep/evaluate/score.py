@@ -15,7 +15,7 @@ from ldm_sep.errors import AudioError, LdmSepError
 from ldm_sep.evaluate.baselines import codec_round_trip, irm, karaoke, silence
 from ldm_sep.evaluate.rows import Row
 from ldm_sep.evaluate.sheet import Excerpt, draw_sheet, loudest_part
-from ldm_sep.evaluate.worker import CodecFiles, Job, Result, Sheet
+from ldm_sep.evaluate.task import CodecFiles, Result, Sheet, Task
 from ldm_sep.files import shown
 from ldm_sep.metrics import Reference, Score, measure
 
@@ -90,37 +90,38 @@ def _compare(path: Path, unit: str, value: int, like: _Wave, wanted: int, remedy
         raise AudioError(f"{shown(path)}: {value} {unit}, but {shown(like.path)} has {wanted}; {remedy}")
 
 
-def score_track(job: Job, shelf: CodecShelf) -> Iterator[Result]:
-    """A row for each system of ``job.wanted``, in order, then the sheet if one is wanted. Never raises: what goes wrong
-    becomes an error of its row.
+def score_track(task: Task, shelf: CodecShelf) -> Iterator[Result]:
+    """A row for each system of ``task.wanted``, in order, then the sheet if one is wanted.
+
+    Never raises: what goes wrong becomes an error of its row.
     """
     started = time.perf_counter()
     mixture_fault: Exception | None = None
     mixture: _Wave | None = None
     try:
-        reference = _read(job.track.reference)
+        reference = _read(task.track.reference)
         if reference.rate < _LOWEST_RATE:
             raise AudioError(
                 f"{shown(reference.path)}: {reference.rate} Hz is too low to score; use {_LOWEST_RATE} Hz or more"
             )
-        if job.track.mixture is not None:
+        if task.track.mixture is not None:
             try:
-                mixture = _read(job.track.mixture, reference)
+                mixture = _read(task.track.mixture, reference)
             except LdmSepError as error:
                 mixture_fault = error
         analysed = Reference.pcm16(reference.samples, reference.rate)
         part = loudest_part(reference.samples, reference.rate)
     except Exception as error:
-        for system in job.wanted:
-            yield Row(job.track.name, system, job.keys[system], {}, _line(error), 0.0)
-        if job.sheet:
+        for system in task.wanted:
+            yield Row(task.track.name, system, task.keys[system], {}, _line(error), 0.0)
+        if task.sheet:
             # The rows have said why there is none, unless all of them were there already.
-            yield Sheet(job.track.name, None if job.wanted else _line(error))
+            yield Sheet(task.track.name, None if task.wanted else _line(error))
         return
-    track = _Track(job, reference, mixture, mixture_fault, shelf)
+    track = _Track(task, reference, mixture, mixture_fault, shelf)
     excerpts: dict[str, np.ndarray] = {}
-    for system in (*job.wanted, *(s for s in job.systems if job.sheet and s not in job.wanted)):
-        wanted = job.wanted.get(system, ())
+    for system in (*task.wanted, *(s for s in task.systems if task.sheet and s not in task.wanted)):
+        wanted = task.wanted.get(system, ())
         scores: dict[str, Score] = {}
         fault: str | None = None
         try:
@@ -130,30 +131,30 @@ def score_track(job: Job, shelf: CodecShelf) -> Iterator[Result]:
             else:
                 if wanted:
                     scores = track.measure(analysed, estimate, wanted)
-                if job.sheet:
+                if task.sheet:
                     excerpts[system] = estimate[:, part].mean(0)
             del estimate
         except Exception as error:
             fault = _line(error)
-        if system in job.wanted:
+        if system in task.wanted:
             seconds = round(time.perf_counter() - started, 3)
-            yield Row(job.track.name, system, job.keys[system], {} if fault else scores, fault, seconds)
+            yield Row(task.track.name, system, task.keys[system], {} if fault else scores, fault, seconds)
         started = time.perf_counter()
-    if job.sheet:
+    if task.sheet:
         waves = {"mixture": mixture.samples[:, part].mean(0)} if mixture else {}
         waves |= {"reference": reference.samples[:, part].mean(0)}
         # The mixture as a baseline is there already.
-        waves |= {system: excerpts[system] for system in job.systems if system in excerpts and system != "mixture"}
+        waves |= {system: excerpts[system] for system in task.systems if system in excerpts and system != "mixture"}
         try:
-            draw_sheet(job.sheet, Excerpt(job.track.name, waves, reference.rate, part.start / reference.rate))
-            yield Sheet(job.track.name, None)
+            draw_sheet(task.sheet, Excerpt(task.track.name, waves, reference.rate, part.start / reference.rate))
+            yield Sheet(task.track.name, None)
         except Exception as error:
-            yield Sheet(job.track.name, f"the spectrogram sheet of '{shown(job.track.name)}': {_line(error)}")
+            yield Sheet(task.track.name, f"the spectrogram sheet of '{shown(task.track.name)}': {_line(error)}")
 
 
 @dataclass(frozen=True)
 class _Track:
-    job: Job
+    task: Task
     reference: _Wave
     mixture: _Wave | None
     mixture_fault: Exception | None
@@ -161,14 +162,14 @@ class _Track:
 
     def estimate(self, system: str) -> np.ndarray | _Undefined:
         """The estimate (C, T) of a system: a file, or a baseline."""
-        path = self.job.track.estimates.get(system)
+        path = self.task.track.estimates.get(system)
         truth = self.reference.samples
         if path is not None:
             return _read(path, self.reference).samples
-        if system in self.job.codecs:
+        if system in self.task.codecs:
             if truth.shape[0] > 2:
                 return _Undefined(f"the codec takes one or two channels, not {truth.shape[0]}")
-            shelved = self.shelf.take(self.job.codecs[system])
+            shelved = self.shelf.take(self.task.codecs[system])
             return codec_round_trip(
                 shelved.codec, truth, self.reference.rate, segment=shelved.segment, overlap=shelved.overlap
             )

@@ -16,10 +16,9 @@ from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.checkpoint.writing import Provenance, save_codec
 from ldm_sep.config import parse_config
 from ldm_sep.errors import CheckpointError, ConfigError, DataError
-from ldm_sep.evaluate import Row, Summary, TrackFiles, codec_round_trip, evaluate, irm, match_tracks
+from ldm_sep.evaluate import Row, Summary, codec_round_trip, evaluate, irm, match_tracks
 from ldm_sep.evaluate.rows import RowFile
 from ldm_sep.evaluate.sheet import loudest_part
-from ldm_sep.evaluate.worker import Job, Sheet, work_through
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.metrics import DEFAULT_METRICS, measure
 
@@ -298,8 +297,8 @@ def test_a_sheet_for_each_track_is_drawn_when_something_changed(songs: Path) -> 
 
 def test_a_system_that_failed_for_once_is_on_the_next_sheet(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})[:1]
-    flaky = (sys.executable, "-P", "-c", "import sys; sys.exit(3)")
-    monkeypatch.setattr("ldm_sep.evaluate.run.work_through", lambda jobs, count: work_through(jobs, count, flaky))
+    # Nothing can be computed by processes that find no packages.
+    monkeypatch.setattr("ldm_sep.workers.pool._COMMAND", (sys.executable, "-c", "import sys; sys.exit(3)"))
     assert evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",)).failures
     monkeypatch.undo()
     assert not evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",)).failures
@@ -336,65 +335,3 @@ def test_the_loudest_part_holds_the_loudest_second() -> None:
     assert loudest_part(wave[:, -20 * RATE :], RATE) == slice(0, 20 * RATE)
     wave[:, -RATE:] = 1
     assert loudest_part(wave, RATE).stop == 100 * RATE
-
-
-FAKE = """
-import os, pickle, sys, time
-sys.path.insert(0, {root!r})
-from ldm_sep.evaluate.rows import Row
-from ldm_sep.evaluate.worker import Sheet
-while True:
-    try:
-        job = pickle.load(sys.stdin.buffer)
-    except EOFError:
-        break
-    for system in job.wanted:
-        if system == "dies":
-            print("out of luck", file=sys.stderr)
-            os._exit(3)
-        if system == "hangs":
-            time.sleep(60)
-        pickle.dump(Row(job.track.name, system, str(os.getpid()), {{}}, None, 0.0), sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    if job.sheet:
-        pickle.dump(Sheet(job.track.name, None), sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-"""
-
-
-def fake(*systems: str, track: str = "t", sheet: Path | None = None) -> Job:
-    files = TrackFiles(track, Path("r"), None, {})
-    return Job(files, dict.fromkeys(systems, ("sdr",)), dict.fromkeys(systems, "k"), systems, sheet, {})
-
-
-@pytest.fixture
-def command() -> list[str]:
-    return [sys.executable, "-c", FAKE.format(root=str(Path(__file__).parents[2]))]
-
-
-def test_a_process_that_dies_costs_one_row(command: list[str]) -> None:
-    jobs = [fake("a", "dies", "b", track="t", sheet=Path("s")), fake("dies", track="u"), fake("c", track="v")]
-    results = list(work_through(jobs, 1, command))
-    rows = [(r.track, r.system, r.error is None) for r in results if isinstance(r, Row)]
-    assert rows == [("t", "a", True), ("t", "dies", False), ("t", "b", True), ("u", "dies", False), ("v", "c", True)]
-    errors = [r.error for r in results if isinstance(r, Row) and r.error]
-    assert all("exit code 3): out of luck" in error and "\n" not in error for error in errors)
-    assert [r for r in results if isinstance(r, Sheet)] == [Sheet("t", None)]
-
-
-def test_a_process_that_cannot_start_costs_rows_and_does_not_hang() -> None:
-    results = list(work_through([fake("a", "b")], 2, [sys.executable, "-c", "raise SystemExit(1)"]))
-    assert [(r.system, "exit code 1" in (r.error or "")) for r in results if isinstance(r, Row)] == [
-        ("a", True),
-        ("b", True),
-    ]
-
-
-def test_stopping_early_ends_the_processes(command: list[str]) -> None:
-    results = work_through([fake("a", "hangs"), fake("b", "hangs")], 2, command)
-    pids = {int(row.key) for row in (next(results), next(results)) if isinstance(row, Row)}
-    assert len(pids) == 2
-    results.close()
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)

@@ -1,0 +1,215 @@
+"""A pool of local processes in which a crash costs one result.
+
+The processes are started afresh (``python -P -c``), not forked: they inherit no threads, and a script that uses them
+needs no ``__main__`` guard. Each computes with one thread. If one ends in the midst of a job (out of memory, a crash in
+C code), the result that was due is lost, and another process takes over the rest of the job.
+"""
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from ldm_sep.errors import LdmSepError
+from ldm_sep.files import reason
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# -P: a file in the current folder must not take the place of a package that results rest on.
+_COMMAND = (sys.executable, "-P", "-c", "from ldm_sep.workers.process import main; main()")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# Where libraries keep what they compile and look up. numba fails without a folder that can be written.
+_CACHES = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR")
+
+
+def work_through(
+    function: Callable[[Job], Iterable[Result]],
+    jobs: Sequence[Job],
+    processes: int,
+    lost: Callable[[Job, int, str], tuple[Result, Job | None]],
+) -> Iterator[Result]:
+    """The results of ``function(job)`` for all ``jobs``, as they come, computed by ``processes`` processes.
+
+    The function is sent to each process once, so what a callable object or a ``partial`` holds is kept from job to
+    job. It, the jobs and the results are pickled. Where a process ends before its job does, ``lost(job, given, why)``
+    is asked, with the number of results ``given`` before and the reason in a few words: it returns the result that
+    stands for the lost one, and what remains of the job, or None.
+
+    The processes end when the iterator is closed, also before its end. LdmSepError if no process can be started.
+    """
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+    results: queue.SimpleQueue[tuple[Result] | BaseException | None] = queue.SimpleQueue()
+    with ExitStack() as stack:
+        crew = _Crew(pickle.dumps(function), _environment(stack))
+        threads = [
+            threading.Thread(target=_serve, args=(crew, waiting, results, lost), daemon=True)
+            for _ in range(max(1, min(processes, len(jobs))))
+        ]
+        # Last in, first out: the processes have ended before their cache is taken away.
+        for thread in threads:
+            stack.callback(thread.join)
+        stack.callback(crew.dismiss)
+        for thread in threads:
+            thread.start()
+        running = len(threads)
+        while running:
+            message = results.get()
+            if message is None:
+                running -= 1
+            elif isinstance(message, BaseException):
+                raise message
+            else:
+                yield message[0]
+
+
+def _environment(stack: ExitStack) -> Mapping[str, str]:
+    """The variables of the processes; a temporary cache, where the user's cannot be written, ends with ``stack``."""
+    # Agg draws without a display; a backend that is set for notebooks may not exist in a fresh process.
+    env = {**os.environ, "MPLBACKEND": "Agg", **dict.fromkeys(_THREADS, "1")}
+    try:
+        cache = Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        cache.mkdir(parents=True, exist_ok=True)
+        usable = os.access(cache, os.W_OK)
+    except (OSError, RuntimeError):
+        # RuntimeError: there is no home.
+        usable = False
+    if not usable:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        env |= {name: folder for name in _CACHES if name == "XDG_CACHE_HOME" or name not in env}
+    return env
+
+
+class _Crew:
+    """All processes of one call, so that they can be ended together."""
+
+    def __init__(self, function: bytes, env: Mapping[str, str]) -> None:
+        self.function = function
+        self.env = env
+        self.dismissed = threading.Event()
+        self._lock = threading.Lock()
+        self._workers: list[_Worker] = []
+
+    def hire(self) -> "_Worker | None":
+        with self._lock:
+            if self.dismissed.is_set():
+                return None
+            worker = _Worker(self.function, self.env)
+            self._workers.append(worker)
+            return worker
+
+    def dismiss(self) -> None:
+        with self._lock:
+            self.dismissed.set()
+            for worker in self._workers:
+                worker.process.kill()
+
+
+def _serve(
+    crew: _Crew,
+    waiting: "queue.SimpleQueue[Any]",
+    results: "queue.SimpleQueue[tuple[Any] | BaseException | None]",
+    lost: Callable[[Any, int, str], tuple[Any, Any | None]],
+) -> None:
+    """One thread for each process: hands it jobs and passes on what it gives."""
+    worker: _Worker | None = None
+    try:
+        while not crew.dismissed.is_set():
+            try:
+                job: Any | None = waiting.get_nowait()
+            except queue.Empty:
+                break
+            while job is not None:
+                worker = worker or crew.hire()
+                if worker is None:
+                    return
+                given, died = worker.run(job, lambda result: results.put((result,)))
+                if not died:
+                    break
+                why = worker.last_words()
+                worker.close()
+                worker = None
+                if crew.dismissed.is_set():
+                    return
+                result, job = lost(job, given, why)
+                results.put((result,))
+    except BaseException as error:
+        results.put(error)
+    finally:
+        if worker is not None:
+            worker.close()
+        results.put(None)
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, function: bytes, env: Mapping[str, str]) -> None:
+        try:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+            self.process = subprocess.Popen(
+                _COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                env=env,
+                # Ctrl-C in the terminal is the parent's to handle.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LdmSepError(f"a process could not be started ({reason(error)}); free memory or disk space") from None
+        self._function = function
+
+    @property
+    def _pipes(self) -> tuple[BinaryIO, BinaryIO]:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the process has no pipes")
+        return stdin, stdout
+
+    def run(self, job: Any, tell: Callable[[Any], None]) -> tuple[int, bool]:
+        """Have ``job`` done. Returns how many results came, and whether the process died before the end."""
+        stdin, stdout = self._pipes
+        given = 0
+        try:
+            # Before the first job only; the process keeps the function.
+            stdin.write(self._function)
+            self._function = b""
+            pickle.dump(job, stdin)
+            stdin.flush()
+            while True:
+                more, result = pickle.load(stdout)
+                if not more:
+                    return given, False
+                tell(result)
+                given += 1
+        except (EOFError, OSError, pickle.UnpicklingError):
+            return given, True
+
+    def last_words(self) -> str:
+        """How the process ended, and the last line that it wrote."""
+        try:
+            code = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"{how}: {lines[-1].strip()}" if lines else f"{how}, perhaps for lack of memory"
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            with suppress(OSError):
+                pipe.close()
+        self.process.wait()
+        self._log.close()

@@ -1,0 +1,116 @@
+"""Processes that compute, fail, die and are dismissed."""
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import worker_functions as functions
+
+from ldm_sep.workers import work_through
+
+Job = tuple[str, ...]
+
+
+@pytest.fixture(autouse=True)
+def _functions_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+
+
+def lost(job: Job, given: int, why: str) -> tuple[tuple[str, str], Job | None]:
+    word, *rest = job[given:]
+    return (word, why), tuple(rest) or None
+
+
+def test_results_are_those_of_the_function_in_the_order_of_each_job() -> None:
+    jobs = [("a", "b"), (), ("prints", "c"), ("d",)]
+    found = list(work_through(functions.words, jobs, 2, lost))
+    words = [word for word, _ in found]
+    assert sorted(words) == ["a", "b", "c", "d", "prints"]
+    assert words.index("a") < words.index("b") and words.index("prints") < words.index("c")
+    assert os.getpid() not in {pid for _, pid in found}
+    assert list(work_through(functions.words, [], 2, lost)) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("dies", "exit code 3: out of luck"),
+        ("is killed", "signal 9, perhaps for lack of memory"),
+        ("raises", "exit code 1: ValueError: no such word"),
+    ],
+)
+def test_a_process_that_ends_costs_one_result(word: str, why: str) -> None:
+    found = list(work_through(functions.words, [("a", word, "b"), (word,), ("c",)], 1, lost))
+    assert [w for w, _ in found] == ["a", word, "b", word, "c"]
+    assert [how for w, how in found if w == word] == [why, why]
+
+
+def test_processes_that_cannot_start_cost_results_and_do_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    found = list(work_through(functions.words, [("a", "b")], 2, lost))
+    assert [word for word, _ in found] == ["a", "b"]
+    assert all("exit code 1: ModuleNotFoundError" in how for _, how in found)
+
+
+def test_what_the_function_holds_is_kept_from_job_to_job() -> None:
+    function = partial(functions.Counter.__call__, functions.Counter())
+    assert list(work_through(function, ["a", "b", "c"], 1, lost)) == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_stopping_early_ends_the_processes() -> None:
+    results = work_through(functions.words, [("a", "hangs"), ("b", "hangs")], 2, lost)
+    pids = {pid for _, pid in (next(results), next(results))}
+    assert len(pids) == 2
+    results.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_an_exception_of_the_caller_comes_through_and_ends_the_processes() -> None:
+    def confused(job: Job, given: int, why: str) -> tuple[str, None]:
+        raise KeyError(job[given])
+
+    with pytest.raises(KeyError, match="dies"):
+        list(work_through(functions.words, [("dies",), ("hangs",)], 2, confused))
+
+
+def test_every_process_has_one_thread_and_draws_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("MPLBACKEND", "no such backend")
+    found = list(work_through(functions.environment, ["OMP_NUM_THREADS", "MPLBACKEND"], 1, lost))
+    assert found == ["1", "Agg"]
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
+    # Below a file nobody makes a folder, not even root.
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    for name in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_home")
+def test_without_a_home_there_is_a_cache_as_long_as_the_work_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLCONFIGDIR", "/mine")
+    results = work_through(functions.environment, ["NUMBA_CACHE_DIR", "MPLCONFIGDIR"], 1, lost)
+    folder = Path(next(results))
+    assert folder.is_dir() and os.access(folder, os.W_OK)
+    assert next(results) == "/mine"
+    results.close()
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("no_home")
+def test_numba_compiles_where_neither_home_nor_package_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    shutil.copy(Path(__file__).parent / "worker_functions.py", tmp_path)
+    # numba would keep its cache beside the module, in a folder of this name.
+    (tmp_path / "__pycache__").write_text("")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    assert list(work_through(functions.compile_with_numba, [21], 1, lambda job, given, why: (why, None))) == [42]
