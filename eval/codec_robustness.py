@@ -37,7 +37,7 @@ from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError, DataError, LdmSepError, need_package
 from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
 from ldm_sep.files import make_folder
-from ldm_sep.method.level import normalising_gain, rms
+from ldm_sep.method.level import coding_gain
 from ldm_sep.metrics import sdr
 
 STDS = (0.0, 1e-6, 1e-3, 0.01, 0.1, 1.0)
@@ -69,13 +69,10 @@ def noisy_codes(codes: Tensor, std: float, noise: Tensor, to_integer: Callable[[
 
 @dataclass(frozen=True)
 class Piece:
-    """A window of a track: its first sample, its length, the wave (1, C, T) as it went in, the gain that brought it to
-    the networks' level, its latents (1, D, N).
-    """
+    """A window of a track: its first sample, its length, the gain the codec heard it at, its latents (1, D, N)."""
 
     start: int
     length: int
-    wave: Tensor
     gain: Tensor
     z: Tensor
 
@@ -91,8 +88,8 @@ def pieces(codec: Codec, wave: np.ndarray, segment: float) -> Iterator[Piece]:
             continue
         padded = np.pad(part, ((0, 0), (0, -part.shape[1] % codec.hop)))
         x = torch.from_numpy(padded)[None].to(device)
-        gain = normalising_gain(x)
-        yield Piece(start, part.shape[1], x, gain, codec.encode(x * gain))
+        gain = coding_gain(codec, x)
+        yield Piece(start, part.shape[1], gain, codec.encode(x * gain))
 
 
 @torch.no_grad()
@@ -125,10 +122,8 @@ def contaminate(
             z = noisy(piece.z, std, draw(piece.z))
             if point == "BQ":
                 z = quantiser.decode(quantiser.encode(z))
-        result = codec.decode(z)
-        # A codec that loses the level is given the window's.
-        scale = 1 / piece.gain if codec.keeps_level else rms(piece.wave) / rms(result).clamp_min(1e-8)
-        out[:, piece.start : piece.start + piece.length] = (scale * result)[0].cpu().numpy()[:, : piece.length]
+        result = codec.decode(z) / piece.gain
+        out[:, piece.start : piece.start + piece.length] = result[0].cpu().numpy()[:, : piece.length]
     return out, moved / indices if indices else None
 
 

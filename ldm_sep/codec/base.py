@@ -15,7 +15,8 @@ class Codec(Protocol):
 
     ``sample_rate`` in Hz; ``hop`` in samples per latent frame, so latents run at ``sample_rate / hop`` Hz;
     ``keeps_level`` says whether the latents carry the loudness of the input. ``encoder`` and ``decoder`` are
-    the bare networks behind ``encode`` and ``decode``: the same maps without the checks.
+    the bare networks behind ``encode`` and ``decode``: the same maps without the checks. None of the four changes
+    the level: what encodes multiplies the wave by ``input_gain`` first.
     """
 
     sample_rate: int
@@ -26,6 +27,13 @@ class Codec(Protocol):
     encoder: nn.Module
     decoder: nn.Module
 
+    def input_gain(self, wave: Tensor) -> Tensor:
+        """The gain (B, 1, 1) that brings ``wave (B, C, T)`` to the level the codec was made for; always finite.
+
+        A codec that keeps the level encodes what it is given: its gain is one.
+        """
+        ...
+
     def encode(self, wave: Tensor) -> Tensor:
         """``wave (B, C, T)`` to ``z (B, D, N)`` with N = T / hop; ``ValueError`` as in ``check_wave``."""
         ...
@@ -33,6 +41,11 @@ class Codec(Protocol):
     def decode(self, z: Tensor) -> Tensor:
         """``z (B, D, N)`` to ``wave (B, C, N * hop)``; ``ValueError`` as in ``check_latents``."""
         ...
+
+
+def unit_gain(wave: Tensor) -> Tensor:
+    """The ``input_gain`` of a codec that keeps the level: ones (B, 1, 1) for ``wave (B, C, T)``."""
+    return wave.new_ones(len(wave), 1, 1)
 
 
 def check_wave(wave: Tensor, channels: int, hop: int) -> None:

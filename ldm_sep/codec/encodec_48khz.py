@@ -27,11 +27,14 @@ from torch import Tensor, nn
 
 from ldm_sep.codec.base import all_finite, check_latents, check_wave
 from ldm_sep.errors import CheckpointError
+from ldm_sep.signal.loudness import rms
 from ldm_sep.thirdparty import import_encodec
 
 WEIGHTS_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_48khz-7e698e3e.th"
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30.0
+_LEAST_MONO = 0.25
+_FLOOR_RMS = 1e-4
 
 
 class Encodec48kHz(nn.Module):
@@ -43,8 +46,8 @@ class Encodec48kHz(nn.Module):
 
     A GroupNorm over channels and time ends both networks. Latents therefore have unit variance at any input
     gain, even for silence, and the decoder's RMS is a constant: no latent can carry the level, and
-    ``keeps_level`` is False. The networks were trained on waves divided by the RMS of their mono mean, which
-    is left to the caller, because it needs a guard: that mean is silent for anti-phase stereo.
+    ``keeps_level`` is False. The latents do depend on the input's level, because convolutions have biases. The
+    networks were trained on waves divided by the RMS of their mono mean: ``input_gain`` says how much that is.
 
     ``quantizer`` is the package's residual vector quantiser (16 codebooks of 1024), for studies of the codec:
     ``quantizer.encode(z, 150, bandwidth)``, the bandwidth in kbit/s and at most 24, and ``quantizer.decode``.
@@ -72,6 +75,17 @@ class Encodec48kHz(nn.Module):
             self.to_empty(device=device)
             self.load_state_dict(state_dict)
         self.eval()
+
+    def input_gain(self, wave: Tensor) -> Tensor:
+        """1 / RMS of the mono mean of ``wave (B, 2, T)``, as (B, 1, 1).
+
+        The mean of anti-phase stereo is silent: the RMS counts as at least a quarter (-12 dB) of that of both
+        channels, which two unlike channels (-3 dB) stay well above. It also counts as at least -80 dBFS, so that
+        silence stays silence.
+        """
+        mono = wave.mean(1, keepdim=True)
+        level = torch.maximum(rms(mono), _LEAST_MONO * rms(wave)).clamp_min(_FLOOR_RMS)
+        return (1 / level)[:, None, None]
 
     def encode(self, wave: Tensor) -> Tensor:
         """``wave (B, 2, T)`` to ``z (B, 128, T / 320)``; ``ValueError`` as in ``check_wave``."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ldm_sep.codec.base import check_latents, check_wave
+from ldm_sep.codec.base import check_latents, check_wave, unit_gain
 
 Norm = Literal["weight_norm", "time_group_norm"]
 
@@ -145,6 +145,10 @@ class SEANetCodec(nn.Module):
         )
         self.encoder = SEANetEncoder(*sizes)
         self.decoder = SEANetDecoder(*sizes)
+
+    def input_gain(self, wave: Tensor) -> Tensor:
+        """One: the latents keep the level."""
+        return unit_gain(wave)
 
     def encode(self, wave: Tensor) -> Tensor:
         """``wave (B, C, T)`` to ``z (B, D, N)`` with N = T / hop; ``ValueError`` as in ``check_wave``."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm_sep.codec.base import check_latents, check_wave
+from ldm_sep.codec.base import check_latents, check_wave, unit_gain
 from ldm_sep.signal.mdct import MDCT, band_edges
 from ldm_sep.signal.stereo import mid_side
 
@@ -193,6 +193,10 @@ class SpectralCodec(nn.Module):
         sizes = (hop, mid_bins, side_bins, mid_bands, side_bands, width, blocks, exponent)
         self.encoder = SpectralEncoder(2 * hop, *sizes)
         self.decoder = SpectralDecoder(self.latent_channels, *sizes)
+
+    def input_gain(self, wave: Tensor) -> Tensor:
+        """One: the latents keep the level."""
+        return unit_gain(wave)
 
     def encode(self, wave: Tensor) -> Tensor:
         """``wave (B, 2, T)``, T a multiple of ``hop``, to ``z (B, D, T / hop)``. ValueError otherwise."""

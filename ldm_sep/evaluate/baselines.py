@@ -76,13 +76,13 @@ def codec_round_trip(
 
     ``sample_rate`` in Hz is that of ``reference`` (C, T), C 1 or 2; it is converted to the codec's and back. As in
     separation, the codec sees cross-faded windows of ``segment`` seconds, ``overlap`` of each shared with the next,
-    brought to one loudness; a window below -100 dBFS stays silent. Where the codec loses the level, it is the
-    reference's, window by window. ValueError for other channels.
+    brought to the level it was made for, which is undone after decoding; a window below -100 dBFS stays silent.
+    ValueError for other channels.
     """
     import torch
 
     from ldm_sep.audio import StreamResampler, resample
-    from ldm_sep.method.level import normalising_gain, rms
+    from ldm_sep.method.level import coding_gain
     from ldm_sep.signal.windows import CrossFader, Windower
 
     channels, total = reference.shape
@@ -101,11 +101,8 @@ def codec_round_trip(
             decoded = np.zeros_like(window.wave)
             if np.abs(window.wave).max() >= _SILENCE:
                 piece = torch.from_numpy(window.wave)[None]
-                gain = normalising_gain(piece)
-                result = codec.decode(codec.encode(piece * gain)) / gain
-                if not codec.keeps_level:
-                    result = result * (rms(piece) / rms(result).clamp_min(1e-8))
-                decoded = result[0].numpy()
+                gain = coding_gain(codec, piece)
+                decoded = (codec.decode(codec.encode(piece * gain)) / gain)[0].numpy()
             kept = fader.add(window, decoded)
             parts.append(back.push(kept if channels == codec.channels else kept.mean(0, keepdims=True)))
     parts.append(back.flush())

@@ -1,13 +1,17 @@
 """Levels: what is taken out of a window before the networks see it, and what some codecs cannot carry.
 
 All networks work on mixtures of one loudness: `normalising_gain` brings a window to `TARGET_RMS`, and its inverse is
-applied to what comes out. A codec that ends in a normalisation over time (the 48 kHz EnCodec) loses the vocal's
-level as well; there a small head predicts it relative to the mixture, with a gate for silence.
+applied to what comes out. Vocals get the gain of their mixture. A codec that ends in a normalisation over time (the
+48 kHz EnCodec) loses the vocals' level and wants its input at a level of its own (`Codec.input_gain`), vocals and
+mixture each at theirs; there a small head predicts the level relative to the mixture, with a gate for silence.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ldm_sep.codec.base import Codec
+from ldm_sep.signal.loudness import rms
 
 TARGET_RMS = 0.1
 # -80 dBFS: what is quieter is not brought up; it would be noise.
@@ -16,14 +20,15 @@ _FLOOR_RMS = 1e-4
 ABSENT_DB = -40.0
 
 
-def rms(wave: Tensor) -> Tensor:
-    """Root mean square (B,) over channels and samples of ``wave (B, C, T)``; of all channels, so anti-phase counts."""
-    return wave.square().mean((1, 2)).sqrt()
-
-
 def normalising_gain(mixture: Tensor) -> Tensor:
     """The gain (B, 1, 1) that brings ``mixture (B, C, T)`` to `TARGET_RMS`; at most 60 dB."""
     return (TARGET_RMS / rms(mixture).clamp_min(_FLOOR_RMS))[:, None, None]
+
+
+def coding_gain(codec: Codec, wave: Tensor) -> Tensor:
+    """The gain (B, 1, 1) at which ``codec`` hears ``wave (B, C, T)`` alone: the networks' level, then the codec's."""
+    gain = normalising_gain(wave)
+    return gain * codec.input_gain(wave * gain)
 
 
 def relative_level_db(vocals: Tensor, mixture: Tensor) -> Tensor:

@@ -98,17 +98,21 @@ class LatentSeparator(nn.Module):
     @torch.no_grad()
     def encode(self, vocals: Tensor) -> Tensor:
         """``vocals (B, C, T)`` at the network's level to whitened latents z0 (B, D, N)."""
-        return self.whitening(self.codec.encoder(vocals))
+        return self._latents(self.codec.encoder, vocals)
 
     def condition(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> tuple[Tensor, Tensor | None]:
         """The condition (B, E, N) for ``mixture (B, C, T)`` at the network's level: its whitened latents, then, where
         there is a predictor, those of its estimate; and that estimate (B, C, T). ``speeds`` are the predictor's.
         """
-        latents = self.whitening(self.conditioner(mixture))
+        latents = self._latents(self.conditioner, mixture)
         if self.predictor is None:
             return latents, None
         estimate = self.predictor(mixture, speeds)
-        return torch.cat([latents, self.whitening(self.conditioner(estimate))], 1), estimate
+        return torch.cat([latents, self._latents(self.conditioner, estimate)], 1), estimate
+
+    def _latents(self, encoder: nn.Module, wave: Tensor) -> Tensor:
+        """Whitened latents (B, D, N) of ``wave (B, C, T)``, which is brought to the level the codec was made for."""
+        return self.whitening(encoder(wave * self.codec.input_gain(wave)))
 
     def decode(self, z0: Tensor, estimate: Tensor | None) -> Tensor:
         """Whitened latents ``z0 (B, D, N)`` to the vocals' wave (B, C, T), before level and refinement; ``estimate`` as

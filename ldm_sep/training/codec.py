@@ -101,7 +101,7 @@ def measure_whitening(codec: Codec, mixer: Mixer, batch_size: int, seed: int) ->
         batch = mixer.batch(batch_size, seed + 1, step)
         gain = normalising_gain(batch.mixture)
         for wave in (batch.vocals * gain, batch.mixture * gain):
-            latents.append(codec.encoder(wave).cpu())
+            latents.append(codec.encoder(wave * codec.input_gain(wave)).cpu())
     whitening.measure(latents)
     return whitening
 

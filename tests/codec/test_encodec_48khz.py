@@ -141,6 +141,33 @@ def test_level_is_lost_in_both_directions(model: torch.nn.Module) -> None:
         assert out.pow(2).mean().sqrt().item() == pytest.approx(1.0, abs=1e-3)
 
 
+def test_the_input_gain_is_that_of_the_package(model: torch.nn.Module) -> None:
+    codec = Encodec48kHz(model.state_dict())
+    model.set_target_bandwidth(6.0)
+    wave = torch.randn(3, 2, 4 * 320) * torch.tensor([1.0, 0.1, 0.01])[:, None, None]
+    with torch.no_grad():
+        codes, scale = model.encode(wave)[0]
+        gain = codec.input_gain(wave)
+        torch.testing.assert_close(gain[:, 0], 1 / scale, rtol=1e-5, atol=0)
+        assert torch.equal(codec.quantizer.encode(codec.encode(wave * gain), 150, 6.0).transpose(0, 1), codes)
+        # The level matters: at a tenth of it the latents are others.
+        z, quiet = codec.encode(wave * gain), codec.encode(0.1 * wave * gain)
+    assert (z - quiet).norm() > 0.05 * z.norm()
+
+
+def test_the_input_gain_is_bounded_for_silence_and_anti_phase() -> None:
+    with torch.device("meta"):
+        codec = Encodec48kHz()
+    wave = 0.1 * torch.randn(1, 1, 3200)
+    anti = torch.cat([wave, -wave], 1)
+    for odd in (anti, 1e-6 * anti, torch.zeros(1, 2, 3200)):
+        heard = odd * codec.input_gain(odd)
+        assert torch.isfinite(codec.input_gain(odd)).all() and heard.square().mean().sqrt() < 4.01
+    # Two unlike channels are no such case: their mono mean has exactly unit RMS.
+    wide = torch.randn(1, 2, 3200)
+    assert float((wide * codec.input_gain(wide)).mean(1).square().mean().sqrt()) == pytest.approx(1, rel=1e-5)
+
+
 def test_what_cannot_be_coded_is_refused(model: torch.nn.Module) -> None:
     codec = Encodec48kHz(model.state_dict())
     wave, z = torch.zeros(1, 2, 640), torch.zeros(1, 128, 2)

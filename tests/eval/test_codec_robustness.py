@@ -13,6 +13,7 @@ import soundfile
 import torch
 from conftest import ROOT
 from quantiser import ResidualQuantiser
+from small_codecs import LevelLosingCodec
 
 from ldm_sep.audio import read
 from ldm_sep.checkpoint.reading import load_codec
@@ -116,6 +117,22 @@ def test_the_codec_of_a_checkpoint_without_noise_is_its_round_trip(
         gain = 0.1 / x.square().mean().sqrt()
         expected = codec.decode(codec.encode(x * gain)) / gain
     np.testing.assert_allclose(ours, expected[0].numpy(), atol=1e-5)
+
+
+def test_every_window_is_heard_at_the_level_the_codec_was_made_for(script: ModuleType) -> None:
+    codec = LevelLosingCodec()
+    wave = 0.01 * np.random.default_rng(0).standard_normal((2, 16000)).astype(np.float32)
+    windows = list(script.pieces(codec, wave, 0.5))
+    assert len(windows) == 2
+    for piece in windows:
+        part = torch.from_numpy(wave[:, piece.start : piece.start + piece.length])[None]
+        mono = part.mean(1).square().mean().sqrt()
+        torch.testing.assert_close(piece.z, codec.encode(2 * part / mono).detach(), rtol=1e-3, atol=1e-4)
+    out, _ = script.contaminate(codec, None, "NQ", wave, windows, 0.0)
+    # What brought it there is undone after decoding.
+    piece = windows[1]
+    expected = codec.decode(piece.z) / piece.gain
+    np.testing.assert_allclose(out[:, piece.start :], expected[0].detach().numpy(), rtol=1e-5, atol=1e-7)
 
 
 def test_silent_tracks_are_left_out_and_named(script: ModuleType, trained: Path, tmp_path: Path) -> None:

@@ -74,8 +74,14 @@ class Reshaping:
         self.keeps_level = keeps_level
         self.encoder = self.decoder = nn.Identity()
         self.longest = 0
+        self.levels: list[float] = []
+
+    def input_gain(self, wave: Tensor) -> Tensor:
+        own = 1 / wave.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-9)
+        return torch.ones_like(own) if self.keeps_level else own
 
     def encode(self, wave: Tensor) -> Tensor:
+        self.levels.append(float(wave.square().mean().sqrt()))
         self.longest = max(self.longest, wave.shape[2])
         frames = wave.reshape(1, 2, -1, self.hop).permute(0, 1, 3, 2)
         return frames.reshape(1, 128, -1)
@@ -95,6 +101,8 @@ def test_a_lossless_codec_gives_the_vocals_back(keeps_level: bool, channels: int
     assert np.allclose(result, wave, atol=1e-6)
     # Windows bound the memory.
     assert codec.longest <= RATE
+    # Every window is heard at the level the codec was made for: the networks' or its own.
+    assert codec.levels == pytest.approx([0.1 if keeps_level else 1.0] * len(codec.levels), rel=1e-4)
 
 
 def test_the_round_trip_goes_through_the_codecs_rate() -> None:

@@ -2,15 +2,16 @@
 
 import pytest
 import torch
+from small_codecs import LevelLosingCodec
 
-from ldm_sep.codec.seanet import SEANetCodec
 from ldm_sep.codec.spectral import SpectralCodec
-from ldm_sep.method.level import LevelHead, normalising_gain, relative_level_db, rms, set_level
+from ldm_sep.method.level import LevelHead, normalising_gain, relative_level_db, set_level
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.network.levels import Level
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
+from ldm_sep.signal.loudness import rms
 
 
 def small_codec() -> SpectralCodec:
@@ -81,18 +82,46 @@ def test_whitening_gives_zero_mean_and_unit_spread_and_keeps_dead_channels_finit
 
 
 def test_a_codec_that_loses_the_level_needs_a_head() -> None:
-    codec = SEANetCodec(filters=2, latent_channels=8, ratios=(4, 2), lstm_layers=0, norm="time_group_norm")
+    codec = LevelLosingCodec()
     unet = UNet1d(8, [Level(8, 1, 1, inject=True)], time_features=16)
     with pytest.raises(ValueError, match="level head is needed"):
         LatentSeparator(codec, unet)
 
 
+def level_losing_separator() -> LatentSeparator:
+    torch.manual_seed(0)
+    unet = UNet1d(8, [Level(8, 1, 1, inject=True)], time_features=16)
+    return LatentSeparator(LevelLosingCodec(), unet, level_head=LevelHead(8)).eval()
+
+
+def test_a_codec_that_loses_the_level_hears_vocals_and_mixture_each_at_the_level_it_was_made_for() -> None:
+    separator = level_losing_separator()
+    wave = torch.randn(2, 2, 800, generator=torch.Generator().manual_seed(1))
+    mono = wave.mean(1, keepdim=True).square().mean(2, keepdim=True).sqrt()
+    with torch.no_grad():
+        separator.whitening.mean.fill_(0.1)
+        expected = separator.whitening(separator.codec.encode(2 * wave / mono))
+        for gain in (1e-2, 0.1, 1.0):
+            torch.testing.assert_close(separator.encode(gain * wave), expected, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(separator.condition(gain * wave)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_codec_that_keeps_the_level_hears_waves_as_they_are(mixture: torch.Tensor) -> None:
+    separator = small_separator(gated=True)
+    for gain in (0.1, 3.0):
+        assert torch.equal(separator.encode(gain * mixture), separator.codec.encode(gain * mixture))
+
+
+def test_silence_and_anti_phase_give_finite_latents_of_a_codec_that_loses_the_level() -> None:
+    separator = level_losing_separator()
+    wave = torch.randn(1, 1, 800, generator=torch.Generator().manual_seed(1))
+    for odd in (torch.zeros(1, 2, 800), torch.cat([wave, -wave], 1)):
+        assert torch.isfinite(separator.encode(odd)).all()
+
+
 def test_the_level_comes_from_the_head_where_the_codec_loses_it() -> None:
     torch.manual_seed(0)
-    codec = SEANetCodec(filters=2, latent_channels=8, ratios=(4, 2), lstm_layers=0, norm="time_group_norm")
-    separator = LatentSeparator(
-        codec, UNet1d(8, [Level(8, 1, 1, inject=True)], time_features=16), level_head=LevelHead(8)
-    ).eval()
+    separator = level_losing_separator()
     mixture = 0.05 * torch.randn(1, 2, 800, generator=torch.Generator().manual_seed(1))
     noise = torch.randn(1, 8, 100, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from ldm_sep.checkpoint.card import trainings
 from ldm_sep.checkpoint.reading import load_codec, load_separator
+from ldm_sep.codec.base import unit_gain
 from ldm_sep.config import load_config
 from ldm_sep.data.mixer import Batch
 from ldm_sep.errors import CheckpointError
@@ -122,12 +123,16 @@ def test_whitening_is_measured_on_vocals_and_mixtures_in_equal_shares_at_the_wor
         return SimpleNamespace(vocals=0.5 * mixture, mixture=mixture)
 
     scale, offset = torch.tensor([[1.0], [4.0]]), torch.tensor([[0.0], [3.0]])
-    codec = SimpleNamespace(latent_channels=2, encoder=lambda wave: scale * wave + offset)
+    codec = SimpleNamespace(latent_channels=2, encoder=lambda wave: scale * wave + offset, input_gain=unit_gain)
     measured = measure_whitening(codec, SimpleNamespace(batch=batch), 3, 0)
     # Mixtures are heard at an RMS of 0.1, vocals then at 0.05.
     std = scale * np.sqrt((0.1**2 + 0.05**2) / 2)
     torch.testing.assert_close(measured.std.reshape(2, 1), std.float(), rtol=0.02, atol=0)
     torch.testing.assert_close(measured.mean.reshape(2, 1), offset, rtol=0, atol=0.01)
+    # A codec that wants a level of its own hears both at that.
+    codec.input_gain = lambda wave: 3 / wave.square().mean((1, 2), keepdim=True).sqrt()
+    measured = measure_whitening(codec, SimpleNamespace(batch=batch), 3, 0)
+    torch.testing.assert_close(measured.std.reshape(2, 1), 3 * scale, rtol=0.02, atol=0)
 
 
 def test_a_codec_is_whitened_only_under_its_own_configuration(
