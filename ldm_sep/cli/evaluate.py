@@ -80,9 +80,9 @@ def evaluate(
         # Shown when all checks are passed, so that a mistake leaves one line and no more.
         bar.start()
         bar.update(task, completed=done, total=total)
-        if row is not None and row.error:
-            # One bad track does not stop the rest.
-            bar.console.print(f"ldm-sep: {shown(row.error)}", markup=False, highlight=False, soft_wrap=True)
+        # One bad track does not stop the rest, nor one metric the others.
+        for line in row.complaints if row is not None else ():
+            bar.console.print(f"ldm-sep: {shown(line)}", markup=False, highlight=False, soft_wrap=True)
 
     try:
         summary = run(

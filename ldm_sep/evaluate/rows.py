@@ -8,10 +8,10 @@ track and system the later one counts; a line that cannot be read, as a kill lea
 import contextlib
 import hashlib
 import json
+import math
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Any
 
 from ldm_sep.errors import DataError
 from ldm_sep.evaluate.match import TrackFiles
-from ldm_sep.files import reason, shown
+from ldm_sep.files import reason, replacing, shown
 from ldm_sep.metrics import METRICS, Score
 
 # Whatever can change a number.
@@ -30,7 +30,8 @@ _PACKAGES = ("ldm-sep", "numpy", "scipy", "soxr", "soundfile", "librosa", "pesq"
 class Row:
     """Scores by metric key of one track and system, what they cost in seconds, and the key of what they rest on.
 
-    Where the pair could not be scored at all, ``error`` says why in one line and there are no scores.
+    ``failed`` says, in one line each, why metrics could not be computed. Where the pair could not be scored at all,
+    ``error`` says why and there are no scores.
     """
 
     track: str
@@ -39,6 +40,14 @@ class Row:
     scores: dict[str, Score]
     error: str | None
     seconds: float
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complaints(self) -> list[str]:
+        """What went wrong, each in one line."""
+        if self.error:
+            return [self.error]
+        return [f"{self.track}, {self.system}, {metric}: {why}" for metric, why in self.failed.items()]
 
     def to_json(self) -> str:
         """One line."""
@@ -47,6 +56,7 @@ class Row:
             "system": self.system,
             "scores": {name: score.value for name, score in self.scores.items()},
             "undefined": {name: score.reason for name, score in self.scores.items() if score.value is None},
+            "failed": self.failed,
             "error": self.error,
             "seconds": self.seconds,
             "key": self.key,
@@ -58,20 +68,29 @@ def row_from_json(line: str) -> Row | None:
     """The row that `Row.to_json` wrote, or None for anything else."""
     try:
         record = json.loads(line)
+        undefined = record["undefined"]
         scores = {
-            name: Score(None if value is None else float(value), record["undefined"][name] if value is None else None)
+            name: Score(None, str(undefined[name])) if value is None else Score(_finite(value))
             for name, value in record["scores"].items()
         }
+        error = record["error"]
         return Row(
             str(record["track"]),
             str(record["system"]),
             str(record["key"]),
             scores,
-            record["error"],
-            float(record["seconds"]),
+            None if error is None else str(error),
+            _finite(record["seconds"]),
+            {str(name): str(why) for name, why in record["failed"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("neither NaN nor infinity is a score")
+    return float(value)
 
 
 def versions() -> dict[str, str]:
@@ -129,16 +148,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all. DataError if it cannot be written."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as temporary:
             temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{shown(path)}: cannot be written ({reason(error)}); choose another --out") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{shown(path)}: cannot be written ({reason(error)}); free some space or choose another --out")
 
 
 class RowFile:
@@ -153,7 +171,11 @@ class RowFile:
         self.rows: dict[tuple[str, str], Row] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            # Opening a pipe would wait for its other end.
+            if path.exists() and not path.is_file():
+                raise DataError(f"{shown(path)}: is no file; choose another --out")
+            # Without a buffer: what a full disk refuses is not tried again when the file is closed.
+            self._file = path.open("ab", buffering=0)
             try:
                 self._lock()
                 # Undecodable bytes are those of a torn line, which is passed over.
@@ -166,12 +188,17 @@ class RowFile:
                 if text.strip() and not self.rows and not text.startswith('{"track": '):
                     raise DataError(f"{shown(path)}: is no file of scores; choose another --out")
                 if text and not text.endswith("\n"):
-                    self._file.write(b"\n")
+                    self._write(b"\n")
             except BaseException:
                 self._file.close()
                 raise
         except OSError as error:
-            raise DataError(f"{shown(path)}: cannot be written ({reason(error)}); choose another --out") from None
+            raise _unwritable(path, error) from None
+
+    def _write(self, data: bytes) -> None:
+        # A disk that fills up takes a part first, and says so at the next call.
+        while data:
+            data = data[self._file.write(data) :]
 
     def _lock(self) -> None:
         """Two evaluations in one folder would each drop the other's rows. Windows keeps no such lock."""
@@ -191,11 +218,10 @@ class RowFile:
     def append(self, row: Row) -> None:
         """Add a row; it is in the file when this returns."""
         try:
-            self._file.write(row.to_json().encode("utf-8", "backslashreplace") + b"\n")
-            self._file.flush()
+            self._write(row.to_json().encode("utf-8", "backslashreplace") + b"\n")
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise DataError(f"{shown(self.path)}: cannot be written ({reason(error)}); free some space") from None
+            raise _unwritable(self.path, error) from None
         self.rows[row.track, row.system] = row
 
     def compact(self) -> None:
@@ -217,17 +243,16 @@ class RowFile:
 
 
 def merged(old: Row | None, new: Row) -> Row:
-    """``new`` with the scores that ``old``, if it rests on the same, has besides."""
+    """``new`` with what ``old``, if it rests on the same, has besides; the scores in the metrics' order."""
     if old is None or old.key != new.key or old.error or new.error:
-        return new
-    return Row(new.track, new.system, new.key, old.scores | new.scores, None, round(old.seconds + new.seconds, 3))
+        scores, failed, seconds = new.scores, new.failed, new.seconds
+    else:
+        scores, seconds = old.scores | new.scores, round(old.seconds + new.seconds, 3)
+        failed = {name: why for name, why in (old.failed | new.failed).items() if name not in new.scores}
+    ordered = {metric.key: scores[metric.key] for metric in METRICS if metric.key in scores}
+    return Row(new.track, new.system, new.key, ordered, new.error, seconds, failed)
 
 
 def is_done(row: Row | None, key: str, metrics: Iterable[str]) -> bool:
     """Whether ``row`` still holds and has all ``metrics``."""
     return row is not None and row.key == key and row.error is None and set(metrics) <= row.scores.keys()
-
-
-def ordered(scores: Mapping[str, Score]) -> dict[str, Score]:
-    """The scores in the metrics' order."""
-    return {metric.key: scores[metric.key] for metric in METRICS if metric.key in scores}

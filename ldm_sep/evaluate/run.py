@@ -19,7 +19,6 @@ from ldm_sep.evaluate.rows import (
     identity,
     is_done,
     merged,
-    ordered,
     row_key,
     versions,
     write_text,
@@ -93,19 +92,23 @@ def evaluate(
     with RowFile(out / "scores.jsonl") as kept:
         plan = _plan(tracks, systems, metrics, out if spectrograms else None, codecs, kept)
         total = len(tracks) * len(systems)
-        done = total - sum(len(task.wanted) for task in plan.tasks)
+        before = total - sum(len(task.wanted) for task in plan.tasks)
+        finished: set[tuple[str, str]] = set()
         if report is not None:
-            report(done, total, None)
+            report(before, total, None)
         for result in work_through(partial(score_track, shelf=CodecShelf()), plan.tasks, jobs, after_crash):
             if isinstance(result, Sheet):
                 if result.error:
                     failures.append(Failure(result.track, "spectrograms", result.error))
                 continue
             row = merged(kept.rows.get((result.track, result.system)), result)
-            kept.append(Row(row.track, row.system, row.key, ordered(row.scores), row.error, row.seconds))
-            done += 1
-            if report is not None:
-                report(done, total, row)
+            kept.append(row)
+            # After a crash a row comes metric by metric.
+            whole = row.error is not None or set(metrics) <= row.scores.keys() | row.failed.keys()
+            if whole and (row.track, row.system) not in finished:
+                finished.add((row.track, row.system))
+                if report is not None:
+                    report(before + len(finished), total, row)
         rows = dict(kept.rows)
     summary = summarise(
         rows,
@@ -181,14 +184,14 @@ def _plan(
     packages = versions()
     parts = {name: _codec_parts(files) for name, files in codecs.items()}
     for track in tracks:
-        wanted: dict[str, tuple[str, ...]] = {}
+        wanted: list[tuple[str, tuple[str, ...]]] = []
         for system in systems:
             key = plan.keys[track.name, system] = row_key(track, system, parts.get(system, ()), packages)
             old = kept.rows.get((track.name, system))
             if not is_done(old, key, metrics):
                 # Of a row that still holds only what is missing; a failed one is tried again.
                 have = old.scores if old is not None and old.key == key and old.error is None else {}
-                wanted[system] = tuple(metric for metric in metrics if metric not in have)
+                wanted.append((system, tuple(metric for metric in metrics if metric not in have)))
         sheet = None
         if sheets is not None:
             path = sheets / SHEETS / _sheet_name(track.name, [plan.keys[track.name, s] for s in systems], systems)
@@ -197,8 +200,8 @@ def _plan(
             failed = any((row := kept.rows.get((track.name, s))) is not None and row.error for s in systems)
             sheet = None if path.is_file() and not failed else path
         if wanted or sheet:
-            keys = {system: plan.keys[track.name, system] for system in wanted}
-            plan.tasks.append(Task(track, wanted, keys, tuple(systems), sheet, dict(codecs)))
+            keys = {system: plan.keys[track.name, system] for system, _ in wanted}
+            plan.tasks.append(Task(track, tuple(wanted), keys, tuple(systems), sheet, dict(codecs)))
     # The longest first, so that no process is left alone with one at the end.
     plan.tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
     return plan

@@ -5,27 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ldm_sep.audio import AudioReader
 from ldm_sep.errors import AudioError, LdmSepError
 from ldm_sep.evaluate.baselines import codec_round_trip, irm, karaoke, silence
 from ldm_sep.evaluate.rows import Row
 from ldm_sep.evaluate.sheet import Excerpt, draw_sheet, loudest_part
 from ldm_sep.evaluate.task import CodecFiles, Result, Sheet, Task
+from ldm_sep.evaluate.waves import Wave, read_wave
 from ldm_sep.files import shown
-from ldm_sep.metrics import Reference, Score, measure
+from ldm_sep.metrics import Reference, Score, scorers
 
 if TYPE_CHECKING:
     from ldm_sep.codec.base import Codec
 
 # What the metrics take.
 _LOWEST_RATE = 8000
-# Floats scaled as integers are, which rounding to 16 bits would clip all over.
-_HIGHEST_PEAK = 100.0
 
 
 @dataclass(frozen=True)
@@ -60,112 +57,105 @@ class CodecShelf:
 
 
 @dataclass(frozen=True)
-class _Wave:
-    path: Path
-    samples: np.ndarray
-    rate: int
+class _Measured:
+    """Scores by metric, and why other metrics failed."""
 
-
-def _read(path: Path, like: _Wave | None = None) -> _Wave:
-    """A whole file; AudioError if it does not have the rate, channels and length of ``like``."""
-    with AudioReader(path) as reader:
-        info = reader.info
-        if like is not None:
-            _compare(path, "Hz", info.sample_rate, like, like.rate, "resample it to the rate of the reference")
-            _compare(path, "channels", info.channels, like, like.samples.shape[0], "export it with as many channels")
-        samples = reader.take(2**62)
-    peak = float(np.abs(samples).max(initial=0))
-    if peak > _HIGHEST_PEAK:
-        raise AudioError(f"{shown(path)}: samples of up to {peak:.3g}, where full scale is 1; export it again")
-    if not samples.shape[1]:
-        raise AudioError(f"{shown(path)}: holds no samples; fetch or export the file again")
-    if like is not None:
-        remedy = "export it over the whole length, lossless if a lossy format changed it"
-        _compare(path, "samples per channel", samples.shape[1], like, like.samples.shape[1], remedy)
-    return _Wave(path, samples, info.sample_rate)
-
-
-def _compare(path: Path, unit: str, value: int, like: _Wave, wanted: int, remedy: str) -> None:
-    if value != wanted:
-        raise AudioError(f"{shown(path)}: {value} {unit}, but {shown(like.path)} has {wanted}; {remedy}")
+    scores: dict[str, Score]
+    failed: dict[str, str]
 
 
 def score_track(task: Task, shelf: CodecShelf) -> Iterator[Result]:
-    """A row for each system of ``task.wanted``, in order, then the sheet if one is wanted.
+    """A row for each of ``task.wanted``, in order, then the sheet if one is wanted.
 
     Never raises: what goes wrong becomes an error of its row.
     """
     started = time.perf_counter()
-    mixture_fault: Exception | None = None
-    mixture: _Wave | None = None
     try:
-        reference = _read(task.track.reference)
-        if reference.rate < _LOWEST_RATE:
-            raise AudioError(
-                f"{shown(reference.path)}: {reference.rate} Hz is too low to score; use {_LOWEST_RATE} Hz or more"
-            )
-        if task.track.mixture is not None:
-            try:
-                mixture = _read(task.track.mixture, reference)
-            except LdmSepError as error:
-                mixture_fault = error
-        analysed = Reference.pcm16(reference.samples, reference.rate)
-        part = loudest_part(reference.samples, reference.rate)
+        track = _read_track(task, shelf)
+        excerpt = loudest_part(track.reference.samples, track.reference.rate)
     except Exception as error:
-        for system in task.wanted:
+        for system, _ in task.wanted:
             yield Row(task.track.name, system, task.keys[system], {}, _line(error), 0.0)
         if task.sheet:
             # The rows have said why there is none, unless all of them were there already.
             yield Sheet(task.track.name, None if task.wanted else _line(error))
         return
-    track = _Track(task, reference, mixture, mixture_fault, shelf)
     excerpts: dict[str, np.ndarray] = {}
-    for system in (*task.wanted, *(s for s in task.systems if task.sheet and s not in task.wanted)):
-        wanted = task.wanted.get(system, ())
-        scores: dict[str, Score] = {}
-        fault: str | None = None
+    wanted = {system for system, _ in task.wanted}
+    only_shown = [(system, ()) for system in task.systems if task.sheet and system not in wanted]
+    for system, metrics in (*task.wanted, *only_shown):
+        measured, fault = _Measured({}, {}), None
         try:
             estimate = track.estimate(system)
             if isinstance(estimate, _Undefined):
-                scores = {key: Score(None, estimate.reason) for key in wanted}
+                measured = _Measured({key: Score(None, estimate.reason) for key in metrics}, {})
             else:
-                if wanted:
-                    scores = track.measure(analysed, estimate, wanted)
+                if metrics:
+                    measured = track.measure(estimate, metrics)
                 if task.sheet:
-                    excerpts[system] = estimate[:, part].mean(0)
+                    excerpts[system] = estimate[:, excerpt].mean(0)
             del estimate
         except Exception as error:
             fault = _line(error)
-        if system in task.wanted:
+        if system in wanted:
             seconds = round(time.perf_counter() - started, 3)
-            yield Row(task.track.name, system, task.keys[system], {} if fault else scores, fault, seconds)
+            key = task.keys[system]
+            yield Row(task.track.name, system, key, measured.scores, fault, seconds, measured.failed)
         started = time.perf_counter()
     if task.sheet:
-        waves = {"mixture": mixture.samples[:, part].mean(0)} if mixture else {}
-        waves |= {"reference": reference.samples[:, part].mean(0)}
-        # The mixture as a baseline is there already.
-        waves |= {system: excerpts[system] for system in task.systems if system in excerpts and system != "mixture"}
+        yield _draw(task, track, excerpt, excerpts)
+
+
+def _draw(task: Task, track: _Track, excerpt: slice, excerpts: dict[str, np.ndarray]) -> Sheet:
+    reference, mixture = track.reference, track.mixture
+    waves = {"mixture": mixture.samples[:, excerpt].mean(0)} if mixture else {}
+    waves |= {"reference": reference.samples[:, excerpt].mean(0)}
+    # The mixture as a baseline is there already.
+    waves |= {system: excerpts[system] for system in task.systems if system in excerpts and system != "mixture"}
+    try:
+        draw_sheet(task.sheet, Excerpt(task.track.name, waves, reference.rate, excerpt.start / reference.rate))
+    except Exception as error:
+        return Sheet(task.track.name, f"the spectrogram sheet of '{shown(task.track.name)}': {_line(error)}")
+    return Sheet(task.track.name, None)
+
+
+def _read_track(task: Task, shelf: CodecShelf) -> _Track:
+    reference = read_wave(task.track.reference)
+    if reference.rate < _LOWEST_RATE:
+        raise AudioError(
+            f"{shown(reference.path)}: {reference.rate} Hz is too low to score; use {_LOWEST_RATE} Hz or more"
+        )
+    mixture, fault = None, None
+    if task.track.mixture is not None:
         try:
-            draw_sheet(task.sheet, Excerpt(task.track.name, waves, reference.rate, part.start / reference.rate))
-            yield Sheet(task.track.name, None)
-        except Exception as error:
-            yield Sheet(task.track.name, f"the spectrogram sheet of '{shown(task.track.name)}': {_line(error)}")
+            mixture = read_wave(task.track.mixture, reference)
+        except LdmSepError as error:
+            fault = error
+    return _Track(task, reference, mixture, fault, shelf)
 
 
 @dataclass(frozen=True)
 class _Track:
     task: Task
-    reference: _Wave
-    mixture: _Wave | None
+    reference: Wave
+    mixture: Wave | None
     mixture_fault: Exception | None
     shelf: CodecShelf
+    # By length: an estimate may be some samples shorter.
+    analysed: dict[int, Reference] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Samples that reference and mixture both have."""
+        lengths = [wave.samples.shape[1] for wave in (self.reference, self.mixture) if wave is not None]
+        return min(lengths)
 
     def estimate(self, system: str) -> np.ndarray | _Undefined:
         """The estimate (C, T) of a system: a file, or a baseline."""
         path = self.task.track.estimates.get(system)
-        truth = self.reference.samples
+        truth = self.reference.samples[:, : self.length]
         if path is not None:
-            return _read(path, self.reference).samples
+            return read_wave(path, self.reference).samples
         if system in self.task.codecs:
             if truth.shape[0] > 2:
                 return _Undefined(f"the codec takes one or two channels, not {truth.shape[0]}")
@@ -177,7 +167,7 @@ class _Track:
             return silence(truth)
         if self.mixture is None:
             raise self.mixture_fault or AudioError(f"{shown(self.reference.path)}: has no mixture; add --mixtures")
-        mixture = self.mixture.samples
+        mixture = self.mixture.samples[:, : self.length]
         if system == "irm":
             return irm(truth, mixture)
         if system == "karaoke":
@@ -186,15 +176,27 @@ class _Track:
             return karaoke(mixture)
         return mixture
 
-    def measure(self, reference: Reference, estimate: np.ndarray, metrics: tuple[str, ...]) -> dict[str, Score]:
-        mixture = None if self.mixture is None else self.mixture.samples
-        scores = measure(reference, estimate, self.reference.rate, mixture, metrics)
-        for key, score in scores.items():
+    def measure(self, estimate: np.ndarray, metrics: tuple[str, ...]) -> _Measured:
+        """The metrics one by one: where one fails, the others have their values."""
+        length = min(estimate.shape[1], self.length)
+        if length not in self.analysed:
+            wave = self.reference.samples[:, :length]
+            self.analysed[length] = Reference.pcm16(wave, self.reference.rate)
+        mixture = None if self.mixture is None else self.mixture.samples[:, :length]
+        calls = scorers(self.analysed[length], estimate[:, :length], self.reference.rate, mixture)
+        found = _Measured({}, {})
+        for key in metrics:
+            try:
+                score = calls[key]()
+            except Exception as error:
+                found.failed[key] = _line(error)
+                continue
             if score.value is not None and not np.isfinite(score.value):
-                scores[key] = Score(None, f"the value is not finite ({score.value})")
+                score = Score(None, f"the value is not finite ({score.value})")
             if key == "bleed" and score.value is None and self.mixture_fault is not None:
-                scores[key] = Score(None, f"no mixture: {self.mixture_fault}")
-        return {key: Score(None if s.value is None else float(s.value), s.reason) for key, s in scores.items()}
+                score = Score(None, f"no mixture: {self.mixture_fault}")
+            found.scores[key] = Score(None if score.value is None else float(score.value), score.reason)
+        return found
 
 
 def _line(error: Exception) -> str:

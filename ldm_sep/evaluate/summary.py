@@ -199,7 +199,7 @@ def summarise(
     """
     kept = {(track, system): rows[track, system] for track in tracks for system in systems}
     chosen = tuple(metric for metric in METRICS if metric.key in metrics)
-    failed = [Failure(row.track, row.system, row.error) for row in kept.values() if row.error]
+    failed = [failure for row in kept.values() for failure in _failures(row, chosen)]
     scores = {
         system: {metric.key: _system_score([kept[t, system] for t in tracks], metric.key) for metric in chosen}
         for system in systems
@@ -218,6 +218,13 @@ def summarise(
     )
     comparisons = [c for metric in chosen for c in _compare(bare, metric.key)]
     return Summary(**{**vars(bare), "comparisons": tuple(comparisons)})
+
+
+def _failures(row: Row, metrics: Sequence[Metric]) -> list[Failure]:
+    if row.error:
+        return [Failure(row.track, row.system, row.error)]
+    lost = [(metric.label, row.failed[metric.key]) for metric in metrics if metric.key in row.failed]
+    return [Failure(row.track, row.system, f"{label}: {why}") for label, why in lost]
 
 
 def _system_score(rows: Sequence[Row], metric: str) -> SystemScore:

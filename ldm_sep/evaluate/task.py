@@ -17,12 +17,12 @@ class CodecFiles:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be done for one track: metrics by system, row keys by system, and the spectrogram sheet, if any,
-    with all of ``systems``. ``codecs`` by the baseline's name.
+    """What is to be done for one track: the ``wanted`` pairs of system and metrics, in order, and the spectrogram
+    sheet, if any, with all of ``systems``. Row ``keys`` by system, ``codecs`` by the baseline's name.
     """
 
     track: TrackFiles
-    wanted: dict[str, tuple[str, ...]]
+    wanted: tuple[tuple[str, tuple[str, ...]], ...]
     keys: dict[str, str]
     systems: tuple[str, ...]
     sheet: Path | None
@@ -40,15 +40,19 @@ class Sheet:
 Result = Row | Sheet
 
 
-def after_crash(task: Task, given: int, why: str) -> tuple[Result, Task | None]:
-    """The failed result of a process that ended after ``given`` results of ``task``, and what is left to do, if
-    anything.
+def after_crash(task: Task, given: int, why: str) -> tuple[list[Result], Task | None]:
+    """What stands for the result that was due when a process ended after ``given`` results of ``task``, and what is
+    left to do, if anything.
+
+    Nobody knows which metric it was, so those of the row that was due are tried again one by one; one that ends a
+    process again has failed.
     """
     message = f"the process that scored it ended ({why}); run again, with fewer --jobs if memory is short"
-    waiting = list(task.wanted)[given:]
+    waiting = task.wanted[given:]
     if not waiting:
-        return Sheet(task.track.name, message), None
-    system, *rest = waiting
-    row = Row(task.track.name, system, task.keys[system], {}, message, 0.0)
-    left = replace(task, wanted={name: task.wanted[name] for name in rest})
-    return row, left if rest or task.sheet else None
+        return [Sheet(task.track.name, message)], None
+    (system, metrics), *rest = waiting
+    if len(metrics) > 1:
+        return [], replace(task, wanted=(*((system, (metric,)) for metric in metrics), *rest))
+    row = Row(task.track.name, system, task.keys[system], {}, None, 0.0, dict.fromkeys(metrics, message))
+    return [row], replace(task, wanted=tuple(rest)) if rest or task.sheet else None

@@ -12,7 +12,7 @@ Conventions:
 """
 
 from ldm_sep.metrics.distortion import bleed, csdr, sdr, si_sdr
-from ldm_sep.metrics.measure import measure
+from ldm_sep.metrics.measure import measure, scorers
 from ldm_sep.metrics.optional import check_installed
 from ldm_sep.metrics.perceptual import pesq, visqol
 from ldm_sep.metrics.records import DEFAULT_METRICS, METRICS, Metric, Score
@@ -38,6 +38,7 @@ __all__ = [
     "mel_mae_1",
     "mr_stft",
     "pesq",
+    "scorers",
     "sdr",
     "si_sdr",
     "spectrogram",

@@ -13,14 +13,13 @@ from ldm_sep.metrics.signal import as_pcm16
 from ldm_sep.metrics.spectral import log_f0_rmse_of, lsd_of, mel_mae_of, mr_stft
 
 
-def measure(
-    ref: np.ndarray | Reference,
-    est: np.ndarray,
-    sample_rate: int,
-    mixture: np.ndarray | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-) -> dict[str, Score]:
-    """Scores of ``est`` by the keys in ``metrics``, in their order, all on the 16-bit files the waves would be.
+def scorers(
+    ref: np.ndarray | Reference, est: np.ndarray, sample_rate: int, mixture: np.ndarray | None = None
+) -> dict[str, Callable[[], Score]]:
+    """A call for each of `METRICS` by its key, so that one that fails does not cost the others.
+
+    All score the 16-bit files that the waves would be. What several of them need is computed once, at the first call
+    that needs it.
 
     Args:
         ref: reference ``(C, T)`` or ``(T,)``; `as_pcm16` of it is scored, as of ``est`` and ``mixture``. Or, when
@@ -29,11 +28,10 @@ def measure(
         est: estimate of the same shape.
         sample_rate: Hz, of all.
         mixture: of the same shape; `bleed` is undefined without it.
-        metrics: keys of `METRICS`.
 
     Raises:
-        ValueError: shapes or rates that differ, a rate below 8000 Hz, an unknown key.
-        DependencyError: a metric needs a package that is not installed (`check_installed` asks beforehand).
+        ValueError: shapes or rates that differ (of shapes, the calls tell), a rate below 8000 Hz.
+        DependencyError: by a call that needs a package that is not installed (`check_installed` asks beforehand).
     """
     reference = ref if isinstance(ref, Reference) else Reference.pcm16(ref, sample_rate)
     if reference.sample_rate != sample_rate:
@@ -45,7 +43,7 @@ def measure(
     def mel() -> tuple[Score, Score]:
         return mel_mae_of(reference, est)
 
-    by_key: dict[str, Callable[[], Score]] = {
+    return {
         "sdr": lambda: sdr(wave, est),
         "csdr": lambda: csdr(wave, est, sample_rate),
         "si_sdr": lambda: si_sdr(wave, est),
@@ -58,6 +56,20 @@ def measure(
         "bleed": lambda: Score(None, "no mixture") if mix is None else bleed(wave, est, mix, sample_rate),
         "visqol": lambda: visqol_of(reference, est),
     }
-    if unknown := [key for key in metrics if key not in by_key]:
-        raise ValueError(f"no such metric: {', '.join(unknown)}; there are: {', '.join(by_key)}")
-    return {key: by_key[key]() for key in metrics}
+
+
+def measure(
+    ref: np.ndarray | Reference,
+    est: np.ndarray,
+    sample_rate: int,
+    mixture: np.ndarray | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> dict[str, Score]:
+    """Scores of ``est`` by the keys in ``metrics``, in their order; waves and errors as of `scorers`.
+
+    ValueError for an unknown key as well.
+    """
+    calls = scorers(ref, est, sample_rate, mixture)
+    if unknown := [key for key in metrics if key not in calls]:
+        raise ValueError(f"no such metric: {', '.join(unknown)}; there are: {', '.join(calls)}")
+    return {key: calls[key]() for key in metrics}

@@ -34,14 +34,14 @@ def work_through(
     function: Callable[[Job], Iterable[Result]],
     jobs: Sequence[Job],
     processes: int,
-    lost: Callable[[Job, int, str], tuple[Result, Job | None]],
+    lost: Callable[[Job, int, str], tuple[Sequence[Result], Job | None]],
 ) -> Iterator[Result]:
     """The results of ``function(job)`` for all ``jobs``, as they come, computed by ``processes`` processes.
 
     The function is sent to each process once, so what a callable object or a ``partial`` holds is kept from job to
     job. It, the jobs and the results are pickled. Where a process ends before its job does, ``lost(job, given, why)``
-    is asked, with the number of results ``given`` before and the reason in a few words: it returns the result that
-    stands for the lost one, and what remains of the job, or None.
+    is asked, with the number of results ``given`` before and the reason in a few words: it returns the results that
+    stand for the lost one, and what remains of the job, or None.
 
     The processes end when the iterator is closed, also before its end. LdmSepError if no process can be started.
     """
@@ -118,7 +118,7 @@ def _serve(
     crew: _Crew,
     waiting: "queue.SimpleQueue[Any]",
     results: "queue.SimpleQueue[tuple[Any] | BaseException | None]",
-    lost: Callable[[Any, int, str], tuple[Any, Any | None]],
+    lost: Callable[[Any, int, str], tuple[Sequence[Any], Any | None]],
 ) -> None:
     """One thread for each process: hands it jobs and passes on what it gives."""
     worker: _Worker | None = None
@@ -140,8 +140,9 @@ def _serve(
                 worker = None
                 if crew.dismissed.is_set():
                     return
-                result, job = lost(job, given, why)
-                results.put((result,))
+                substitutes, job = lost(job, given, why)
+                for result in substitutes:
+                    results.put((result,))
     except BaseException as error:
         results.put(error)
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, played, sung
+from conftest import RATE, ROOT, played, sung
 
 from ldm_sep.build import build_codec
 from ldm_sep.checkpoint.reading import load_codec
@@ -195,7 +196,10 @@ def test_a_bad_estimate_is_its_rows_error_and_the_rest_goes_on(songs: Path) -> N
     good = {track: read(songs / "ours" / f"{track}.wav") for track in NAMES}
     spoils: dict[str, tuple[Callable[[Path, np.ndarray], None], str]] = {
         "rate": (lambda p, w: write(p, w, 2 * RATE), "32000 Hz, but .*vocals.wav has 16000; resample"),
-        "length": (lambda p, w: write(p, w[:, 1:]), "31999 samples per channel, but .*vocals.wav has 32000; export"),
+        "length": (
+            lambda p, w: write(p, w[:, 10:]),
+            r"31990 samples .*\(1.999 s\), but .*vocals.wav has 32000 \(2.000 s\); export",
+        ),
         "channels": (lambda p, w: write(p, w[:1]), "1 channels, but .*vocals.wav has 2; export"),
         "cut": (lambda p, w: p.write_bytes(p.read_bytes()[:1000]), "is cut off or damaged"),
         "nan": (lambda p, w: sf.write(p, 0 * w.T + np.nan, RATE, subtype="FLOAT"), "not a finite number"),
@@ -227,15 +231,102 @@ def test_a_bad_estimate_is_its_rows_error_and_the_rest_goes_on(songs: Path) -> N
 def test_a_bad_reference_costs_its_track_and_a_bad_mixture_what_needs_it(songs: Path) -> None:
     (songs / "ref" / NAMES[0] / "vocals.wav").write_bytes(b"RIFF")
     mixture = songs / "ref" / NAMES[1] / "mixture.wav"
-    write(mixture, read(mixture)[:, 5:])
+    write(mixture, read(mixture)[:, 500:])
     summary, _ = run(songs, "ours", "irm", metrics=("sdr", "bleed"))
     assert {(f.track, f.system) for f in summary.failures} == {(NAMES[0], s) for s in ("ours", "irm")} | {
         (NAMES[1], "irm")
     }
     assert value(summary, NAMES[1], "ours") is not None
     reason = summary.rows[NAMES[1], "ours"].scores["bleed"].reason
-    assert reason is not None and str(mixture) in reason and "31995 samples" in reason
+    assert reason is not None and str(mixture) in reason and "31500 samples" in reason
     assert value(summary, NAMES[2], "irm") is not None
+
+
+def test_lengths_that_rounding_explains_are_cut_to_the_shorter(songs: Path) -> None:
+    vocals, mixture, ours = (
+        songs / f"ref/{NAMES[0]}/vocals.wav",
+        songs / f"ref/{NAMES[0]}/mixture.wav",
+        songs / "ours",
+    )
+    estimate = read(ours / f"{NAMES[0]}.wav")
+    write(ours / f"{NAMES[1]}.wav", np.pad(read(ours / f"{NAMES[1]}.wav"), ((0, 0), (0, 8))))
+    write(ours / f"{NAMES[0]}.wav", estimate[:, :-3])
+    write(mixture, read(mixture)[:, :-1])
+    metrics = ("sdr", "lsd", "bleed")
+    summary, _ = run(songs, "ours", "irm", "mixture", metrics=metrics)
+    assert summary.failures == ()
+    truth, mixed = read(vocals), read(mixture)
+    expected = measure(truth[:, :-3], estimate[:, :-3], RATE, mixed[:, :-2], metrics)
+    assert summary.rows[NAMES[0], "ours"].scores == expected
+    expected = measure(truth[:, :-1], mixed, RATE, mixed, metrics)
+    assert summary.rows[NAMES[0], "mixture"].scores == expected
+    assert value(summary, NAMES[0], "irm") == measure(truth[:, :-1], irm(truth[:, :-1], mixed), RATE)["sdr"].value
+
+
+# Imported by every Python process that finds it: a metric that raises, one that ends its process.
+SPOILT = """
+import importlib, os
+target = importlib.import_module("ldm_sep.metrics.measure")
+
+def fails(*_):
+    raise OSError("no table of pitches")
+
+def crashes(*_):
+    os._exit(7)
+
+target.log_f0_rmse_of, target.pesq_of = fails, crashes
+"""
+
+
+def test_a_metric_that_fails_costs_no_other_and_is_tried_again(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (songs / "spoilt").mkdir()
+    (songs / "spoilt/sitecustomize.py").write_text(SPOILT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(songs / "spoilt"), str(ROOT)]))
+    metrics = ("sdr", "lsd", "log_f0_rmse", "pesq", "mr_stft")
+    summary, told = run(songs, "ours", "mixture", metrics=metrics, sheets=True)
+    assert sorted(told.rows) == sorted((track, system) for track in NAMES for system in ("ours", "mixture"))
+    assert told.counts == [(i, 6) for i in range(1, 7)]
+    for row in summary.rows.values():
+        assert row.error is None and [*row.scores] == ["sdr", "lsd", "mr_stft"]
+        assert row.failed["log_f0_rmse"] == "OSError: no table of pitches"
+        assert "exit code 7" in row.failed["pesq"] and "\n" not in row.failed["pesq"]
+    assert {(f.track, f.system, f.message.split(":")[0]) for f in summary.failures} == {
+        (track, system, label) for track in NAMES for system in ("ours", "mixture") for label in ("log-F0 RMSE", "PESQ")
+    }
+    assert summary.scores["ours"]["pesq"].reasons == {"failed": 3} and summary.scores["ours"]["lsd"].n == 3
+    assert len(list((songs / "o/spectrograms").glob("*.png"))) == 3
+    monkeypatch.undo()
+    mended, told = run(songs, "ours", "mixture", metrics=metrics)
+    assert len(told.rows) == 6 and mended.failures == ()
+    assert [*mended.rows[NAMES[0], "ours"].scores] == [*metrics]
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(songs: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})
+    # Longer files than this fail as they do on a full disk.
+    for limit, name in ((300, "scores.jsonl"), (3000, "plots/sdr.png")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(DataError) as error:
+                evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",), spectrograms=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert str(error.value).startswith(f"{songs / 'o' / name}: cannot be written (")
+        assert "\n" not in str(error.value)
+    # What was known before is known still.
+    _, told = run(songs)
+    assert told.rows == []
+    assert sorted(path.name for path in (songs / "o").iterdir()) == sorted(
+        ["plots", "report.html", "scores.csv", "scores.jsonl", "summary.json", "table.md"]
+    )
+
+
+def test_a_pipe_in_the_place_of_the_scores_is_refused(songs: Path) -> None:
+    (songs / "o").mkdir()
+    os.mkfifo(songs / "o/scores.jsonl")
+    with pytest.raises(DataError, match="is no file; choose another --out"):
+        run(songs)
 
 
 def test_karaoke_of_mono_is_undefined_and_no_failure(songs: Path) -> None:
@@ -321,7 +412,12 @@ def test_what_makes_no_sense_is_refused_before_any_work(songs: Path) -> None:
 def test_a_line_of_rubbish_or_of_another_version_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
     row = Row("t\u2028", "s", "k", {}, None, 1.0)
-    path.write_bytes(b'\xff\xfe\n{"track": 1}\n[]\n' + row.to_json().encode() + b'\n{"track": "x", "sys')
+    spoilt = [
+        row.to_json().replace('"seconds": 1.0', f'"seconds": {value}').replace("\u2028", name)
+        for name, value in (("a", "NaN"), ("b", "1e999"), ("c", "[]"), ("d", "[" * 100000))
+    ]
+    rubbish = b'\xff\xfe\n{"track": 1}\n[]\n' + "\n".join(spoilt).encode() + b"\n"
+    path.write_bytes(rubbish + row.to_json().encode() + b'\n{"track": "x", "sys')
     with RowFile(path) as kept:
         assert kept.rows == {("t\u2028", "s"): row}
     assert path.read_text() == row.to_json() + "\n"

@@ -19,9 +19,9 @@ def _functions_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
 
 
-def lost(job: Job, given: int, why: str) -> tuple[tuple[str, str], Job | None]:
+def lost(job: Job, given: int, why: str) -> tuple[list[tuple[str, str]], Job | None]:
     word, *rest = job[given:]
-    return (word, why), tuple(rest) or None
+    return [(word, why)], tuple(rest) or None
 
 
 def test_results_are_those_of_the_function_in_the_order_of_each_job() -> None:
@@ -71,7 +71,7 @@ def test_stopping_early_ends_the_processes() -> None:
 
 
 def test_an_exception_of_the_caller_comes_through_and_ends_the_processes() -> None:
-    def confused(job: Job, given: int, why: str) -> tuple[str, None]:
+    def confused(job: Job, given: int, why: str) -> tuple[list[str], None]:
         raise KeyError(job[given])
 
     with pytest.raises(KeyError, match="dies"):
@@ -113,4 +113,4 @@ def test_numba_compiles_where_neither_home_nor_package_can_be_written(
     # numba would keep its cache beside the module, in a folder of this name.
     (tmp_path / "__pycache__").write_text("")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
-    assert list(work_through(functions.compile_with_numba, [21], 1, lambda job, given, why: (why, None))) == [42]
+    assert list(work_through(functions.compile_with_numba, [21], 1, lambda job, given, why: ([why], None))) == [42]

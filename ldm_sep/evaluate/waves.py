@@ -1,0 +1,58 @@
+"""The files of a track, read so that they can be compared sample by sample."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ldm_sep.audio import AudioReader
+from ldm_sep.errors import AudioError
+from ldm_sep.files import shown
+
+# Two conversions of the sample rate round a length: from 48 kHz to 8 kHz and back by up to six samples. Files whose
+# lengths differ by no more are cut to the shorter one.
+LENGTH_TOLERANCE = 8
+# Floats scaled as integers are, which rounding to 16 bits would clip all over.
+_HIGHEST_PEAK = 100.0
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A whole file: ``samples (C, T)`` at ``rate`` Hz."""
+
+    path: Path
+    samples: np.ndarray
+    rate: int
+
+
+def read_wave(path: Path, like: Wave | None = None) -> Wave:
+    """A whole file.
+
+    AudioError if it cannot be read or is out of scale, if its rate or channels are not those of ``like``, or if the
+    lengths differ by more than `LENGTH_TOLERANCE` samples.
+    """
+    with AudioReader(path) as reader:
+        info = reader.info
+        if like is not None:
+            _compare(path, "Hz", info.sample_rate, like, like.rate, "resample it to the rate of the reference")
+            _compare(path, "channels", info.channels, like, like.samples.shape[0], "export it with as many channels")
+        samples = reader.take(2**62)
+    peak = float(np.abs(samples).max(initial=0))
+    if peak > _HIGHEST_PEAK:
+        raise AudioError(f"{shown(path)}: samples of up to {peak:.3g}, where full scale is 1; export it again")
+    if not samples.shape[1]:
+        raise AudioError(f"{shown(path)}: holds no samples; fetch or export the file again")
+    if like is not None:
+        found, wanted = samples.shape[1], like.samples.shape[1]
+        if abs(found - wanted) > LENGTH_TOLERANCE:
+            raise AudioError(
+                f"{shown(path)}: {found} samples per channel ({found / info.sample_rate:.3f} s), but "
+                f"{shown(like.path)} has {wanted} ({wanted / like.rate:.3f} s); export it over the whole length, "
+                "lossless if a lossy format changed it"
+            )
+    return Wave(path, samples, info.sample_rate)
+
+
+def _compare(path: Path, unit: str, value: int, like: Wave, wanted: int, remedy: str) -> None:
+    if value != wanted:
+        raise AudioError(f"{shown(path)}: {value} {unit}, but {shown(like.path)} has {wanted}; {remedy}")
