@@ -1,4 +1,6 @@
-"""Which device a word means."""
+"""Which device a word means, and how many cores there are."""
+
+import os
 
 import torch
 
@@ -25,3 +27,9 @@ def choose_device(word: str = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"the device '{word}' is not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
+
+
+def usable_cores() -> int:
+    """How many CPU cores this process may use: those of its affinity where the system tells, else all."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

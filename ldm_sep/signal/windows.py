@@ -1,4 +1,4 @@
-"""A stream cut into overlapping windows and put together again, and the noise that belongs to each place in it.
+"""A stream cut into overlapping windows and put together again.
 
 With segment S, overlap O and step H = S - O, window k starts at k H. Of the overlap, the outer quarters are thrown
 away, since there a window lacks context on one side, and the middle half is cross-faded (sin^2 + cos^2 = 1). The
@@ -35,12 +35,12 @@ class Windower:
     """
 
     def __init__(self, segment: int, overlap: int, hop: int, channels: int) -> None:
-        self.hop = hop
+        self.hop, self.channels = hop, channels
+        if not 0 <= overlap <= segment / 2:
+            raise ValueError(f"the overlap {overlap} must lie between 0 and half the segment {segment}")
         self.segment = max(_MIN_FRAMES, round(segment / hop)) * hop
         # A multiple of four hops, so that the quarters are whole frames.
         self.overlap = overlap // (4 * hop) * 4 * hop
-        if not 0 <= overlap <= segment / 2:
-            raise ValueError(f"the overlap {overlap} must lie between 0 and half the segment {segment}")
         self.step = self.segment - self.overlap
         self._buffer = np.zeros((channels, 0), np.float32)
         self._origin = 0

@@ -1,0 +1,104 @@
+"""Windows through the model: side by side on the cores of a CPU, or in one batch on a GPU."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm_sep.method.model import LatentSeparator
+from ldm_sep.separation.options import Plan
+from ldm_sep.signal.noise import noise_field
+from ldm_sep.signal.windows import Window
+
+# -100 dBFS: a window whose loudest sample is below it holds nothing to separate.
+_SILENCE = 1e-5
+
+
+class WindowEngine:
+    """The vocals of windows, as ``plan`` says. A context manager.
+
+    On a CPU up to ``plan.threads`` windows are in flight, each computed by one thread. Two threads in one window would
+    wait for each other at every layer, which costs several times as much on a busy machine, and the samples would
+    depend on their number. On other devices up to ``plan.batch_size`` windows of one length are one batch.
+    """
+
+    def __init__(self, model: LatentSeparator, plan: Plan, device: torch.device) -> None:
+        self.model, self.plan, self.device = model, plan, device
+        on_cpu = device.type == "cpu"
+        self.together = plan.threads if on_cpu else plan.batch_size
+        self._pool = ThreadPoolExecutor(plan.threads, initializer=_prepare_thread) if on_cpu else None
+
+    def __enter__(self) -> "WindowEngine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def run(self, windows: Sequence[Window]) -> Iterable[np.ndarray]:
+        """Vocals (C, L) of each window, in order. RuntimeError if the networks give values that are not finite."""
+        if self._pool is None:
+            return [vocals for group in _of_one_shape(windows) for vocals in self._compute(group)]
+        with _one_thread_each():
+            return list(self._pool.map(lambda window: self._compute([window])[0], windows))
+
+    @torch.no_grad()
+    def _compute(self, group: Sequence[Window]) -> Sequence[np.ndarray]:
+        loud = [np.abs(window.wave).max() >= _SILENCE for window in group]
+        if not any(loud):
+            return [np.zeros_like(window.wave) for window in group]
+        vocals = self._separate(group).cpu().numpy()
+        return [voice if sounds else np.zeros_like(voice) for voice, sounds in zip(vocals, loud, strict=True)]
+
+    def _separate(self, group: Sequence[Window]) -> Tensor:
+        codec, plan = self.model.codec, self.plan
+        starts = [window.start // codec.hop for window in group]
+        frames = group[0].wave.shape[1] // codec.hop
+
+        def noise(seed: int) -> Tensor:
+            fields = [noise_field(seed, codec.latent_channels, start, frames) for start in starts]
+            return torch.stack(fields).to(self.device)
+
+        def fresh(sample: int, step: int) -> Tensor:
+            # A field of its own for every sample and step, away from the seeds that users count up.
+            return noise((plan.seed + 1) * 2**20 + (sample + 1) * 2**10 + step)
+
+        mixture = torch.from_numpy(np.stack([window.wave for window in group])).to(self.device)
+        # Further samples take fields far from those of other seeds.
+        noises = [noise(plan.seed), *(noise((plan.seed + 1) * 2**20 + k) for k in range(1, plan.averages))]
+        return self.model.separate(
+            mixture, noises, plan.steps, start=plan.start, eta=plan.eta, speeds=plan.speeds, fresh=fresh
+        )
+
+
+def _of_one_shape(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
+    """Runs of neighbouring windows that can be one batch: the last of a stream may be shorter."""
+    groups: list[list[Window]] = []
+    for window in windows:
+        if groups and groups[-1][0].wave.shape == window.wave.shape:
+            groups[-1].append(window)
+        else:
+            groups.append([window])
+    yield from groups
+
+
+def _prepare_thread() -> None:
+    # The tails of fading sound are denormal numbers, which cost a CPU many times as much as others.
+    torch.set_flush_denormal(True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Within it, torch computes with one thread in each thread that calls it; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

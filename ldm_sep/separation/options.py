@@ -1,0 +1,87 @@
+"""How to separate: what a user chooses, and what that comes to with a checkpoint."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from ldm_sep.config import (
+    DiffusionTime,
+    Overlap,
+    Positive,
+    PresetConfig,
+    Record,
+    SamplingConfig,
+    Segment,
+    Share,
+    Speeds,
+    checked,
+)
+from ldm_sep.device import usable_cores
+from ldm_sep.errors import ConfigError
+
+# What a checkpoint's own defaults are called among its presets.
+_DEFAULT_PRESET = "balanced"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to separate. None takes the value of the preset, or else the checkpoint's own default.
+
+    preset: one of the checkpoint's (`Separator.presets`), such as fast, balanced, best. steps: network calls a window
+    (1 gives the posterior mean). start: t at which sampling begins; below 1 it begins from the posterior mean, at one
+    more call. seed: of the noise. eta: share of fresh noise (stochastic DDIM). averages: samples whose mean is taken,
+    each from noise of its own; fewer artefacts and less detail, at as many times the cost. speeds: 0.5 to 2; at each
+    the predictor, where there is one, hears the mixture once, and the mean of what it hears is taken
+    (`network.predictor`). segment: seconds of a window. overlap: share of it shared with the next. batch_size: windows
+    computed together on a GPU. threads: windows computed side by side on a CPU, one thread each; by default as many as
+    the process may use cores. Neither changes a sample.
+    """
+
+    preset: str | None = None
+    steps: int | None = None
+    start: float | None = None
+    seed: int = 0
+    eta: float | None = None
+    averages: int | None = None
+    speeds: tuple[float, ...] | None = None
+    segment: float | None = None
+    overlap: float | None = None
+    batch_size: int = 4
+    threads: int | None = None
+
+
+class Plan(Record):
+    """`Options` with everything settled."""
+
+    steps: Positive
+    start: DiffusionTime
+    seed: Annotated[int, Field(ge=0)]
+    eta: Share
+    averages: Positive
+    speeds: Speeds
+    segment: Segment
+    overlap: Overlap
+    batch_size: Positive
+    threads: Positive
+
+
+def presets(sampling: SamplingConfig) -> tuple[str, ...]:
+    """Names for `Options.preset`: balanced, which is a checkpoint's default, and its others."""
+    return (_DEFAULT_PRESET, *sampling.presets)
+
+
+def settle(options: Options, sampling: SamplingConfig) -> Plan:
+    """What ``options`` come to with the defaults and presets of ``sampling``. ConfigError for a preset that it does not
+    have, and for values out of bounds.
+    """
+    if options.preset is not None and options.preset not in presets(sampling):
+        raise ConfigError(f"no preset '{options.preset}'; this checkpoint has: {', '.join(presets(sampling))}")
+    preset = sampling.presets.get(options.preset or _DEFAULT_PRESET, PresetConfig())
+    settled = {}
+    for key in Plan.model_fields:
+        # A preset has no segment: it would change what the others are compared at.
+        given = (getattr(source, key, None) for source in (options, preset, sampling))
+        settled[key] = next((value for value in given if value is not None), None)
+    settled["threads"] = settled["threads"] or usable_cores()
+    return checked(Plan, settled, "options")
