@@ -73,6 +73,37 @@ def test_presets_stand_for_their_settings_and_options_override_them(tiny_separat
         vocals(preset="finest")
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_number_of_cores_changes_nothing(tiny_separator: Separator, threads: int) -> None:
+    wave = mixture(5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        reference = tiny_separator.separate(wave, RATE, Options(threads=3))
+        other = tiny_separator.separate(wave, RATE, Options(threads=threads))
+        # The caller's own setting is as it was.
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(other.vocals, reference.vocals)
+
+
+@given(segment=st.floats(1, 4), overlap=st.sampled_from([0.1, 1 / 3, 0.5]))
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_segment_and_overlap_within_their_bounds_will_do(
+    tiny_separator: Separator, segment: float, overlap: float
+) -> None:
+    wave = mixture(1)
+    stems = tiny_separator.separate(wave, RATE, Options(steps=1, segment=segment, overlap=overlap))
+    assert np.array_equal(stems.vocals + stems.instrumental, wave)
+
+
+def test_half_a_segment_of_an_odd_number_of_samples_overlaps(tiny_separator: Separator) -> None:
+    wave = mixture(1)
+    stems = tiny_separator.separate(wave, RATE, Options(steps=1, segment=32001 / RATE, overlap=0.5))
+    assert np.array_equal(stems.vocals + stems.instrumental, wave)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_the_batch_size_changes_nothing(tiny_separator: Separator, batch_size: int) -> None:
     wave = mixture(5)
