@@ -23,6 +23,10 @@ class DataError(LdmSepError):
     """A data set that lacks what training or evaluation needs."""
 
 
+class StudyError(LdmSepError):
+    """A listening study's folder, key or answers that are missing, damaged or do not belong together."""
+
+
 class DeviceError(LdmSepError):
     """A device that was asked for and is not there."""
 

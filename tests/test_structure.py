@@ -27,6 +27,7 @@ FLOORS = [
     {"build"},
     {"checkpoint"},
     {"separation", "training", "evaluate"},
+    {"study"},
     {"cli"},
     {"__main__"},
 ]
