@@ -1,0 +1,94 @@
+"""Ratings as one table: who rated which system on which item, on which question."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ldm_sep.errors import StudyError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COLUMNS = ("listener", "item", "system", "question", "rating")
+
+
+class Rating(NamedTuple):
+    """One rating. ``presentation``: 0 the first time, 1 where the same trial was presented again."""
+
+    listener: str
+    item: str
+    system: str
+    question: str
+    rating: float
+    presentation: int = 0
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Columns of one question's ratings, of equal length: names are arrays of strings."""
+
+    listener: np.ndarray
+    item: np.ndarray
+    system: np.ndarray
+    rating: np.ndarray
+
+
+def columns(rows: Iterable[Rating], question: str) -> Ratings:
+    """The first presentations of ``question`` as columns."""
+    import numpy as np
+
+    kept = [row for row in rows if row.question == question and row.presentation == 0]
+    names = (np.array([getattr(row, name) for row in kept], dtype=str) for name in ("listener", "item", "system"))
+    return Ratings(*names, np.array([row.rating for row in kept], dtype=float))
+
+
+def read_csv(path: Path) -> list[Rating]:
+    """A table with the columns listener, item, system, rating and, if there are several questions, question.
+
+    StudyError names the file, the line and what is wrong with it: a column is missing, a rating is no number, the same
+    listener rated the same twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not a readable table ({error})") from None
+    reader = csv.DictReader(io.StringIO(text))
+    missing = [name for name in COLUMNS if name != "question" and name not in (reader.fieldnames or [])]
+    if missing:
+        raise StudyError(f"{path}: the column {missing[0]} is missing; needed are listener, item, system and rating")
+    rows: list[Rating] = []
+    seen: set[tuple[str, ...]] = set()
+    for row in reader:
+        where = f"{path}: line {reader.line_num}"
+        try:
+            value = float(row["rating"])
+        except (TypeError, ValueError):
+            raise StudyError(f"{where}: '{row['rating']}' is no rating; write a number") from None
+        names = tuple((row.get(name) or "").strip() for name in COLUMNS[:3])
+        if not all(names) or not math.isfinite(value):
+            raise StudyError(f"{where}: a name is empty or the rating is not finite; complete the line")
+        question = (row.get("question") or "rating").strip()
+        if (*names, question) in seen:
+            raise StudyError(f"{where}: {names[0]} rated {names[2]} on {names[1]} before; take one of the lines out")
+        seen.add((*names, question))
+        rows.append(Rating(*names, question, value))
+    if not rows:
+        raise StudyError(f"{path}: no ratings in it; check the file")
+    return rows
+
+
+def to_csv(rows: Iterable[Rating]) -> str:
+    """The table that `read_csv` reads; repeated presentations are left out."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        if row.presentation == 0:
+            writer.writerow([row.listener, row.item, row.system, row.question, f"{row.rating:g}"])
+    return text.getvalue()
