@@ -1,0 +1,110 @@
+"""Answers on their way to the disk: whole pages, flushed, before anybody is told that they are saved."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ldm_sep.errors import StudyError
+from ldm_sep.files import reason, sync
+from ldm_sep.study.answers import counted, load_lines
+from ldm_sep.study.records import LINE, Answer, Milestone
+
+# The page that an answer belongs to, as something to compare, and how many answers are written with it.
+PageOf = Callable[[Answer], tuple[object, int]]
+
+
+class SaveError(Exception):
+    """What was to be recorded is not on the disk; the file is as it was before."""
+
+
+class Ledger:
+    """The answer file of one listener, open for appending.
+
+    What a killed server leaves behind is dealt with on opening: a torn last line, and the lines of a page that was not
+    written as a whole, are moved to ``<number>.aside.txt``; nobody was told that they were saved, and the page comes
+    again. ``notes`` says so, and names damaged lines, which stay where they are. Not for several threads at once.
+
+    StudyError if the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, page_of: PageOf) -> None:
+        self.notes: list[str] = []
+        self._path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            sync(path.parent)
+            self._size = os.fstat(self._descriptor).st_size
+            self._set_aside(page_of)
+        except OSError as error:
+            raise StudyError(f"{path}: cannot be written ({reason(error)}); free space on its disk") from None
+        lines, notes = load_lines(path)
+        self.notes += notes
+        self.lines, _ = counted(lines)
+
+    def append(self, lines: Sequence[Answer | Milestone]) -> None:
+        """Write ``lines`` and wait until the disk has them. SaveError if it does not; nothing of them is left then."""
+        data = b"".join(line.model_dump_json().encode() + b"\n" for line in lines)
+        try:
+            # Where an earlier failure could not be undone, it is undone now.
+            os.ftruncate(self._descriptor, self._size)
+            _write(self._descriptor, data)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._undo()
+            raise SaveError(reason(error)) from None
+        self._size += len(data)
+        self.lines, _ = counted([*self.lines, *lines])
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _undo(self) -> None:
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            # The next `append` tries again; so does the next server, for which it is a torn page.
+            return
+
+    def _set_aside(self, page_of: PageOf) -> None:
+        data = self._path.read_bytes()
+        *rows, torn = data.split(b"\n")
+        count = _unfinished(rows, page_of)
+        if not torn and not count:
+            return
+        kept = b"".join(row + b"\n" for row in rows[: len(rows) - count])
+        aside = self._path.with_suffix(".aside.txt")
+        with aside.open("ab") as file:
+            file.write(data[len(kept) :] + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.ftruncate(self._descriptor, len(kept))
+        os.fsync(self._descriptor)
+        self._size = len(kept)
+        self.notes.append(f"{self._path}: its last page was torn in mid-writing; set aside in {aside}, it comes again")
+
+
+def _unfinished(rows: Sequence[bytes], page_of: PageOf) -> int:
+    """How many of the last rows are answers to one page, and fewer than it has."""
+    page: object = None
+    wanted = count = 0
+    for row in reversed(rows):
+        try:
+            line = LINE.validate_json(row)
+        except ValidationError:
+            break
+        if not isinstance(line, Answer):
+            break
+        this, size = page_of(line)
+        if count and this != page:
+            break
+        page, wanted, count = this, size, count + 1
+    return count if count < wanted else 0
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    # A full disk may take a part before it refuses.
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,273 @@
+"""The web server of a study: what `ldm-sep study serve` runs."""
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from pydantic import TypeAdapter, ValidationError
+
+from ldm_sep.errors import StudyError, need_package
+from ldm_sep.files import make_folder, reason, replacing, sha256_of
+from ldm_sep.study.desk import HEADPHONES_PASSED, HEARD_SECONDS, Desk, OutOfTurnError, Position
+from ldm_sep.study.ledger import SaveError
+from ldm_sep.study.records import STUDY_FILE, Answer, Milestone, Study, load_study, pages
+from ldm_sep.web.app import Endpoint, create_app, open_socket, packaged_files, run
+from ldm_sep.web.guard import LOOPBACK_NAMES, Limits, RateLimit
+from ldm_sep.web.replies import RefusedError, file_reply, json_reply, read_json
+from ldm_sep.web.tokens import Tokens, load_tokens
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
+
+# A MUSHRA page has some 15 ratings of 300 bytes each.
+LIMITS = Limits(body=64 * 1024)
+EXPERIMENTER = "experimenter"
+_ANSWERS = TypeAdapter(list[Answer])
+
+
+class Door:
+    """Who a request comes from. ``tokens`` None: this machine's own user, who says the listener's number.
+
+    Otherwise the token says it. Wrong tokens are counted by address and soon refused unread.
+    """
+
+    def __init__(self, desk: Desk, tokens: Tokens | None) -> None:
+        self._desk = desk
+        self._tokens = tokens
+        self._misses = RateLimit(burst=20, per_second=0.2)
+
+    @property
+    def local(self) -> bool:
+        """Whether no token is needed."""
+        return self._tokens is None
+
+    def listener(self, request: "Request") -> int:
+        """The listener's number. RefusedError if the request says none."""
+        name = self._name(request)
+        number = int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else 0
+        if number not in self._desk.numbers:
+            raise RefusedError(401, "This link is not valid. Please use the link that you were given.")
+        return number
+
+    def experimenter(self, request: "Request") -> None:
+        """RefusedError unless the request may see how far everybody is."""
+        if not self.local and self._name(request) != EXPERIMENTER:
+            raise RefusedError(401, "This page is for the experimenter's own link.")
+
+    def _name(self, request: "Request") -> str:
+        scheme, _, code = request.headers.get("authorization", "").partition(" ")
+        code = unquote(code.strip()) if scheme.lower() == "bearer" else ""
+        if self._tokens is None:
+            return code
+        name = self._tokens.name_of(code)
+        if name is None and code:
+            wait = self._misses.wait(request.client.host if request.client else "")
+            if wait > 0:
+                raise RefusedError(429, "Too many wrong links; wait a few minutes.", retry_after=wait)
+        return name or ""
+
+
+def study_app(folder: Path, desk: Desk, door: Door, names: frozenset[str]) -> "ASGIApp":
+    """The application: the page of `static/`, the study's audio from ``folder``, and what ``desk`` takes.
+
+    Replies hold trial and stimulus ids, texts and questions; no name of a system and no path is known here.
+    """
+    from starlette.concurrency import run_in_threadpool
+
+    study = desk.study
+
+    async def session(request: "Request") -> "Response":
+        number = door.listener(request)
+        return json_reply(_session(study, number) | _place(desk.position(number)))
+
+    async def audio(request: "Request") -> "Response":
+        path = f"audio/{request.path_params['id']}.wav"
+        if path not in desk.audio_of(door.listener(request)):
+            raise RefusedError(404, "There is no such sound on your pages.")
+        return file_reply(folder / path, "audio/wav")
+
+    async def answers(request: "Request") -> "Response":
+        number = door.listener(request)
+        table = await read_json(request)
+        rows = table.get("answers") if isinstance(table, dict) else None
+        given = _checked(_ANSWERS, [_of(number, row) for row in rows] if isinstance(rows, list) else rows)
+        return json_reply(_place(await _recorded(run_in_threadpool(desk.rate, number, given))))
+
+    async def milestone(request: "Request") -> "Response":
+        number = door.listener(request)
+        given = _checked(TypeAdapter(Milestone), _of(number, await read_json(request)))
+        return json_reply(_place(await _recorded(run_in_threadpool(desk.pass_milestone, number, given))))
+
+    async def progress(request: "Request") -> "Response":
+        door.experimenter(request)
+        listeners = [one.model_dump(mode="json") for one in desk.progress()]
+        return json_reply({"title": study.title, "listeners": listeners, "now": datetime.now(UTC).isoformat()})
+
+    async def door_state(request: "Request") -> "Response":
+        return json_reply({"local": door.local, "title": study.title})
+
+    endpoints = [
+        Endpoint("GET", "/api/door", door_state),
+        Endpoint("GET", "/api/session", session),
+        Endpoint("GET", "/api/audio/{id}", audio),
+        Endpoint("POST", "/api/answers", answers),
+        Endpoint("POST", "/api/milestones", milestone),
+        Endpoint("GET", "/api/progress", progress),
+    ]
+    return create_app(endpoints, packaged_files("ldm_sep.study", "static"), names=names, limits=LIMITS)
+
+
+def serve(
+    study: Path,
+    answers: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    listeners: int | None = None,
+    names: Sequence[str] = (),
+    report: Callable[[str], None] = print,
+) -> None:
+    """Serve the study in the folder ``study`` and write what listeners answer below ``answers``, until told to stop.
+
+    ``listeners``: how many take part, at most (default) as many as the study has orders for. At a loopback ``host``
+    nobody needs a link; at any other, every listener and the experimenter get one of their own, reported once.
+    ``names``: what else the server is called in the network, for a reverse proxy. ``report`` takes lines for the user.
+
+    LdmSepError for a study, a folder or an address that cannot be used, and for a folder that another server writes to.
+    """
+    for package in ("starlette", "uvicorn", "filelock"):
+        need_package("ldm-sep study serve", package)
+    from filelock import FileLock, Timeout
+
+    table = load_study(study)
+    _check_audio(study, table)
+    make_folder(answers)
+    try:
+        with FileLock(answers / ".lock", timeout=0):
+            _check_same_study(answers, study)
+            with closing(Desk(table, answers, listeners)) as desk:
+                _serve(study, desk, answers, host, port, names, report)
+    except Timeout:
+        raise StudyError(f"{answers}: another server writes to it; stop that one or name another folder") from None
+    except OSError as error:
+        raise StudyError(f"{answers}: cannot be written ({reason(error)}); free space or name another folder") from None
+    report(f"stopped; the answers are in {answers}")
+
+
+def _serve(
+    folder: Path,
+    desk: Desk,
+    answers: Path,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    report: Callable[[str], None],
+) -> None:
+    for note in desk.notes:
+        report(note)
+    opened, local = open_socket(host, port)
+    with opened:
+        address = _address(host, opened)
+        tokens = None if local else _tokens(answers, desk, address, report)
+        allowed = LOOPBACK_NAMES | {name.lower() for name in (host, *names)}
+        report(f"{desk.study.title}: {len(desk.numbers)} listeners; answers go to {answers}")
+        report(f"open {address}/ (Ctrl+C stops; everything that was answered is saved)")
+        run(study_app(folder, desk, Door(desk, tokens), allowed), opened)
+
+
+def _session(study: Study, number: int) -> dict[str, Any]:
+    shown = {"title", "method", "questions", "texts", "sample_rate", "loudness_lufs"}
+    table = study.model_dump(mode="json", include=shown)
+    first = pages(study, number)[0]
+    return table | {
+        "listener": number,
+        "heard": HEARD_SECONDS,
+        "headphones_passed": HEADPHONES_PASSED,
+        "level_audio": first.trial.reference or first.stimuli[0].audio,
+    }
+
+
+def _place(position: Position) -> dict[str, Any]:
+    table = position.model_dump(mode="json")
+    if table["page"] is not None:
+        # In the order of study.json, which says what this listener's page is not to say.
+        del table["page"]["trial"]["stimuli"]
+    return table
+
+
+def _of(number: int, row: Any) -> Any:
+    # Who answers is decided by the token, whatever the row says.
+    return {**row, "listener": number} if isinstance(row, dict) else row
+
+
+def _checked(adapter: TypeAdapter[Any], table: Any) -> Any:
+    try:
+        return adapter.validate_python(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise RefusedError(422, f"{where}: {first['msg']}") from None
+
+
+async def _recorded(work: Any) -> Position:
+    try:
+        return await work
+    except OutOfTurnError as error:
+        raise RefusedError(409, str(error)) from None
+    except SaveError as error:
+        raise RefusedError(507, f"Your answer could not be saved on the server ({error}).") from None
+
+
+def _tokens(answers: Path, desk: Desk, address: str, report: Callable[[str], None]) -> Tokens:
+    path = answers / "access.json"
+    tokens, made = load_tokens(path, [*map(str, desk.numbers), EXPERIMENTER])
+    if made:
+        report("links, shown this once; give each listener one:")
+    for name, token in made.items():
+        page = "static/progress.html" if name == EXPERIMENTER else ""
+        report(f"  {name:>12}  {address}/{page}#{token}")
+    if not made:
+        report(f"the links given out before are valid; for a new one delete its line in {path} and start again")
+    return tokens
+
+
+def _address(host: str, opened: socket.socket) -> str:
+    name = host
+    if host in ("0.0.0.0", "::", ""):
+        name = _outward_address() or socket.gethostname()
+    return f"http://{f'[{name}]' if ':' in name else name}:{opened.getsockname()[1]}"
+
+
+def _outward_address() -> str | None:
+    # Connecting a datagram socket sends nothing; the system says by which address it would.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+def _check_audio(folder: Path, study: Study) -> None:
+    every = (*study.training, *study.trials)
+    named = [s.audio for trial in every for s in trial.stimuli] + [t.reference for t in every if t.reference]
+    for name in named:
+        if not (folder / name).is_file():
+            raise StudyError(f"{folder / name}: no such file; prepare the study again")
+
+
+def _check_same_study(answers: Path, study: Path) -> None:
+    """Answers to one study are not mixed with those to another: the folder remembers which it is for."""
+    path = answers / "study.sha256"
+    ours = sha256_of(study / STUDY_FILE)
+    if not path.exists():
+        with replacing(path) as temporary:
+            temporary.write_text(ours + "\n", encoding="utf-8")
+    elif path.read_text(encoding="utf-8", errors="replace").strip() != ours:
+        raise StudyError(f"{answers}: holds answers to another study; name another folder")

@@ -1,0 +1,112 @@
+// Play, position, loop: what all pages with sounds have in common.
+
+import { el } from "./dom.js";
+import { keysOn, setKeys } from "./keys.js";
+
+function clock(seconds) {
+  const whole = Math.floor(seconds + 1e-6);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+function labelled(text, key) {
+  return [el("span", { text }), el("kbd", { text: key, ariaHidden: "true" })];
+}
+
+export class Transport {
+  constructor(player) {
+    this.player = player;
+    this.play = el("button", { class: "primary play", type: "button", on: { click: () => this.toggle() } });
+    this.time = el("span", { class: "time", ariaHidden: "true" });
+    this.position = el("input", {
+      type: "range", min: "0", max: String(player.duration), step: "0.01", "aria-label": "Position",
+      on: { input: () => player.seek(Number(this.position.value)) },
+    });
+    this.region = el("div", { class: "region", ariaHidden: "true" });
+    this.loop = this.button("Loop", "L", () => this.toggleLoop());
+    this.from = this.button("Start here", "[", () => this.startHere());
+    this.to = this.button("End here", "]", () => this.endHere());
+    this.whole = el("button", { type: "button", text: "Whole", on: { click: () => this.wholeLoop() } });
+    this.from.setAttribute("aria-label", "Loop starts here");
+    this.to.setAttribute("aria-label", "Loop ends here");
+    this.whole.setAttribute("aria-label", "Loop over the whole sound");
+    this.node = el(
+      "section", { class: "transport", "aria-label": "Playback" },
+      el("div", { class: "line" }, this.play, this.time, el("div", { class: "track" }, this.region, this.position)),
+      el("div", { class: "line loops" }, this.loop, this.from, this.to, this.whole),
+    );
+    this.update();
+  }
+
+  button(text, key, act) {
+    return el("button", { type: "button", on: { click: act } }, ...labelled(text, key));
+  }
+
+  /** The keys of the transport, as a table for `bindKeys`. */
+  get keys() {
+    const nudge = (seconds) => () => this.player.seek(this.player.position + seconds);
+    const toggle = () => this.toggle();
+    return {
+      " ": toggle, p: toggle, ",": nudge(-1), ".": nudge(1),
+      l: () => this.toggleLoop(), "[": () => this.startHere(), "]": () => this.endHere(),
+    };
+  }
+
+  toggle() {
+    if (this.player.playing) this.player.pause();
+    else if (this.player.selected === null) this.player.choose([...this.player.buffers.keys()][0]);
+    else this.player.play();
+  }
+
+  toggleLoop() {
+    this.player.setLoop(!this.player.loop.on);
+  }
+
+  startHere() {
+    const { end } = this.player.loop;
+    const here = this.player.position;
+    this.player.setLoop(true, here, here < end - 0.25 ? end : this.player.duration);
+  }
+
+  endHere() {
+    const { start } = this.player.loop;
+    const here = this.player.position;
+    this.player.setLoop(true, start < here - 0.25 ? start : 0, here);
+  }
+
+  wholeLoop() {
+    this.player.setLoop(true, 0, this.player.duration);
+  }
+
+  /** Show the player's state. */
+  update() {
+    const { playing, position, duration, loop } = this.player;
+    if (this.shown !== playing) {
+      this.play.replaceChildren(...labelled(playing ? "Pause" : "Play", "Space"));
+      this.shown = playing;
+    }
+    this.time.textContent = `${clock(position)} / ${clock(duration)}`;
+    this.position.value = String(position);
+    this.position.setAttribute("aria-valuetext", `${position.toFixed(0)} of ${duration.toFixed(0)} seconds`);
+    this.loop.setAttribute("aria-pressed", String(loop.on));
+    const part = loop.on && loop.end - loop.start < duration - 0.01;
+    this.region.hidden = !part;
+    this.region.style.left = `${(100 * loop.start) / duration}%`;
+    this.region.style.width = `${(100 * (loop.end - loop.start)) / duration}%`;
+    this.whole.disabled = !part;
+  }
+}
+
+/** A folded list of the page's keys, with the switch for them. `rows`: pairs of keys and what they do. */
+export function keyHelp(rows) {
+  const common = [
+    ["Space", "play or pause"], [", .", "one second back, forward"], ["L", "loop on or off"],
+    ["[ ]", "loop starts, ends here"], ["Enter", "next page"],
+  ];
+  const toggle = el("input", { type: "checkbox", checked: keysOn(), on: { change: () => setKeys(toggle.checked) } });
+  const list = [...rows, ...common].map(([keys, what]) =>
+    el("div", {}, el("dt", {}, ...keys.split(" ").map((key) => el("kbd", { text: key }))), el("dd", { text: what })));
+  return el(
+    "details", { class: "keys" }, el("summary", { text: "Keys" }), el("dl", {}, ...list),
+    el("label", { class: "check" }, toggle, "Use these keys"),
+  );
+}

@@ -1,0 +1,141 @@
+"""A guarded application of packaged files and endpoints, and the server that runs it until it is told to stop."""
+
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Literal
+
+from ldm_sep.errors import ConfigError, need_package
+from ldm_sep.web.guard import Guard, Limits
+from ldm_sep.web.replies import RefusedError, refuse
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
+
+# Stated here, since what the system's table says for .js differs from machine to machine.
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """``handler`` answers ``method`` requests for ``path`` (``{name}`` stands for one part of a path)."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    handler: Callable[["Request"], Awaitable["Response"]]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file that belongs to the program."""
+
+    data: bytes
+    media_type: str
+
+
+def packaged_files(package: str, folder: str) -> dict[str, Asset]:
+    """Name -> file, of all files in ``folder`` of ``package`` that a browser can be given.
+
+    They are looked up by name in this table, never on the disk: no request can lead out of the folder.
+    """
+    assets = {}
+    for entry in (files(package) / folder).iterdir():
+        suffix = "." + entry.name.rpartition(".")[2]
+        if entry.is_file() and suffix in MEDIA_TYPES:
+            assets[entry.name] = Asset(entry.read_bytes(), MEDIA_TYPES[suffix])
+    return assets
+
+
+def create_app(
+    endpoints: Sequence[Endpoint], assets: Mapping[str, Asset], *, names: frozenset[str], limits: Limits
+) -> "ASGIApp":
+    """An ASGI application: ``assets`` below /static/, index.html at /, and ``endpoints``, all behind a `Guard`.
+
+    ``names``: what a Host header may say. A handler raises `RefusedError` for what it does not serve; it becomes a
+    reply of that status with ``{"error": message}``.
+    """
+    need_package("serving a page", "starlette")
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def static(request: "Request") -> Response:
+        asset = assets.get(request.path_params.get("name", "index.html"))
+        if asset is None:
+            raise RefusedError(404, "There is no such page here.")
+        return Response(asset.data, headers={"content-type": asset.media_type, "cache-control": "no-cache"})
+
+    async def on_refusal(request: "Request", error: Exception) -> Response:
+        assert isinstance(error, RefusedError)
+        return refuse(error)
+
+    async def on_http_error(request: "Request", error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        reply = refuse(RefusedError(error.status_code, "There is no such page here."))
+        reply.headers.update(error.headers or {})
+        return reply
+
+    async def on_defect(request: "Request", error: Exception) -> Response:
+        return refuse(RefusedError(500, "Something went wrong on the server; please try again."))
+
+    routes = [Route("/", static, methods=["GET"]), Route("/static/{name}", static, methods=["GET"])]
+    routes += [Route(one.path, one.handler, methods=[one.method]) for one in endpoints]
+    app = Starlette(
+        routes=routes, exception_handlers={RefusedError: on_refusal, HTTPException: on_http_error, Exception: on_defect}
+    )
+    return Guard(app, names=names, limits=limits)
+
+
+def open_socket(host: str, port: int) -> tuple[socket.socket, bool]:
+    """A socket that listens at ``host`` and ``port`` (0: any free one), and whether only this machine reaches it.
+
+    ConfigError if it cannot be opened.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"--host {host} --port {port}: cannot listen there ({why}); choose another port") from None
+    return opened, ip_address(str(address[0]).partition("%")[0]).is_loopback
+
+
+def run(app: "ASGIApp", opened: socket.socket) -> None:
+    """Serve ``app`` at ``opened`` until SIGINT or SIGTERM; requests that have begun are finished, within 5 seconds."""
+    need_package("serving a page", "uvicorn")
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=5,
+        limit_concurrency=500,
+    )
+    server = uvicorn.Server(config)
+    if threading.current_thread() is not threading.main_thread():
+        server.run(sockets=[opened])
+        return
+    # uvicorn raises a caught signal again when it is done; here an orderly stop is a normal end.
+    previous = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[opened])
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,62 @@
+"""Who may open a page over a network: a secret link for each name, of which only a hash is kept."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ldm_sep.errors import ConfigError
+from ldm_sep.files import reason, replacing
+
+
+class Tokens:
+    """Names by the SHA-256 of their tokens."""
+
+    def __init__(self, hashes: dict[str, str]) -> None:
+        self._names = {value: name for name, value in hashes.items()}
+
+    def name_of(self, token: str) -> str | None:
+        """The name that ``token`` was made for, or None."""
+        return self._names.get(_hashed(token))
+
+
+def load_tokens(path: Path, names: Sequence[str]) -> tuple[Tokens, dict[str, str]]:
+    """Tokens for ``names`` from the file at ``path``, and in plain text those that were made just now.
+
+    A name that has no token in the file gets one of 128 random bits; the file holds hashes, so a plain token is seen
+    once. To give somebody a new link, delete the name's line. ConfigError if the file cannot be read or written.
+    """
+    hashes = _read(path) if path.exists() else {}
+    made = {name: secrets.token_urlsafe(16) for name in names if name not in hashes}
+    if made:
+        hashes |= {name: _hashed(token) for name, token in made.items()}
+        _write(path, hashes)
+    return Tokens({name: hashes[name] for name in names}), made
+
+
+def _hashed(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read(path: Path) -> dict[str, str]:
+    remedy = "delete it to make new links for everybody"
+    try:
+        table: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not readable ({error}); {remedy}") from None
+    if not isinstance(table, dict) or not all(isinstance(value, str) and len(value) == 64 for value in table.values()):
+        raise ConfigError(f"{path}: not a table of names and SHA-256 values; {remedy}")
+    return table
+
+
+def _write(path: Path, hashes: dict[str, str]) -> None:
+    try:
+        with replacing(path) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(hashes, file, indent=1, ensure_ascii=False)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({reason(error)}); free space or name another folder") from None

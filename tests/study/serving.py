@@ -1,0 +1,132 @@
+"""Small studies to serve, and a real server process to serve them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+from conftest import ROOT
+
+from ldm_sep.study.methods import questions, texts
+from ldm_sep.study.records import Method, Study, load_study
+
+RATE = 48000
+START = "import sys; from pathlib import Path; from ldm_sep.study.server import serve; " + (
+    "serve(Path(sys.argv[1]), Path(sys.argv[2]), port=0, host=sys.argv[3], report=lambda line: print(line, flush=True))"
+)
+
+
+def make_study(
+    folder: Path,
+    method: Method,
+    *,
+    listeners: int = 2,
+    trials: int = 2,
+    training: int = 1,
+    stimuli: int = 2,
+    seconds: float = 4.0,
+    headphones: bool = True,
+) -> Study:
+    """A study of tones in ``folder``: sound k of a trial is a tone of 200 + 100 k Hz, the reference one of 150 Hz."""
+    (folder / "audio").mkdir(parents=True)
+    time_axis = np.arange(int(seconds * RATE)) / RATE
+
+    def sound(name: str, hertz: float) -> str:
+        wave = 0.1 * np.sin(2 * np.pi * hertz * time_axis)
+        sf.write(folder / f"audio/{name}.wav", np.stack([wave, wave], 1), RATE, subtype="PCM_16")
+        return f"audio/{name}.wav"
+
+    def trial(number: int) -> dict[str, Any]:
+        count = 2 if method == "ab" else stimuli
+        return {
+            "id": f"t{number:06x}",
+            "seconds": seconds,
+            "reference": None if method == "bs2132" else sound(f"r{number:06x}", 150),
+            "stimuli": [
+                {"id": f"s{number:06x}{k:02x}", "audio": sound(f"a{number:06x}{k:02x}", 200 + 100 * k)}
+                for k in range(count)
+            ],
+        }
+
+    every = [trial(number) for number in range(training + trials)]
+    rated = every[training:]
+    orders = [
+        {
+            "number": number,
+            "trials": [
+                {"trial": t["id"], "stimuli": [s["id"] for s in t["stimuli"]][:: 1 if number % 2 else -1]}
+                for t in (rated if number % 2 else rated[::-1])
+            ],
+        }
+        for number in range(1, listeners + 1)
+    ]
+    table = {
+        "format": 1,
+        "title": "Voices <b>taken</b> out of songs",
+        "method": method,
+        "questions": [question.model_dump() for question in questions(method)],
+        "texts": texts(method).model_dump(),
+        "headphones": headphones,
+        "sample_rate": RATE,
+        "loudness_lufs": -23.0,
+        "training": every[:training],
+        "trials": rated,
+        "listeners": orders,
+    }
+    (folder / "study.json").write_text(json.dumps(table))
+    return load_study(folder)
+
+
+@contextmanager
+def server(
+    study: Path, answers: Path, host: str = "127.0.0.1"
+) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+    """A server process, its address, and what it said until it was up. It is stopped at the end, if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(study), str(answers), host],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    said: list[str] = []
+    try:
+        for line in process.stdout:
+            said.append(line.rstrip("\n"))
+            if found := re.match(r"open (http://\S+)/ ", line):
+                wait_until_up(found[1])
+                yield process, found[1], said
+                return
+        raise AssertionError("\n".join(said))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        process.stdout.close()
+
+
+def wait_until_up(address: str) -> None:
+    import httpx2
+
+    for _ in range(200):
+        try:
+            if httpx2.get(f"{address}/api/door").status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(f"{address} does not answer")
+
+
+def saved_lines(answers: Path, number: int) -> Sequence[dict[str, Any]]:
+    """The lines on the disk, read without any of the code under test."""
+    return [json.loads(line) for line in (answers / f"{number}.jsonl").read_text().splitlines()]
