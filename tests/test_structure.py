@@ -26,7 +26,7 @@ FLOORS = [
     {"method", "data"},
     {"build"},
     {"checkpoint"},
-    {"separation", "training", "evaluate"},
+    {"separation", "training", "evaluate", "web"},
     {"study"},
     {"cli"},
     {"__main__"},

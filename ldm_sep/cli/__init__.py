@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from ldm_sep.cli import data, evaluate, models, separate, training
+from ldm_sep.cli import data, evaluate, models, separate, study, training
 from ldm_sep.errors import LdmSepError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("train")(training.train)
 app.command("inspect")(models.inspect)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 app.command("doctor")(models.doctor)
 
 

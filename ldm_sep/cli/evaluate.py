@@ -55,7 +55,7 @@ def evaluate(
     from ldm_sep.files import shown
     from ldm_sep.metrics import DEFAULT_METRICS
 
-    folders = _parse_estimates(estimates or [])
+    folders = parse_estimates(estimates or [])
     baselines = list(dict.fromkeys(baseline or []))
     for word in baselines:
         if not is_baseline(word):
@@ -107,7 +107,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _parse_estimates(words: list[str]) -> dict[str, Path]:
+def parse_estimates(words: list[str]) -> dict[str, Path]:
+    """Folders by name from words like ``ours=separated``. ConfigError for another form or a name that is taken."""
     from ldm_sep.errors import ConfigError
 
     folders: dict[str, Path] = {}

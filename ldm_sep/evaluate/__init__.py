@@ -4,7 +4,7 @@ Importing this package imports numpy, but neither torch, scipy nor matplotlib.
 """
 
 from ldm_sep.evaluate.baselines import codec_round_trip, irm, karaoke, silence
-from ldm_sep.evaluate.match import BASELINES, TrackFiles, extra_files, match_tracks, unmatched_references
+from ldm_sep.evaluate.match import BASELINES, TrackFiles, extra_files, match_songs, match_tracks, unmatched_references
 from ldm_sep.evaluate.published import PUBLISHED, PublishedRow
 from ldm_sep.evaluate.rows import Row, track_hash
 from ldm_sep.evaluate.run import evaluate, parse_metrics
@@ -30,6 +30,7 @@ __all__ = [
     "holm",
     "irm",
     "karaoke",
+    "match_songs",
     "match_tracks",
     "paired_test",
     "parse_metrics",

@@ -51,23 +51,13 @@ def match_tracks(reference: Path, estimates: Mapping[str, Path], mixtures: Path 
         DataError: a folder is missing or holds no audio; tracks have no estimate, or no mixture in ``mixtures``; two
             files fit one track.
     """
-    for system in estimates:
-        if not system.strip() or is_baseline(system) or system == "reference":
-            raise ConfigError(f"'{system}' cannot name estimates, it is empty or means something else; choose another")
     truth = _index(reference)
-    files = {system: _index(folder) for system, folder in estimates.items()}
     mixed = _index(mixtures) if mixtures is not None else None
+    places = _tracks(truth, reference, "vocals")
+    estimated = _find_estimates([key for key, _ in places], reference, estimates)
     tracks = []
-    lacking: dict[str, list[str]] = {}
-    for key, pattern in _tracks(truth, reference):
+    for (key, pattern), found in zip(places, estimated, strict=True):
         name = key or reference.resolve().name
-        found = {}
-        for system, index in files.items():
-            path = _pick(index, key, _ESTIMATES, name, estimates[system])
-            if path is None:
-                lacking.setdefault(system, []).append(key)
-            else:
-                found[system] = path
         vocals = _only(truth, _join(pattern, key), name, reference)
         if mixed is not None and mixtures is not None:
             mixture = _pick(mixed, key, _MIXTURES, name, mixtures)
@@ -77,12 +67,45 @@ def match_tracks(reference: Path, estimates: Mapping[str, Path], mixtures: Path 
             beside = _join(pattern.replace("vocals", "mixture"), key)
             mixture = _only(truth, beside, name, reference) if pattern != "{}" and beside in truth else None
         tracks.append(TrackFiles(name, vocals, mixture, found))
-    for system, keys in lacking.items():
-        # All at once: a wrong folder and one song forgotten are different mistakes.
-        name = keys[0] or reference.resolve().name
-        what = f"{system} has no estimate of {len(keys)} of {len(tracks)} tracks, the first is"
-        raise DataError(_missing(what, name, keys[0], _ESTIMATES, estimates[system]) + "; add what is missing")
     return tracks
+
+
+def match_songs(mixtures: Path, estimates: Mapping[str, Path]) -> list[tuple[str, Path, dict[str, Path]]]:
+    """The songs of ``mixtures``, of which no true vocals are known, sorted by name: (name, mixture, estimates).
+
+    The folder's layouts are those of references, with ``mixture`` for ``vocals``. Raises as `match_tracks` does.
+    """
+    mixed = _index(mixtures)
+    places = _tracks(mixed, mixtures, "mixture")
+    estimated = _find_estimates([key for key, _ in places], mixtures, estimates)
+    songs = []
+    for (key, pattern), found in zip(places, estimated, strict=True):
+        name = key or mixtures.resolve().name
+        songs.append((name, _only(mixed, _join(pattern, key), name, mixtures), found))
+    return songs
+
+
+def _find_estimates(keys: Sequence[str], root: Path, estimates: Mapping[str, Path]) -> list[dict[str, Path]]:
+    """For each track of ``root`` the estimate of every system."""
+    for system in estimates:
+        if not system.strip() or is_baseline(system) or system == "reference":
+            raise ConfigError(f"'{system}' cannot name estimates, it is empty or means something else; choose another")
+    found: list[dict[str, Path]] = [{} for _ in keys]
+    for system, folder in estimates.items():
+        index = _index(folder)
+        lacking = []
+        for key, files in zip(keys, found, strict=True):
+            path = _pick(index, key, _ESTIMATES, key or root.resolve().name, folder)
+            if path is None:
+                lacking.append(key)
+            else:
+                files[system] = path
+        if lacking:
+            # All at once: a wrong folder and one song forgotten are different mistakes.
+            what = f"{system} has no estimate of {len(lacking)} of {len(keys)} tracks, the first is"
+            missing = _missing(what, lacking[0] or root.resolve().name, lacking[0], _ESTIMATES, folder)
+            raise DataError(f"{missing}; add what is missing")
+    return found
 
 
 def extra_files(tracks: Sequence[TrackFiles], estimates: Mapping[str, Path]) -> dict[str, list[Path]]:
@@ -143,20 +166,20 @@ def _index(root: Path) -> dict[str, list[Path]]:
     return index
 
 
-def _tracks(truth: Mapping[str, list[Path]], root: Path) -> list[tuple[str, str]]:
-    """(key, pattern) of every track; the key of a track that lies at the top of ``root`` is empty."""
-    folders = [key for key in truth if key.split("/")[-1] == "vocals"]
-    suffixed = [key for key in truth if key.endswith("_vocals") and not key.endswith("/_vocals")]
+def _tracks(index: Mapping[str, list[Path]], root: Path, stem: str) -> list[tuple[str, str]]:
+    """(key, pattern) of every track, whose file ``stem`` names; that of one at the top of ``root`` is empty."""
+    folders = [key for key in index if key.split("/")[-1] == stem]
+    suffixed = [key for key in index if key.endswith(f"_{stem}") and not key.endswith(f"/_{stem}")]
     if folders:
-        if "vocals" in folders and len(folders) > 1:
+        if stem in folders and len(folders) > 1:
             raise DataError(
-                f"{shown(truth['vocals'][0])}: lies beside folders of tracks in {shown(root)}; give it a folder of "
+                f"{shown(index[stem][0])}: lies beside folders of tracks in {shown(root)}; give it a folder of "
                 "its own, named as the track"
             )
-        return sorted((key.removesuffix("vocals").removesuffix("/"), "{}/vocals") for key in folders)
+        return sorted((key.removesuffix(stem).removesuffix("/"), f"{{}}/{stem}") for key in folders)
     if suffixed:
-        return sorted((key.removesuffix("_vocals"), "{}_vocals") for key in suffixed)
-    return sorted((key, "{}") for key in truth)
+        return sorted((key.removesuffix(f"_{stem}"), f"{{}}_{stem}") for key in suffixed)
+    return sorted((key, "{}") for key in index)
 
 
 def _join(pattern: str, key: str) -> str:

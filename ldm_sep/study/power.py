@@ -119,7 +119,7 @@ def around(design: Design) -> list[Design]:
     ]
     if whole:
         others.append(Design(design.listeners, songs, design.systems, songs))
-    return list(dict.fromkeys([design, *others, PAPER]))
+    return [*dict.fromkeys([design, *others]), PAPER]
 
 
 def curves(design: Design, components: Components, songs: Sequence[int], seed: int = 0) -> dict[int, list[float]]:

@@ -48,6 +48,16 @@ def columns(rows: Iterable[Rating], question: str) -> Ratings:
     return Ratings(*names, np.array([row.rating for row in kept], dtype=float))
 
 
+def only_question(rows: Iterable[Rating], wanted: str | None) -> str:
+    """``wanted``, or the only question there is. StudyError where there are several, or none of that name."""
+    names = list(dict.fromkeys(row.question for row in rows))
+    if wanted is None and len(names) > 1:
+        raise StudyError(f"the ratings have {len(names)} questions; name one with --question: {', '.join(names)}")
+    if wanted is not None and wanted not in names:
+        raise StudyError(f"--question {wanted}: the ratings have {', '.join(names)}; name one of them")
+    return names[0] if wanted is None else wanted
+
+
 def read_csv(path: Path) -> list[Rating]:
     """A table with the columns listener, item, system, rating and, if there are several questions, question.
 
