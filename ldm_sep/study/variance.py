@@ -19,6 +19,7 @@ _ITERATIONS = 100
 _TOLERANCE = 1e-5
 # More levels of all effects together than this would need gigabytes.
 _MOST_LEVELS = 4000
+_LEAST_RESIDUAL = 1e-6
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,21 @@ def _scoring_step(
         system[i, -1] = system[-1, i] = np.trace(wppw[np.ix_(a, a)])
         right[i] = np.sum(wpy[a] ** 2)
     system[-1, -1], right[-1] = pp, ppy
-    found = np.linalg.lstsq(system, right, rcond=None)[0]
-    return np.maximum(found, [0.0] * (size - 1) + [1e-6])
+    return _not_negative(system, right)
+
+
+def _not_negative(system: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The solution, with what comes out negative set to 0 and the rest solved without it."""
+    free = np.ones(len(right), bool)
+    found = np.zeros(len(right))
+    while True:
+        found[:] = 0
+        found[free] = np.linalg.lstsq(system[np.ix_(free, free)], right[free], rcond=None)[0]
+        lowest = int(found[:-1].argmin())
+        if found[lowest] >= 0:
+            found[-1] = max(found[-1], _LEAST_RESIDUAL)
+            return found
+        free[lowest] = False
 
 
 def _design(ratings: Ratings) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import astuple, fields, replace
 
 import numpy as np
 import pytest
@@ -73,11 +74,11 @@ def draw(design: Design, c: Components, seed: int) -> Ratings:
 
 
 def test_variances_are_those_of_statsmodels() -> None:
-    """REML of the same model by the field's library, on an unbalanced table."""
+    """REML of the same model by the field's library, on an unbalanced table whose variances are all above 0."""
     from pandas import DataFrame
     from statsmodels.formula.api import mixedlm
 
-    ratings = draw(Design(6, 8, 3, 5), Components(0.2, 0.4, 0.2, 0.05, 0.1, 0.5), 3)
+    ratings = draw(Design(6, 8, 3, 5), Components(0.2, 0.4, 0.2, 0.05, 0.1, 0.5), 2)
     table = DataFrame(
         {"listener": ratings.listener, "item": ratings.item, "system": ratings.system, "y": ratings.rating}
     )
@@ -99,6 +100,36 @@ def test_variances_are_those_of_statsmodels() -> None:
     found = estimate_components(ratings)
     for name, value in expected.items():
         assert getattr(found, name) == pytest.approx(value, abs=0.01), name
+
+
+def likelihood(ratings: Ratings, c: Components) -> float:
+    """The logarithm of REML's likelihood but for a constant, from the whole covariance of the ratings."""
+
+    def same(*names: np.ndarray) -> np.ndarray:
+        return np.all([name[:, None] == name[None] for name in names], axis=0).astype(float)
+
+    listener, item, system, y = ratings.listener, ratings.item, ratings.system, ratings.rating
+    crossed = [(listener,), (item,), (item, system), (listener, system), (listener, item)]
+    v = sum(value * same(*names) for value, names in zip(astuple(c), crossed, strict=False)) + c.residual * np.eye(
+        len(y)
+    )
+    x = same(system)[:, np.unique(system, return_index=True)[1]]
+    inverse = np.linalg.inv(v)
+    a = x.T @ inverse @ x
+    e = y - x @ np.linalg.solve(a, x.T @ inverse @ y)
+    return -0.5 * float(np.linalg.slogdet(v)[1] + np.linalg.slogdet(a)[1] + e @ inverse @ e)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_variances_nearby_are_more_likely(seed: int) -> None:
+    """Also where some are 0, as small pilots have it."""
+    ratings = draw(Design(6, 8, 3, 5), Components(0.2, 0.4, 0.1, 0.02, 0.1, 0.5), seed)
+    found = estimate_components(ratings)
+    best = likelihood(ratings, found)
+    for field in fields(Components):
+        for step in (-0.01, 0.01):
+            value = max(0.0, getattr(found, field.name) + step)
+            assert likelihood(ratings, replace(found, **{field.name: value})) <= best + 1e-4, field.name
 
 
 def test_variances_of_a_large_pilot_come_back() -> None:
