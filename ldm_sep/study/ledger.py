@@ -1,5 +1,6 @@
 """Answers on their way to the disk: whole pages, flushed, before anybody is told that they are saved."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ class Ledger:
 
     def append(self, lines: Sequence[Answer | Milestone]) -> None:
         """Write ``lines`` and wait until the disk has them. SaveError if it does not; nothing of them is left then."""
-        data = b"".join(line.model_dump_json().encode() + b"\n" for line in lines)
+        # ASCII, since some readers take the line separators of Unicode for the end of a line.
+        data = b"".join(json.dumps(line.model_dump(mode="json")).encode("ascii") + b"\n" for line in lines)
         try:
             # Where an earlier failure could not be undone, it is undone now.
             os.ftruncate(self._descriptor, self._size)

@@ -103,10 +103,12 @@ def open_socket(host: str, port: int) -> tuple[socket.socket, bool]:
 
     ConfigError if it cannot be opened.
     """
+    if not 0 <= port < 65536:
+        raise ConfigError(f"--port {port}: choose one from 1 to 65535, or 0 for any that is free")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"--host {host} --port {port}: cannot listen there ({why}); choose another port") from None
     return opened, ip_address(str(address[0]).partition("%")[0]).is_loopback

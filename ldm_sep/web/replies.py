@@ -39,7 +39,7 @@ def json_reply(value: object, status: int = 200) -> "Response":
     """``value`` as JSON."""
     from starlette.responses import Response
 
-    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False), status, media_type="application/json")
+    return Response(json.dumps(value, allow_nan=False), status, media_type="application/json")
 
 
 def file_reply(path: Path, media_type: str) -> "Response":

@@ -33,7 +33,9 @@ def chromium(width: int = 1200, height: int = 900) -> Iterator["Listener"]:
     """A browser with a window of that size. Fails, and says how to install it, where there is none."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
-        pytest.fail("the tests of the page need Chromium; run: apt-get install -y chromium chromium-driver", pytrace=False)
+        pytest.fail(
+            "the tests of the page need Chromium; run: apt-get install -y chromium chromium-driver", pytrace=False
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for flag in FLAGS.split():

@@ -63,6 +63,7 @@ export function makeForm(session, page, changed) {
 export function layOut(session, entries, transport, buttons, reference) {
   const [question] = session.questions;
   if (entries[0].live === null) {
+    if (buttons.length > 1) reference?.classList.add("alone");
     const sounds = el("div", { class: "sounds", role: "group", "aria-label": "Sounds" }, reference, ...buttons);
     return [sounds, transport, ...entries.map((entry) => entry.scale.node)];
   }

@@ -18,7 +18,7 @@ export class Choice {
     const labels = options.map(({ mark, text }, i) =>
       el("label", {}, this.inputs[i], el("span", { class: "mark", text: mark }), el("span", { class: "word", text }),
         mark === String(i + 1) ? null : el("kbd", { text: String(i + 1), ariaHidden: "true" })));
-    this.node = el("fieldset", { class: "choice" }, el("legend", { text: legend }), el("div", { class: "options" }, ...labels));
+    this.node = el("fieldset", { class: "choice" }, el("legend", { text: legend }), el("div", { class: options.length > 3 ? "options many" : "options" }, ...labels));
   }
 
   get value() {

@@ -23,11 +23,11 @@ export class Transport {
     });
     this.region = el("div", { class: "region", ariaHidden: "true" });
     this.loop = this.button("Loop", "L", () => this.toggleLoop());
-    this.from = this.button("Start here", "[", () => this.startHere());
-    this.to = this.button("End here", "]", () => this.endHere());
+    this.from = this.button("From here", "[", () => this.startHere());
+    this.to = this.button("To here", "]", () => this.endHere());
     this.whole = el("button", { type: "button", text: "Whole", on: { click: () => this.wholeLoop() } });
-    this.from.setAttribute("aria-label", "Loop starts here");
-    this.to.setAttribute("aria-label", "Loop ends here");
+    this.from.setAttribute("aria-label", "Loop from here");
+    this.to.setAttribute("aria-label", "Loop to here");
     this.whole.setAttribute("aria-label", "Loop over the whole sound");
     this.node = el(
       "section", { class: "transport", "aria-label": "Playback" },
@@ -100,7 +100,7 @@ export class Transport {
 export function keyHelp(rows) {
   const common = [
     ["Space", "play or pause"], [", .", "one second back, forward"], ["L", "loop on or off"],
-    ["[ ]", "loop starts, ends here"], ["Enter", "next page"],
+    ["[ ]", "loop from here, to here"], ["Enter", "next page"],
   ];
   const toggle = el("input", { type: "checkbox", checked: keysOn(), on: { change: () => setKeys(toggle.checked) } });
   const list = [...rows, ...common].map(([keys, what]) =>
