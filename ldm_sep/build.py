@@ -13,7 +13,7 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.method.level import LevelHead
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.refinement import TextureFromMixture
-from ldm_sep.network.levels import Level
+from ldm_sep.network.levels import LevelSizes
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
 
@@ -27,16 +27,16 @@ def build_codec(config: CodecConfig) -> Codec:
 
 
 def _codec(config: CodecConfig) -> Codec:
-    arguments = config.model_dump(exclude={"kind"})
+    sizes = config.model_dump(exclude={"kind", "sample_rate"})
     match config.kind:
         case "spectral":
-            from ldm_sep.codec.spectral import SpectralCodec
+            from ldm_sep.codec.spectral import SpectralCodec, SpectralSizes
 
-            return SpectralCodec(**arguments)
+            return SpectralCodec(config.sample_rate, SpectralSizes(**sizes))
         case "seanet":
-            from ldm_sep.codec.seanet import SEANetCodec
+            from ldm_sep.codec.seanet import SEANetCodec, SEANetSizes
 
-            return SEANetCodec(**arguments)
+            return SEANetCodec(config.sample_rate, SEANetSizes(**sizes))
         case "encodec_48khz":
             from ldm_sep.codec.encodec_48khz import Encodec48kHz
 
@@ -72,7 +72,7 @@ def pretrained_codec(config: CodecConfig, weights: Path | None = None) -> Codec 
 
 def build_unet(config: UNetConfig, latent_channels: int, cond_channels: int, *, gated_anchor: bool) -> nn.Module:
     """The denoiser; twice the output channels where a gate is needed."""
-    levels = [Level(**level.model_dump()) for level in config.levels]
+    levels = [LevelSizes(**level.model_dump()) for level in config.levels]
     out_channels = 2 * latent_channels if gated_anchor else latent_channels
     if config.kind == "unet_v0":
         from ldm_sep.network.unet_adp import UNetADP
@@ -117,7 +117,6 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
         predictor=predictor,
         level_head=head,
         refiner=refiner,
-        mask_exponent=config.separator.mask_exponent,
         codec_residual=config.separator.codec_residual,
     )
 

@@ -42,7 +42,7 @@ def checked(record: type[_R], table: Mapping[str, Any], origin: str) -> _R:
 
 
 class SpectralCodecConfig(Record):
-    """`ldm_sep.codec.spectral.SpectralCodec`."""
+    """`ldm_sep.codec.spectral.SpectralSizes`."""
 
     kind: Literal["spectral"]
     sample_rate: Positive = 48000
@@ -57,7 +57,7 @@ class SpectralCodecConfig(Record):
 
 
 class SEANetCodecConfig(Record):
-    """`ldm_sep.codec.seanet.SEANetCodec`."""
+    """`ldm_sep.codec.seanet.SEANetSizes`."""
 
     kind: Literal["seanet"]
     sample_rate: Positive = 48000
@@ -66,7 +66,6 @@ class SEANetCodecConfig(Record):
     ratios: tuple[Positive, ...] = (8, 5, 4, 2)
     residual_layers: Positive = 1
     lstm_layers: Annotated[int, Field(ge=0)] = 2
-    norm: Literal["weight_norm", "time_group_norm"] = "weight_norm"
 
 
 class Encodec48kHzConfig(Record):
@@ -79,7 +78,7 @@ CodecConfig = Annotated[SpectralCodecConfig | SEANetCodecConfig | Encodec48kHzCo
 
 
 class LevelConfig(Record):
-    """One level of the U-Net; see `ldm_sep.network.levels.Level`."""
+    """One level of the U-Net; see `ldm_sep.network.levels.LevelSizes`."""
 
     channels: Positive
     factor: Positive = 1
@@ -100,13 +99,12 @@ class SeparatorConfig(Record):
     """``gated_anchor``: a direct path from the mixture's latents; see `ldm_sep.method.model.LatentSeparator`.
 
     ``texture_above``: Hz above which the fine structure comes from the mixture (`method.refinement`); leave it out for
-    the purely generative output. ``mask_exponent``: power of the anchor's gate. ``codec_residual``: what the codec
-    loses of the predictor's estimate is added to what is decoded.
+    the purely generative output. ``codec_residual``: what the codec loses of the predictor's estimate is added to what
+    is decoded.
     """
 
     gated_anchor: bool = False
     texture_above: Annotated[float, Field(gt=0)] | None = None
-    mask_exponent: Annotated[float, Field(gt=0, le=2)] = 1.0
     codec_residual: bool = False
 
 

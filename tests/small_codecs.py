@@ -21,7 +21,7 @@ class _UnitSpread(nn.Module):
 class LevelLosingCodec(nn.Module):
     """Made for a mono mean of RMS 2."""
 
-    sample_rate, channels, hop, latent_channels, keeps_level = 16000, 2, 8, 8, False
+    sample_rate, channels, hop, latent_channels, keeps_level, latent_exponent = 16000, 2, 8, 8, False, 1.0
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,8 @@ from ldm_sep.config import Config, parse_config
 from ldm_sep.errors import CheckpointError, ConfigError
 
 FORMAT = 1
+# Settings of earlier versions that said what the codec decides now, or nothing: table and key.
+_RETIRED = (("sampling", "highpass"), ("codec", "channels"), ("separator", "mask_exponent"))
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,11 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         card = {key: facts[key] for key in ("licence", "training_data", "limitations")}
-        # Settings of earlier versions that could not be used.
-        facts["config"].get("sampling", {}).pop("highpass", None)
-        facts["config"]["codec"].pop("channels", None)
+        for table, key in _RETIRED:
+            facts["config"].get(table, {}).pop(key, None)
+        # The only norm of a SEANet; a codec with another is told to be of another version.
+        if facts["config"]["codec"].get("norm") == "weight_norm":
+            del facts["config"]["codec"]["norm"]
         config = parse_config({**facts["config"], "card": card}, str(path))
         version, kind = facts["format"], facts["kind"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -44,10 +48,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None:
-    """ConfigError if the codec in ``folder``, whose manifest this is, is not the one that ``config`` describes."""
-    if manifest.config.codec != config.codec:
+    """ConfigError that names the keys if the codec in ``folder``, whose manifest this is, is not the one that
+    ``config`` describes.
+    """
+    theirs, ours = manifest.config.codec.model_dump(), config.codec.model_dump()
+    # Of two kinds the other keys have nothing to do with one another.
+    keys = ["kind"] if theirs["kind"] != ours["kind"] else [key for key in ours if theirs[key] != ours[key]]
+    if keys:
+        differences = ", ".join(f"{key} is {theirs[key]!r} there and {ours[key]!r} here" for key in keys)
         raise ConfigError(
-            f"{folder}: its codec has other sizes than the [codec] table of {config.name}; make them equal"
+            f"{folder}: not the codec of the [codec] table of {config.name}: {differences}; make them equal"
         )
 
 

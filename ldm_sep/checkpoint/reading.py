@@ -28,6 +28,8 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
         raise CheckpointError(f"{path}: missing; fetch the checkpoint again") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); fetch the checkpoint again") from None
+    # Earlier versions called the levels of the U-Net stages.
+    state = {k.replace("unet.stages.", "unet.levels."): v for k, v in state.items()}
     state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     expected = {k: v for k, v in module.state_dict().items() if not k.startswith(ignore or ("\0",))}
     wrong = sorted(expected.keys() ^ state.keys())

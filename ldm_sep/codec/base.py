@@ -14,9 +14,11 @@ class Codec(Protocol):
     """A waveform codec with continuous latents and no quantiser.
 
     ``sample_rate`` in Hz; ``hop`` in samples per latent frame, so latents run at ``sample_rate / hop`` Hz;
-    ``keeps_level`` says whether the latents carry the loudness of the input. ``encoder`` and ``decoder`` are
-    the bare networks behind ``encode`` and ``decode``: the same maps without the checks. None of the four changes
-    the level: what encodes multiplies the wave by ``input_gain`` first.
+    ``latent_exponent`` is the power of the wave's amplitudes that latents are proportional to, 1 where the codec is
+    learned throughout. ``keeps_level`` says whether the latents carry the loudness of the input.
+
+    ``encoder`` and ``decoder`` are the bare networks behind ``encode`` and ``decode``: the same maps without the
+    checks. None of the four changes the level: what encodes multiplies the wave by ``input_gain`` first.
     """
 
     sample_rate: int
@@ -24,6 +26,7 @@ class Codec(Protocol):
     hop: int
     latent_channels: int
     keeps_level: bool
+    latent_exponent: float
     encoder: nn.Module
     decoder: nn.Module
 

@@ -67,6 +67,7 @@ class Encodec48kHz(nn.Module):
         self.hop = int(model.encoder.hop_length)
         self.latent_channels: int = model.encoder.dimension
         self.keeps_level = False
+        self.latent_exponent = 1.0
         self.encoder: nn.Module = model.encoder
         self.decoder: nn.Module = model.decoder
         self.quantizer: nn.Module = model.quantizer

@@ -17,6 +17,7 @@ whatever was learned. No normalisation looks across time: latents keep the level
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,44 @@ from ldm_sep.codec.base import check_latents, check_wave, unit_gain
 from ldm_sep.signal.mdct import MDCT, band_edges
 from ldm_sep.signal.stereo import mid_side
 
-# Of the mean magnitude around a bin; smaller is flatter, but then what errors do to the weakest bins goes up too.
+# Floor of the local normalisation, as a fraction of the neighbourhood's mean magnitude. Smaller flattens more but
+# amplifies errors in weak bins.
 _FLATTENING = 0.3
-# How many bins are around one; odd, so that it is in the middle. For the flattening, and for what is learned.
+# Widths of neighbourhoods in bins, for the flattening and for the learned residual. Odd, so that they have a centre.
 _NEAR, _AROUND = 5, 17
 _TINY = 1e-6
+# Frames that a depthwise convolution spans.
+_KERNEL = 7
+
+
+@dataclass(frozen=True)
+class SpectralSizes:
+    """Sizes of encoder and decoder.
+
+    hop: samples a latent frame, even; 640 at 48 kHz gives 75 frames/s. mid_bins, side_bins: low MDCT bins, each of
+    ``sample_rate / 2 hop`` Hz, carried as they are. mid_bands, side_bands: mean magnitudes kept of the bins above. The
+    four sum to the latent channels. width, blocks: of the learned residual networks. exponent: p of the latents, in
+    (0, 1]. Noise on latents becomes noise that is louder where the sound is, the more so the smaller p is. Raises
+    ``ValueError`` for sizes that do not go together.
+    """
+
+    hop: int = 320
+    mid_bins: int = 88
+    side_bins: int = 20
+    mid_bands: int = 14
+    side_bands: int = 6
+    width: int = 192
+    blocks: int = 3
+    exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.hop % 2:
+            raise ValueError(f"hop must be even, not {self.hop}")
+
+    @property
+    def split(self) -> tuple[int, int, int, int]:
+        """Channels of the four parts of a latent frame."""
+        return self.mid_bins, self.side_bins, self.mid_bands, self.side_bands
 
 
 def signed_power(x: Tensor, exponent: float) -> Tensor:
@@ -73,7 +107,7 @@ class BandReplication(nn.Module):
     def synthesise(self, low: Tensor, levels: Tensor) -> Tensor:
         """``low (B, low, N)`` and ``levels (B, bands, N)`` to ``(B, bins - low, N)``, always in float32."""
         with torch.autocast(low.device.type, enabled=False):
-            # Nearly signs alone: partials copied to a place where there are none stand out, and leave holes between.
+            # Flattened to little more than signs: partials copied from below would stand out and leave holes between.
             low = low.float()
             patch = (low / (low.abs() + _FLATTENING * level_around(low, _NEAR)).clamp_min(_TINY))[:, self.source]
             size = (self.mean @ patch.abs() ** self.order).clamp_min(_TINY) ** (1 / self.order)
@@ -83,9 +117,9 @@ class BandReplication(nn.Module):
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over frames, layer norm over channels, a wide pointwise pair, residual."""
 
-    def __init__(self, width: int, kernel_size: int = 7) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2, groups=width)
+        self.depthwise = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
@@ -110,34 +144,22 @@ def _surroundings(mid: Tensor, side: Tensor) -> Tensor:
 class _SpectralHalf(nn.Module):
     """What encoder and decoder share; the residual networks hear ``inputs`` channels."""
 
-    def __init__(
-        self,
-        inputs: int,
-        hop: int,
-        mid_bins: int,
-        side_bins: int,
-        mid_bands: int,
-        side_bands: int,
-        width: int,
-        blocks: int,
-        exponent: float,
-    ) -> None:
+    def __init__(self, inputs: int, sizes: SpectralSizes) -> None:
         super().__init__()
-        self.hop, self.exponent = hop, exponent
-        self.split = [mid_bins, side_bins, mid_bands, side_bands]
-        self.mdct = MDCT(hop)
-        self.mid_replication = BandReplication(hop, mid_bins, mid_bands, exponent)
-        self.side_replication = BandReplication(hop, side_bins, side_bands, exponent)
-        self.residual = _residual_net(inputs, width, blocks, mid_bins + side_bins)
+        self.sizes = sizes
+        self.mdct = MDCT(sizes.hop)
+        self.mid_replication = BandReplication(sizes.hop, sizes.mid_bins, sizes.mid_bands, sizes.exponent)
+        self.side_replication = BandReplication(sizes.hop, sizes.side_bins, sizes.side_bands, sizes.exponent)
+        self.residual = _residual_net(inputs, sizes.width, sizes.blocks, sizes.mid_bins + sizes.side_bins)
 
 
 class SpectralEncoder(_SpectralHalf):
     """``wave (B, 2, N hop)`` to ``z (B, D, N)``; see the module docstring for the order of the channels."""
 
     def forward(self, wave: Tensor) -> Tensor:
-        y = signed_power(self.mdct(mid_side(wave)), self.exponent)
+        y = signed_power(self.mdct(mid_side(wave)), self.sizes.exponent)
         mid, side = y.unbind(1)
-        mid_bins, side_bins, *_ = self.split
+        mid_bins, side_bins = self.sizes.mid_bins, self.sizes.side_bins
         low = mid[:, :mid_bins], side[:, :side_bins]
         carried = torch.cat(low, 1) + _surroundings(*low) * self.residual(y.flatten(1, 2))
         mid_levels = self.mid_replication.analyse(mid[:, mid_bins:])
@@ -149,50 +171,30 @@ class SpectralDecoder(_SpectralHalf):
     """``z (B, D, N)`` to ``wave (B, 2, N hop)``."""
 
     def forward(self, z: Tensor) -> Tensor:
-        mid, side, mid_levels, side_levels = z.split(self.split, 1)
-        learned = (_surroundings(mid, side) * self.residual(z)).split(self.split[:2], 1)
+        mid, side, mid_levels, side_levels = z.split(self.sizes.split, 1)
+        learned = (_surroundings(mid, side) * self.residual(z)).split(self.sizes.split[:2], 1)
         mid, side = mid + learned[0], side + learned[1]
         above = self.mid_replication.synthesise(mid, mid_levels), self.side_replication.synthesise(side, side_levels)
         y = torch.stack([torch.cat([mid, above[0]], 1), torch.cat([side, above[1]], 1)], 1).float()
-        return mid_side(self.mdct.inverse(signed_power(y, 1 / self.exponent)))
+        return mid_side(self.mdct.inverse(signed_power(y, 1 / self.sizes.exponent)))
 
 
 class SpectralCodec(nn.Module):
     """The codec of the module docstring: stereo, level-keeping, local in time.
 
-    Parameters
-    ----------
-    sample_rate: Hz. ``hop``: samples a latent frame; 640 at 48 kHz gives 75 frames/s.
-    mid_bins, side_bins: low MDCT bins (of ``sample_rate / 2 hop`` Hz each) carried as they are.
-    mid_bands, side_bands: levels kept of the bins above. The four sum to the latent channels.
-    width, blocks: size of the learned residual networks, the same in encoder and decoder.
-    exponent: p of the latents, in (0, 1]. Noise on latents becomes noise that is louder where the sound is, the more so
-    the smaller p is.
+    ``sample_rate`` in Hz. Latents are amplitudes to the power ``latent_exponent``.
     """
 
     keeps_level = True
     channels = 2
 
-    def __init__(
-        self,
-        sample_rate: int = 48000,
-        hop: int = 320,
-        mid_bins: int = 88,
-        side_bins: int = 20,
-        mid_bands: int = 14,
-        side_bands: int = 6,
-        width: int = 192,
-        blocks: int = 3,
-        exponent: float = 0.5,
-    ) -> None:
+    def __init__(self, sample_rate: int = 48000, sizes: SpectralSizes = SpectralSizes()) -> None:
         super().__init__()
-        if hop % 2:
-            raise ValueError(f"hop must be even, not {hop}")
-        self.sample_rate, self.hop = sample_rate, hop
-        self.latent_channels = mid_bins + side_bins + mid_bands + side_bands
-        sizes = (hop, mid_bins, side_bins, mid_bands, side_bands, width, blocks, exponent)
-        self.encoder = SpectralEncoder(2 * hop, *sizes)
-        self.decoder = SpectralDecoder(self.latent_channels, *sizes)
+        self.sample_rate, self.hop = sample_rate, sizes.hop
+        self.latent_channels = sum(sizes.split)
+        self.latent_exponent = sizes.exponent
+        self.encoder = SpectralEncoder(2 * sizes.hop, sizes)
+        self.decoder = SpectralDecoder(self.latent_channels, sizes)
 
     def input_gain(self, wave: Tensor) -> Tensor:
         """One: the latents keep the level."""

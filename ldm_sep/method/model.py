@@ -23,21 +23,20 @@ class LatentSeparator(nn.Module):
     join the condition. `set_stage` says what is trained: 0 the predictor, 1 the U-Net, 2 U-Net and conditioner.
 
     With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma gate(g) c, where c is
-    the latent of the predictor's estimate, or of the mixture where there is no predictor: at t = 1, where z0_hat =
-    -v_hat, the estimate is a soft mask of it plus a correction. This pays where latents are nearly additive; it stays
-    a v-prediction without a singularity at t = 0.
+    the latent of the predictor's estimate, or of the mixture where there is no predictor. At t = 1, where
+    z0_hat = -v_hat, the estimate is a soft mask of c plus a correction. This pays where latents are nearly additive.
+    It stays a v-prediction, without a singularity at t = 0.
 
-    The gate is the sigmoid to the power ``mask_exponent``. Where latents are signed square roots (`spectral`), 0.5
-    makes sigmoid(g) the mask of the coefficients themselves; their posterior mean, not that of their roots, is what the
-    ear and every distortion measure get. A mask of the roots that is uncertain squares to too little. An estimate,
-    which may be too quiet, can also be raised: there the gate is twice the sigmoid, and a new U-Net leaves the estimate
-    as it is.
+    The gate is the sigmoid to the power p of the codec's latents (`Codec.latent_exponent`), so that sigmoid(g) is a
+    mask of amplitudes. Their posterior mean is what the ear and every distortion measure get; an uncertain mask on
+    square-root latents underestimates the level once squared. With a predictor the gate is twice the sigmoid to that
+    power: an estimate that is too quiet can be raised, and a new U-Net leaves the estimate as it is.
 
     With ``codec_residual`` what a round trip through the codec loses of the predictor's estimate is added to what is
     decoded: where diffusion leaves the estimate's latents alone, the result is the estimate, not a coded copy of it.
 
     A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
-    word on the decoded wave.
+    word on the decoded wave. ValueError for parts that do not go together.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class LatentSeparator(nn.Module):
         predictor: nn.Module | None = None,
         level_head: LevelHead | None = None,
         refiner: nn.Module | None = None,
-        mask_exponent: float = 1.0,
         codec_residual: bool = False,
     ) -> None:
         super().__init__()
@@ -65,7 +63,6 @@ class LatentSeparator(nn.Module):
         self.predictor = predictor
         self.level_head = level_head
         self.refiner = refiner
-        self.mask_exponent = mask_exponent
         self.codec_residual = codec_residual
         self.set_stage(1)
 
@@ -131,7 +128,7 @@ class LatentSeparator(nn.Module):
         r, g = out.chunk(2, 1)
         # Through the logarithm: its gradient stays finite where the gate closes.
         largest = 1.0 if self.predictor is None else 2.0
-        mask = torch.exp(self.mask_exponent * (F.logsigmoid(g) + math.log(largest)))
+        mask = torch.exp(self.codec.latent_exponent * (F.logsigmoid(g) + math.log(largest)))
         # Silence is a raw latent of zero, so the mask acts on raw latents and is whitened again.
         offset = self.whitening.mean / self.whitening.std
         anchor = mask * (cond[:, -self.codec.latent_channels :] + offset) - offset

@@ -9,10 +9,15 @@ from torch.nn import functional as F
 
 from ldm_sep.errors import ConfigError
 
+# Of both U-Nets: the groups of every group norm, and heads and features per head of the attention.
+GROUPS = 8
+ATTENTION_HEADS = 8
+ATTENTION_FEATURES = 64
+
 
 @dataclass(frozen=True)
-class Level:
-    """One depth of the U-Net.
+class LevelSizes:
+    """One level of the U-Net.
 
     channels: feature channels; factor: how many frames of the level above become one frame here;
     blocks: residual blocks on the way down, and again on the way up; inject: merge the condition after
@@ -26,19 +31,15 @@ class Level:
     attention: bool = False
 
 
-def check_levels(levels: Sequence[Level], groups: int) -> None:
-    """ConfigError unless there are levels, their sizes are positive, and ``groups`` of a group norm divide their
-    channels.
-    """
+def check_levels(levels: Sequence[LevelSizes]) -> None:
+    """ConfigError unless there are levels, their sizes are positive, and `GROUPS` divides their channels."""
     if not levels:
         raise ConfigError("levels: the U-Net has none; give at least one level")
     for number, level in enumerate(levels, start=1):
         if min(level.channels, level.factor, level.blocks) < 1:
             raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
-        if level.channels % groups:
-            raise ConfigError(
-                f"levels: level {number} has {level.channels} channels; use a multiple of groups = {groups}"
-            )
+        if level.channels % GROUPS:
+            raise ConfigError(f"levels: level {number} has {level.channels} channels; use a multiple of {GROUPS}")
 
 
 def extend(x: Tensor, multiple: int) -> Tensor:

@@ -20,9 +20,14 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.signal.stereo import mid_side
 
 _GROUPS = 4
-# 80 dB under the level of a full-scale tone's neighbourhood; quieter bins tell nothing that can be heard.
+# Single bins up to here; fractions of an octave above.
+_LINEAR_HZ = 3000.0
+_BANDS_PER_OCTAVE = 15
+# The bottleneck across all bands is this many times narrower than they are.
+_SQUEEZE = 4
+# Added to magnitudes before the logarithm. It lies 80 dB below a full-scale tone: quieter bins are inaudible.
 _FLOOR = 1e-4
-# Music at the networks' level has log magnitudes of about -2; the network wants values around zero.
+# Added to log magnitudes. Music at the networks' level has values of about -2; the network wants them around zero.
 _CENTRE = 2.0
 
 
@@ -36,13 +41,13 @@ def spectrogram_bands(bins: int, linear_bins: int, bands_per_octave: int) -> lis
     return sorted({*edges, bins})
 
 
-class Block(nn.Module):
+class BandBlock(nn.Module):
     """Residual convolutions over bands and frames, then a residual bottleneck across all bands of each frame.
 
     ``forward(x (B, C, bands, frames))`` keeps the shape. A new bottleneck adds nothing.
     """
 
-    def __init__(self, channels: int, bands: int, squeeze: int) -> None:
+    def __init__(self, channels: int, bands: int) -> None:
         super().__init__()
         self.convs = nn.Sequential(
             nn.GroupNorm(_GROUPS, channels),
@@ -54,7 +59,7 @@ class Block(nn.Module):
         )
         self.norm = nn.GroupNorm(_GROUPS, channels)
         self.across = nn.Sequential(
-            nn.Linear(bands, bands // squeeze), nn.SiLU(), nn.Linear(bands // squeeze, bands, bias=False)
+            nn.Linear(bands, bands // _SQUEEZE), nn.SiLU(), nn.Linear(bands // _SQUEEZE, bands, bias=False)
         )
         nn.init.zeros_(self.across[2].weight)
 
@@ -82,9 +87,8 @@ class MaskPredictor(nn.Module):
     """Vocals as a mask in (0, 1) of the mixture's STFT (Hann window), one for mid and one for side.
 
     ``forward(mixture (B, 2, T), speeds) -> (B, 2, T)``, any T. The network hears log10 magnitudes of left, right, mid
-    and side in bands (single bins up to ``linear_hz``, ``1 / bands_per_octave`` of an octave above) and each band's
-    place; from the four it can tell what is panned where. It works best on mixtures of the networks' level
-    (`ldm_sep.method.level`).
+    and side in bands (single bins up to 3 kHz, fifteenths of an octave above) and each band's place; from the four it
+    can tell what is panned where. It works best on mixtures of the networks' level (`ldm_sep.method.level`).
 
     At a speed of 1.5 it hears what the mixture would be if played one and a half times as fast, and so higher: window
     and hop of the STFT are 1.5 times as long, and bin k is heard as bin k. A voice that is lower than those it was
@@ -94,9 +98,7 @@ class MaskPredictor(nn.Module):
     ----------
     sample_rate: Hz. ``window``, ``hop``: samples of the STFT.
     channels: of the U-Net's levels, from the full resolution on, each at half of that before; multiples of 4.
-    exponent: power of the mask. 1 in training; below 1 afterwards, since of a voice unlike those it was trained on a
-    mask takes too little, and what it takes too much of a familiar one can still be removed.
-    squeeze: how many times narrower than the bands the bottleneck across them is.
+    exponent: power of the mask, 1 in training. Below 1 the mask opens: unfamiliar voices are otherwise cut too much.
     """
 
     def __init__(
@@ -107,9 +109,6 @@ class MaskPredictor(nn.Module):
         channels: Sequence[int],
         *,
         exponent: float = 1.0,
-        linear_hz: float = 3000.0,
-        bands_per_octave: int = 15,
-        squeeze: int = 4,
     ) -> None:
         super().__init__()
         if window % 2 or hop > window // 2:
@@ -118,7 +117,7 @@ class MaskPredictor(nn.Module):
             raise ConfigError(f"predictor: channels {list(channels)} must be multiples of {_GROUPS}")
         self.window, self.hop, self.exponent = window, hop, exponent
         bins = window // 2 + 1
-        self.edges = spectrogram_bands(bins, min(bins - 1, round(linear_hz / sample_rate * window)), bands_per_octave)
+        self.edges = spectrogram_bands(bins, min(bins - 1, round(_LINEAR_HZ / sample_rate * window)), _BANDS_PER_OCTAVE)
         bands = len(self.edges) - 1
         # All levels halve bands and frames, so both are padded to a multiple.
         self.multiple = 2 ** (len(channels) - 1)
@@ -128,11 +127,11 @@ class MaskPredictor(nn.Module):
         bands = [padded // 2**depth for depth in range(len(channels))]
         *outer, inner = zip(channels, bands, strict=True)
         self.first = nn.Conv2d(5, channels[0], 3, padding=1)
-        self.enter = nn.ModuleList(Block(*sizes, squeeze) for sizes in outer)
+        self.enter = nn.ModuleList(BandBlock(*sizes) for sizes in outer)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(channels))
-        self.bottom = nn.Sequential(Block(*inner, squeeze), Block(*inner, squeeze))
+        self.bottom = nn.Sequential(BandBlock(*inner), BandBlock(*inner))
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(channels))
-        self.leave = nn.ModuleList(Block(*sizes, squeeze) for sizes in outer)
+        self.leave = nn.ModuleList(BandBlock(*sizes) for sizes in outer)
         self.last = nn.Sequential(nn.GroupNorm(_GROUPS, channels[0]), nn.SiLU(), nn.Conv2d(channels[0], 2, 1))
 
     def forward(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> Tensor:
@@ -152,12 +151,12 @@ class MaskPredictor(nn.Module):
             spectrum = torch.stft(
                 four.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
             ).mT.unflatten(0, (-1, 4))
-            heights = spectrum.abs()
-            wide = heights[..., single:] @ (member / member.sum(1, keepdim=True)).T
+            magnitudes = spectrum.abs()
+            wide = magnitudes[..., single:] @ (member / member.sum(1, keepdim=True)).T
             # As loud as in a window of the network's own length.
             scale = math.sqrt(self.window) / window
-            levels = torch.log10(scale * torch.cat([heights[..., :single], wide], 3) + _FLOOR) + _CENTRE
-        logits = self._logits(levels.mT).mT
+            heard = torch.log10(scale * torch.cat([magnitudes[..., :single], wide], 3) + _FLOOR) + _CENTRE
+        logits = self._logits(heard.mT).mT
         with torch.autocast(both.device.type, enabled=False):
             mask = torch.sigmoid(logits.float()) ** self.exponent
             mask = torch.cat([mask[..., :single], mask[..., single:] @ member], 3)
@@ -166,11 +165,11 @@ class MaskPredictor(nn.Module):
             wave = torch.istft(masked.mT.flatten(0, 1), window, hop, window=hann, length=both.shape[2])
         return wave.unflatten(0, (-1, 2))
 
-    def _logits(self, levels: Tensor) -> Tensor:
-        """Of the masks of mid and side (B, 2, bands, frames)."""
-        bands, frames = levels.shape[2:]
+    def _logits(self, heard: Tensor) -> Tensor:
+        """Logits of the masks of mid and side (B, 2, bands, frames) from what is ``heard (B, 4, bands, frames)``."""
+        bands, frames = heard.shape[2:]
         padding = (0, -frames % self.multiple, 0, len(self.place) - bands)
-        x = F.pad(levels, padding, value=math.log10(_FLOOR) + _CENTRE)
+        x = F.pad(heard, padding, value=math.log10(_FLOOR) + _CENTRE)
         place = self.place[:, None].expand(len(x), 1, -1, x.shape[3])
         x = self.first(torch.cat([x, place], 1))
         skips = []

@@ -29,7 +29,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm_sep.network.levels import Level, check_levels, extend, resize
+from ldm_sep.network.levels import (
+    ATTENTION_FEATURES,
+    ATTENTION_HEADS,
+    GROUPS,
+    LevelSizes,
+    check_levels,
+    extend,
+    resize,
+)
 
 _FREQUENCIES = 128
 
@@ -62,15 +70,15 @@ class TimeEmbedding(nn.Module):
 class TimeAttention(nn.Module):
     """Residual multi-head self-attention over frames, (B, C, N) -> (B, C, N), blind to their order."""
 
-    def __init__(self, channels: int, heads: int, head_features: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = heads
+        features = ATTENTION_HEADS * ATTENTION_FEATURES
         self.norm = nn.LayerNorm(channels)
-        self.to_qkv = nn.Linear(channels, 3 * heads * head_features, bias=False)
-        self.to_out = nn.Linear(heads * head_features, channels, bias=False)
+        self.to_qkv = nn.Linear(channels, 3 * features, bias=False)
+        self.to_out = nn.Linear(features, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.to_qkv(self.norm(x.transpose(1, 2))).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k, v = self.to_qkv(self.norm(x.transpose(1, 2))).unflatten(-1, (3, ATTENTION_HEADS, -1)).unbind(2)
         heard = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         return x + self.to_out(heard.transpose(1, 2).flatten(2)).transpose(1, 2)
 
@@ -91,32 +99,25 @@ class FiLM(nn.Module):
         return torch.addcmul(shift, frames, 1 + scale).transpose(1, 2).contiguous()
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual convolutions, FiLM and, where the level asks for them, the merge with the condition and attention.
 
     ``forward(x (B, C, N), time (B, features), cond (B, E, N) or None) -> (B, C, N)``.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        cond_channels: int,
-        time_features: int,
-        groups: int,
-        attention: TimeAttention | None,
-    ) -> None:
+    def __init__(self, channels: int, cond_channels: int, time_features: int, attention: bool) -> None:
         super().__init__()
         self.convs = nn.Sequential(
-            nn.GroupNorm(groups, channels),
+            nn.GroupNorm(GROUPS, channels),
             nn.SiLU(),
             nn.Conv1d(channels, channels, 3, padding=1),
-            nn.GroupNorm(groups, channels),
+            nn.GroupNorm(GROUPS, channels),
             nn.SiLU(),
             nn.Conv1d(channels, channels, 3, padding=1),
         )
         self.film = FiLM(channels, time_features)
         self.merge = nn.Conv1d(channels + cond_channels, channels, 1) if cond_channels else None
-        self.attention = attention
+        self.attention = TimeAttention(channels) if attention else None
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor | None) -> Tensor:
         x = self.film(x + self.convs(x), time)
@@ -125,7 +126,7 @@ class Block(nn.Module):
         return x if self.attention is None else self.attention(x)
 
 
-class Stage(nn.Module):
+class Level(nn.Module):
     """One level: ``down``, the blocks ``enter`` before and ``leave`` after the deeper levels, ``up``.
 
     The level returns ``input + gate(time) * up(...)``; the outermost one ``gate(time) * up(...)``.
@@ -133,34 +134,25 @@ class Stage(nn.Module):
 
     def __init__(
         self,
-        level: Level,
+        sizes: LevelSizes,
         in_channels: int,
         out_channels: int,
         cond_channels: int,
         time_features: int,
-        groups: int,
-        attention_heads: int,
-        attention_features: int,
     ) -> None:
         super().__init__()
-        width = level.channels
+        width = sizes.channels
+        heard = cond_channels if sizes.inject else 0
 
         def blocks() -> nn.ModuleList:
             return nn.ModuleList(
-                Block(
-                    width,
-                    cond_channels if level.inject else 0,
-                    time_features,
-                    groups,
-                    TimeAttention(width, attention_heads, attention_features) if level.attention else None,
-                )
-                for _ in range(level.blocks)
+                ResidualBlock(width, heard, time_features, sizes.attention) for _ in range(sizes.blocks)
             )
 
-        self.down = nn.Conv1d(in_channels, width, level.factor, stride=level.factor)
+        self.down = nn.Conv1d(in_channels, width, sizes.factor, stride=sizes.factor)
         self.enter = blocks()
         self.leave = blocks()
-        self.up = nn.ConvTranspose1d(width, out_channels, level.factor, stride=level.factor)
+        self.up = nn.ConvTranspose1d(width, out_channels, sizes.factor, stride=sizes.factor)
         self.gate = nn.Linear(time_features, out_channels)
 
 
@@ -168,9 +160,8 @@ class UNet1d(nn.Module):
     """Estimate the velocity of v-objective diffusion (the paper's equation 8) from noisy latents and a condition.
 
     latent_channels: D of ``z_t``; levels: from the outermost to the bottleneck; time_features:
-    width of the time embedding; groups: of every group norm; attention_heads, attention_features: heads and
-    features per head, used at levels with ``attention``; out_channels: channels of the output, D when None;
-    cond_channels: E of ``cond``, D when None.
+    width of the time embedding; out_channels: channels of the output, D when None; cond_channels: E of ``cond``,
+    D when None.
 
     A new network returns exactly zero: the outermost gate starts at zero, the inner ones near one, so that
     all depths learn from the second step on. Raises ``ConfigError`` for sizes that cannot be built.
@@ -179,41 +170,29 @@ class UNet1d(nn.Module):
     def __init__(
         self,
         latent_channels: int,
-        levels: Sequence[Level],
+        levels: Sequence[LevelSizes],
         *,
         time_features: int = 1024,
-        groups: int = 8,
-        attention_heads: int = 8,
-        attention_features: int = 64,
         out_channels: int | None = None,
         cond_channels: int | None = None,
     ) -> None:
         super().__init__()
-        check_levels(levels, groups)
+        check_levels(levels)
         self.latent_channels = latent_channels
         self.out_channels = latent_channels if out_channels is None else out_channels
         self.cond_channels = latent_channels if cond_channels is None else cond_channels
-        self.levels = tuple(levels)
+        self.sizes = tuple(levels)
         self.time = TimeEmbedding(time_features)
         outer = [latent_channels, *(level.channels for level in levels[:-1])]
         returned = [self.out_channels, *outer[1:]]
-        self.stages = nn.ModuleList(
-            Stage(
-                level,
-                before,
-                after,
-                self.cond_channels,
-                time_features,
-                groups,
-                attention_heads,
-                attention_features,
-            )
-            for level, before, after in zip(levels, outer, returned, strict=True)
+        self.levels = nn.ModuleList(
+            Level(sizes, before, after, self.cond_channels, time_features)
+            for sizes, before, after in zip(levels, outer, returned, strict=True)
         )
-        for stage in self.stages[1:]:
-            nn.init.ones_(stage.gate.bias)
-        nn.init.zeros_(self.stages[0].gate.weight)
-        nn.init.zeros_(self.stages[0].gate.bias)
+        for level in self.levels[1:]:
+            nn.init.ones_(level.gate.bias)
+        nn.init.zeros_(self.levels[0].gate.weight)
+        nn.init.zeros_(self.levels[0].gate.bias)
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, E, N)`` to the estimate (B, out_channels, N).
@@ -227,22 +206,22 @@ class UNet1d(nn.Module):
                 f"z_t {tuple(z_t.shape)} must be (B, {self.latent_channels}, N) and "
                 f"cond {tuple(cond.shape)} (B, {self.cond_channels}, N)"
             )
-        multiple = prod(level.factor for level in self.levels)
+        multiple = prod(sizes.factor for sizes in self.sizes)
         x, cond = extend(z_t, multiple), extend(cond, multiple)
         # Every use of the time features is "SiLU, then a linear layer", so the SiLU is taken once.
         time = F.silu(self.time(t))
         inputs: list[Tensor] = []
         conds: list[Tensor | None] = []
-        for level, stage in zip(self.levels, self.stages, strict=True):
+        for sizes, level in zip(self.sizes, self.levels, strict=True):
             inputs.append(x)
-            x = stage.down(x)
-            conds.append(resize(cond, x.shape[-1]) if level.inject else None)
-            for block in stage.enter:
+            x = level.down(x)
+            conds.append(resize(cond, x.shape[-1]) if sizes.inject else None)
+            for block in level.enter:
                 x = block(x, time, conds[-1])
-        for stage in reversed(self.stages):
+        for level in reversed(self.levels):
             level_cond = conds.pop()
-            for block in stage.leave:
+            for block in level.leave:
                 x = block(x, time, level_cond)
-            gate, x, entered = stage.gate(time)[..., None], stage.up(x), inputs.pop()
+            gate, x, entered = level.gate(time)[..., None], level.up(x), inputs.pop()
             x = torch.addcmul(entered, gate, x) if inputs else gate * x
         return x[..., :frames]

@@ -9,18 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ldm_sep.codec.base import Codec, check_latents, check_wave
-from ldm_sep.codec.seanet import SEANetCodec, SEANetEncoder
+from ldm_sep.codec.seanet import SEANetCodec, SEANetSizes
 from ldm_sep.thirdparty import import_encodec
 
-NORMS = ("weight_norm", "time_group_norm")
 
-
-def package_pair(norm: str, **sizes: object) -> tuple[nn.Module, nn.Module]:
+def package_pair(**sizes: object) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder of the package, whose weight_norm is a deprecated one that warns."""
     modules = import_encodec().modules
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return tuple(net(norm=norm, **sizes) for net in (modules.SEANetEncoder, modules.SEANetDecoder))
+        return tuple(net(norm="weight_norm", **sizes) for net in (modules.SEANetEncoder, modules.SEANetDecoder))
 
 
 def transfer(source: nn.Module, target: nn.Module) -> None:
@@ -37,47 +35,26 @@ def randomise(net: nn.Module) -> None:
             value.add_(0.1 * torch.randn_like(value))
 
 
-def tiny(norm: str = "weight_norm", **sizes: object) -> SEANetCodec:
+def tiny(**sizes: object) -> SEANetCodec:
     torch.manual_seed(0)
-    return SEANetCodec(**{"latent_channels": 8, "filters": 4, "ratios": (3, 2), "norm": norm, **sizes}).eval()
+    return SEANetCodec(48000, SEANetSizes(**{"latent_channels": 8, "filters": 4, "ratios": (3, 2), **sizes})).eval()
 
 
-@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
         ({}, {}),
         (
-            {
-                "latent_channels": 6,
-                "ratios": (4, 3, 1),
-                "residual_layers": 3,
-                "lstm_layers": 0,
-                "kernel_size": 5,
-                "last_kernel_size": 3,
-                "residual_kernel_size": 4,
-                "dilation_base": 3,
-                "compress": 1,
-            },
-            {
-                "dimension": 6,
-                "ratios": [4, 3, 1],
-                "n_residual_layers": 3,
-                "lstm": 0,
-                "kernel_size": 5,
-                "last_kernel_size": 3,
-                "residual_kernel_size": 4,
-                "dilation_base": 3,
-                "compress": 1,
-            },
+            {"latent_channels": 6, "ratios": (4, 3, 1), "residual_layers": 3, "lstm_layers": 0},
+            {"dimension": 6, "ratios": [4, 3, 1], "n_residual_layers": 3, "lstm": 0},
         ),
     ],
     ids=["48khz", "every_other_size"],
 )
-def test_bit_equal_to_the_package(norm: str, ours: dict, theirs: dict) -> None:
+def test_bit_equal_to_the_package(ours: dict, theirs: dict) -> None:
     torch.manual_seed(1)
-    encoder, decoder = package_pair(norm, channels=2, n_filters=4, true_skip=False, **theirs)
-    codec = SEANetCodec(filters=4, norm=norm, **ours)
+    encoder, decoder = package_pair(channels=2, n_filters=4, true_skip=False, **theirs)
+    codec = SEANetCodec(48000, SEANetSizes(filters=4, **ours))
     for source, target in ((encoder, codec.encoder), (decoder, codec.decoder)):
         randomise(source)
         transfer(source, target)
@@ -91,29 +68,25 @@ def test_bit_equal_to_the_package(norm: str, ours: dict, theirs: dict) -> None:
             assert codec.decode(z).shape == wave.shape
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_parameter_count_of_the_48_khz_model(norm: str) -> None:
+def test_parameter_count_of_the_48_khz_model() -> None:
     with torch.device("meta"):
-        theirs = package_pair(norm, channels=2)
-        codec = SEANetCodec(norm=norm)
+        theirs = package_pair(channels=2)
+        codec = SEANetCodec()
     counts = [sum(p.numel() for p in net.parameters()) for net in (*theirs, codec.encoder, codec.decoder)]
     assert counts[:2] == counts[2:]
     assert [round(count / 1e6, 2) for count in counts] == [7.43] * 4
     assert (codec.hop, codec.sample_rate / codec.hop, codec.latent_channels) == (320, 150, 128)
 
 
-def test_group_norm_erases_the_level_and_weight_norm_keeps_it() -> None:
+def test_the_latents_keep_the_level() -> None:
     wave = torch.randn(1, 2, 60)
-    spread = {}
-    for norm in NORMS:
-        codec = tiny(norm, lstm_layers=0)
-        spread[norm] = [codec.encode(gain * wave).std(correction=0).item() for gain in (1.0, 10.0, 100.0)]
-        assert codec.keeps_level == (norm == "weight_norm")
-    assert spread["time_group_norm"] == pytest.approx([1.0] * 3, abs=1e-3)
-    assert all(louder > 1.5 * softer for softer, louder in pairwise(spread["weight_norm"])), spread
+    codec = tiny(lstm_layers=0)
+    spread = [codec.encode(gain * wave).std(correction=0).item() for gain in (1.0, 10.0, 100.0)]
+    assert codec.keeps_level
+    assert all(louder > 1.5 * softer for softer, louder in pairwise(spread)), spread
 
 
-def test_without_lstm_and_group_norm_latents_are_local_in_time() -> None:
+def test_without_lstm_latents_are_local_in_time() -> None:
     codec = tiny(lstm_layers=0)
     wave = torch.randn(1, 2, 60 * codec.hop)
     other = wave.clone()
@@ -135,26 +108,23 @@ def test_a_conditioner_is_an_independent_copy_of_the_encoder() -> None:
 
 
 def test_every_parameter_is_trained() -> None:
-    for norm in NORMS:
-        codec = tiny(norm)
-        wave = torch.randn(2, 2, 60)
-        (codec.decode(codec.encode(wave)) - wave).abs().mean().backward()
-        assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in codec.parameters())
+    codec = tiny()
+    wave = torch.randn(2, 2, 60)
+    (codec.decode(codec.encode(wave)) - wave).abs().mean().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in codec.parameters())
 
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"norm": "batch_norm"}, "norm must be one of weight_norm, time_group_norm, got 'batch_norm'"),
         ({"ratios": ()}, "ratios must be one or more strides"),
         ({"ratios": (4, 0)}, r"ratios .* got \(4, 0\)"),
-        ({"filters": 1, "compress": 2}, "filters 1 and compress 2"),
-        ({"compress": 0}, "compress 0"),
+        ({"filters": 1}, "filters must be at least 2, got 1"),
     ],
 )
 def test_sizes_that_make_no_network(sizes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SEANetEncoder(**sizes)
+        SEANetSizes(**sizes)
 
 
 def test_codec_protocol() -> None:

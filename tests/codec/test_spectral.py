@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ldm_sep.codec.base import Codec
-from ldm_sep.codec.spectral import SpectralCodec, signed_power
+from ldm_sep.codec.spectral import SpectralCodec, SpectralSizes, signed_power
 from ldm_sep.metrics import si_sdr
 from ldm_sep.signal.mdct import MDCT, band_edges
 
@@ -15,7 +15,7 @@ from ldm_sep.signal.mdct import MDCT, band_edges
 @pytest.fixture(scope="module")
 def codec() -> SpectralCodec:
     torch.manual_seed(0)
-    return SpectralCodec(width=16, blocks=1).eval()
+    return SpectralCodec(48000, SpectralSizes(width=16, blocks=1)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def wide_codec() -> SpectralCodec:
     """With the latents of the default checkpoint."""
     torch.manual_seed(0)
     sizes = {"hop": 640, "mid_bins": 352, "side_bins": 64, "mid_bands": 20, "side_bands": 12}
-    return SpectralCodec(**sizes, width=16, blocks=1, exponent=0.7).eval()
+    return SpectralCodec(48000, SpectralSizes(**sizes, width=16, blocks=1, exponent=0.7)).eval()
 
 
 def voice_like(samples: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_bands_above_the_carried_bins_keep_their_level(codec: SpectralCodec) -> 
 def test_a_hiss_above_a_sung_vowel_stays_a_hiss(exponent: float) -> None:
     torch.manual_seed(0)
     # The latents carry single bins up to 6.6 kHz.
-    codec = SpectralCodec(width=16, blocks=1, exponent=exponent).eval()
+    codec = SpectralCodec(48000, SpectralSizes(width=16, blocks=1, exponent=exponent)).eval()
     noise = np.random.default_rng(0).normal(size=(2, 48000))
     spectrum = np.fft.rfft(noise)
     spectrum[:, :6600] = 0
@@ -94,7 +94,7 @@ def test_a_hiss_above_a_sung_vowel_stays_a_hiss(exponent: float) -> None:
 
 def test_silence_stays_silence_and_mono_stays_mono_whatever_was_learned() -> None:
     torch.manual_seed(1)
-    codec = SpectralCodec(width=16, blocks=1)
+    codec = SpectralCodec(48000, SpectralSizes(width=16, blocks=1))
     for last in (codec.encoder.residual[-1], codec.decoder.residual[-1]):
         torch.nn.init.normal_(last.weight, std=0.1)
         torch.nn.init.normal_(last.bias, std=0.1)
@@ -119,7 +119,7 @@ def test_noise_on_the_latents_is_as_loud_as_the_exponent_says() -> None:
     wave = 0.1 * torch.randn(1, 2, 64 * 600, generator=generator)
     for p in (1.0, 0.7):
         torch.manual_seed(0)
-        codec = SpectralCodec(**sizes, width=8, blocks=1, exponent=p).eval()
+        codec = SpectralCodec(48000, SpectralSizes(**sizes, width=8, blocks=1, exponent=p)).eval()
         z = codec.encode(wave).detach()
         noisy = z + 0.1 * z.std(2, keepdim=True) * torch.randn(z.shape, generator=generator)
         # Of the bins that are carried, not of the few copied above them.

@@ -95,7 +95,7 @@ def test_other_settings_of_the_same_weights_are_separated_anew(
     folder = Path(shutil.copytree(trained / "stage2/separator", tmp_path / "separator"))
     before = musdb.estimates_folder(tmp_path, str(folder), Options())
     facts = json.loads((folder / "config.json").read_text())
-    facts["config"]["separator"]["mask_exponent"] = 0.25
+    facts["config"]["separator"]["texture_above"] = 4000.0
     (folder / "config.json").write_text(json.dumps(facts))
     assert musdb.estimates_folder(tmp_path, str(folder), Options()) != before
 

@@ -4,26 +4,26 @@ import pytest
 import torch
 from small_codecs import LevelLosingCodec
 
-from ldm_sep.codec.spectral import SpectralCodec
+from ldm_sep.codec.spectral import SpectralCodec, SpectralSizes
 from ldm_sep.method.level import LevelHead, normalising_gain, relative_level_db, set_level
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
-from ldm_sep.network.levels import Level
+from ldm_sep.network.levels import LevelSizes
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
 from ldm_sep.signal.loudness import rms
 
 
-def small_codec() -> SpectralCodec:
-    return SpectralCodec(16000, 160, 20, 6, 4, 2, width=16, blocks=1)
+def small_codec(exponent: float = 1.0) -> SpectralCodec:
+    return SpectralCodec(16000, SpectralSizes(160, 20, 6, 4, 2, width=16, blocks=1, exponent=exponent))
 
 
-def small_separator(gated: bool, predicting: bool = False) -> LatentSeparator:
+def small_separator(gated: bool, predicting: bool = False, exponent: float = 1.0) -> LatentSeparator:
     torch.manual_seed(0)
-    codec = small_codec()
+    codec = small_codec(exponent)
     unet = UNet1d(
         32,
-        [Level(16, 2, 1, inject=True)],
+        [LevelSizes(16, 2, 1, inject=True)],
         time_features=16,
         out_channels=64 if gated else 32,
         cond_channels=64 if predicting else 32,
@@ -83,14 +83,14 @@ def test_whitening_gives_zero_mean_and_unit_spread_and_keeps_dead_channels_finit
 
 def test_a_codec_that_loses_the_level_needs_a_head() -> None:
     codec = LevelLosingCodec()
-    unet = UNet1d(8, [Level(8, 1, 1, inject=True)], time_features=16)
+    unet = UNet1d(8, [LevelSizes(8, 1, 1, inject=True)], time_features=16)
     with pytest.raises(ValueError, match="level head is needed"):
         LatentSeparator(codec, unet)
 
 
 def level_losing_separator() -> LatentSeparator:
     torch.manual_seed(0)
-    unet = UNet1d(8, [Level(8, 1, 1, inject=True)], time_features=16)
+    unet = UNet1d(8, [LevelSizes(8, 1, 1, inject=True)], time_features=16)
     return LatentSeparator(LevelLosingCodec(), unet, level_head=LevelHead(8)).eval()
 
 
@@ -168,18 +168,21 @@ def test_values_that_are_not_finite_never_leave_the_model(mixture: torch.Tensor)
         separator.separate(mixture, [torch.zeros(2, 32, 60)], 1)
 
 
-def test_the_mask_exponent_opens_the_gate(mixture: torch.Tensor) -> None:
-    separator = small_separator(gated=True)
+@pytest.mark.parametrize("exponent", [0.5, 0.7])
+def test_the_gate_is_a_mask_of_amplitudes_whatever_power_of_them_the_latents_are(
+    mixture: torch.Tensor, exponent: float
+) -> None:
+    separator = small_separator(gated=True, exponent=exponent)
+    # Without anything learned or replicated, half the latents' amplitudes are half the wave's.
     noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
-    separator.mask_exponent = 0.5
     gain = normalising_gain(mixture)
-    expected = separator.codec.decode(0.5**0.5 * separator.codec.encode(mixture * gain)) / gain
+    expected = separator.codec.decode(0.5**exponent * separator.codec.encode(mixture * gain)) / gain
     assert torch.allclose(separator.separate(mixture, [noise], 1), expected, atol=1e-5)
 
 
 def test_several_noises_give_the_mean_of_their_latents(mixture: torch.Tensor) -> None:
     separator = small_separator(gated=True)
-    torch.nn.init.normal_(separator.unet.stages[0].gate.bias, std=0.5)
+    torch.nn.init.normal_(separator.unet.levels[0].gate.bias, std=0.5)
     noises = torch.randn(3, 2, 32, 60, generator=torch.Generator().manual_seed(2))
     gain = normalising_gain(mixture)
     cond, _ = separator.condition(mixture * gain)
@@ -191,8 +194,7 @@ def test_several_noises_give_the_mean_of_their_latents(mixture: torch.Tensor) ->
 
 
 def test_a_new_network_leaves_the_predictors_estimate_as_it_is(mixture: torch.Tensor) -> None:
-    separator = small_separator(gated=True, predicting=True)
-    separator.mask_exponent = 0.5
+    separator = small_separator(gated=True, predicting=True, exponent=0.5)
     separator.whitening.measure([separator.codec.encoder(mixture).detach()])
     level = mixture * normalising_gain(mixture)
     cond, estimate = separator.condition(level)
@@ -206,7 +208,7 @@ def test_a_new_network_leaves_the_predictors_estimate_as_it_is(mixture: torch.Te
     gain = normalising_gain(mixture)
     assert torch.allclose(separator.separate(mixture, [noise], 1), estimate / gain, atol=1e-5)
     # ... and what diffusion changes is changed.
-    torch.nn.init.normal_(separator.unet.stages[0].gate.bias, std=0.5)
+    torch.nn.init.normal_(separator.unet.levels[0].gate.bias, std=0.5)
     changed = separator.separate(mixture, [noise], 1)
     separator.codec_residual = False
     difference = separator.separate(mixture, [noise], 1) - expected

@@ -12,23 +12,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ldm_sep.errors import ConfigError
-from ldm_sep.network.levels import Level
-from ldm_sep.network.unet import Stage, UNet1d
+from ldm_sep.network.levels import LevelSizes
+from ldm_sep.network.unet import Level, UNet1d
 from ldm_sep.thirdparty import import_audio_diffusion_pytorch
 
-LEVELS = (Level(16, 1, 1), Level(16, 2, 2, inject=True), Level(24, 3, 1, inject=True, attention=True))
+LEVELS = (LevelSizes(16, 1, 1), LevelSizes(16, 2, 2, inject=True), LevelSizes(24, 3, 1, inject=True, attention=True))
 
 
-def make(levels: tuple[Level, ...] = LEVELS, seed: int = 0, out_channels: int | None = None) -> UNet1d:
+def make(levels: tuple[LevelSizes, ...] = LEVELS, seed: int = 0, out_channels: int | None = None) -> UNet1d:
     """A small network away from its initial zeros, as if it had been trained."""
     torch.manual_seed(seed)
     net = UNet1d(
         6,
         levels,
         time_features=32,
-        groups=4,
-        attention_heads=2,
-        attention_features=4,
         out_channels=out_channels,
     )
     with torch.no_grad():
@@ -59,7 +56,7 @@ def smallest_change(before: Tensor, after: Tensor) -> float:
 def test_paper_size_has_115_892_352_parameters() -> None:
     channels, factors = (128, 128, 256, 256, 512, 512, 1024), (1, 1, 2, 2, 2, 2, 2)
     levels = [
-        Level(width, factor, 1 if depth == 0 else 3, inject=depth >= 3)
+        LevelSizes(width, factor, 1 if depth == 0 else 3, inject=depth >= 3)
         for depth, (width, factor) in enumerate(zip(channels, factors, strict=True))
     ]
     with torch.device("meta"):
@@ -76,21 +73,21 @@ def transfer(ours: UNet1d, theirs: nn.Module) -> None:
     for layer in (ours.time.mlp[2], ours.time.mlp[4]):
         layer.load_state_dict(perceptron.blocks[0][0].state_dict())
     block = unet.net
-    for stage in ours.stages:
-        block = transfer_level(stage, block)
+    for level in ours.levels:
+        block = transfer_level(level, block)
 
 
-def transfer_level(stage: Stage, block: nn.Module) -> nn.Module | None:
+def transfer_level(level: Level, block: nn.Module) -> nn.Module | None:
     """Fill one level from UNetV0's block and return the block inside it."""
     down, *items, up = block.block.blocks
-    stage.down.load_state_dict(down.block.state_dict())
-    stage.gate.load_state_dict(block.skip.blocks[0][1].state_dict())
+    level.down.load_state_dict(down.block.state_dict())
+    level.gate.load_state_dict(block.skip.blocks[0][1].state_dict())
     # Repetition and a convolution there, a transposed convolution here.
-    up.block = copy.deepcopy(stage.up)
-    half = len(stage.enter) * (len(items) // (2 * len(stage.enter)))
+    up.block = copy.deepcopy(level.up)
+    half = len(level.enter) * (len(items) // (2 * len(level.enter)))
     inner = items[half] if len(items) > 2 * half else None
     below, above = items[:half], items[len(items) - half :]
-    for ours, theirs in ((stage.enter, below), (stage.leave, above)):
+    for ours, theirs in ((level.enter, below), (level.leave, above)):
         pending = list(theirs)
         for mine in ours:
             convs = pending.pop(0).block.blocks[0].blocks
@@ -123,9 +120,9 @@ def test_equals_unet_v0_with_the_same_weights(out_channels: int | None) -> None:
         items=[1, 2, 1],
         attentions=[0, 0, 1],
         context_channels=[0, 6, 6],
-        attention_heads=2,
-        attention_features=4,
-        resnet_groups=4,
+        attention_heads=8,
+        attention_features=64,
+        resnet_groups=8,
         modulation_features=32,
     )
     with torch.no_grad():
@@ -162,7 +159,7 @@ def test_gradients_reach_every_parameter() -> None:
 @pytest.mark.parametrize("out_channels", [None, 12])
 def test_a_new_network_returns_zero_and_training_moves_every_parameter(out_channels: int | None) -> None:
     torch.manual_seed(0)
-    net = UNet1d(6, LEVELS, time_features=32, groups=4, out_channels=out_channels)
+    net = UNet1d(6, LEVELS, time_features=32, out_channels=out_channels)
     z_t, t, cond = inputs()
     assert not net(z_t, t, cond).any()
     before = copy.deepcopy(net.state_dict())
@@ -196,18 +193,18 @@ def test_every_frame_of_the_condition_is_heard(frame: int) -> None:
 
 def test_only_levels_that_inject_hear_the_condition() -> None:
     z_t, t, cond = inputs()
-    deaf = make((Level(16, 1, 1), Level(16, 2, 1)))
-    hearing = make((Level(16, 1, 1), Level(16, 2, 1, inject=True)))
+    deaf = make((LevelSizes(16, 1, 1), LevelSizes(16, 2, 1)))
+    hearing = make((LevelSizes(16, 1, 1), LevelSizes(16, 2, 1, inject=True)))
     assert torch.equal(deaf(z_t, t, cond), deaf(z_t, t, -cond))
     assert smallest_change(hearing(z_t, t, cond), hearing(z_t, t, -cond)) > 1e-3
 
 
 def test_attention_makes_far_frames_meet() -> None:
     """Beyond the convolutions' reach only group norm and attention connect frames: silence one of them."""
-    levels = (Level(16, 2, 1, inject=True, attention=True),)
+    levels = (LevelSizes(16, 2, 1, inject=True, attention=True),)
     attending, plain = make(levels), make(levels)
     with torch.no_grad():
-        for block in [*plain.stages[0].enter, *plain.stages[0].leave]:
+        for block in [*plain.levels[0].enter, *plain.levels[0].leave]:
             assert block.attention is not None
             block.attention.to_out.weight.zero_()
     z_t, t, cond = inputs(64)
@@ -218,7 +215,7 @@ def test_attention_makes_far_frames_meet() -> None:
         return (net(z_t, t, changed) - net(z_t, t, cond))[..., 40:].detach().square().mean().item()
 
     assert far_effect(attending) > 1.5 * far_effect(plain)
-    without = make((Level(16, 2, 1, inject=True),))
+    without = make((LevelSizes(16, 2, 1, inject=True),))
     names = set(without.state_dict())
     without.load_state_dict({k: v for k, v in plain.state_dict().items() if k in names})
     torch.testing.assert_close(without(z_t, t, cond), plain(z_t, t, cond))
@@ -257,11 +254,11 @@ def test_weights_pass_through_safetensors_strictly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("levels", "message"),
-    [((), "none"), ((Level(18, 1, 1),), "multiple of groups = 4"), ((Level(16, 0, 1),), "1 or more")],
+    [((), "none"), ((LevelSizes(18, 1, 1),), "multiple of 8"), ((LevelSizes(16, 0, 1),), "1 or more")],
 )
-def test_sizes_that_cannot_be_built_are_named(levels: tuple[Level, ...], message: str) -> None:
+def test_sizes_that_cannot_be_built_are_named(levels: tuple[LevelSizes, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        UNet1d(6, levels, groups=4)
+        UNet1d(6, levels)
 
 
 def test_a_condition_of_another_length_is_refused() -> None:
