@@ -55,9 +55,10 @@ def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None
     # Of two kinds the other keys have nothing to do with one another.
     keys = ["kind"] if theirs["kind"] != ours["kind"] else [key for key in ours if theirs[key] != ours[key]]
     if keys:
-        differences = ", ".join(f"{key} is {theirs[key]!r} there and {ours[key]!r} here" for key in keys)
+        differences = ", ".join(f"{key} is {theirs[key]} there and {ours[key]} here" for key in keys)
         raise ConfigError(
-            f"{folder}: not the codec of the [codec] table of {config.name}: {differences}; make them equal"
+            f"{folder}: its codec has other sizes than the [codec] table of {config.name} ({differences}); "
+            "make them equal"
         )
 
 

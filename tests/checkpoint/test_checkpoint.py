@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_cli
+from conftest import ROOT, run_cli
 from safetensors.torch import load_file, save_file
 
 from ldm_sep.checkpoint.card import trainings
-from ldm_sep.checkpoint.manifest import read_manifest
+from ldm_sep.checkpoint.manifest import Manifest, read_manifest, require_same_codec
 from ldm_sep.checkpoint.reading import load_codec, load_separator, verify
 from ldm_sep.checkpoint.writing import Provenance, save_separator
-from ldm_sep.errors import CheckpointError
+from ldm_sep.config import load_config, parse_config
+from ldm_sep.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture
@@ -125,6 +126,65 @@ def test_a_codec_is_not_taken_for_a_separator(trained: Path) -> None:
         load_separator(trained / "codec_run/codec")
     _, codec, whitening = load_codec(trained / "codec_run/codec")
     assert float(whitening.std.min()) > 0 and codec.sample_rate == 16000
+
+
+def rewritten(folder: Path, *path: str, value: object) -> Path:
+    """The folder, with another value at a path of keys in its config.json."""
+    file = folder / "config.json"
+    facts = json.loads(file.read_text())
+    table = facts
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] = value
+    file.write_text(json.dumps(facts))
+    return folder
+
+
+def test_settings_of_earlier_versions_are_passed_over(folder: Path) -> None:
+    before = read_manifest(folder).config
+    rewritten(folder, "config", "separator", "mask_exponent", value=0.5)
+    rewritten(folder, "config", "sampling", "highpass", value=0)
+    assert read_manifest(folder).config == before
+    # A U-Net whose levels were called stages.
+    state = load_file(folder / "model.safetensors")
+    assert any(key.startswith("unet.levels.") for key in state)
+    save_file({k.replace("unet.levels.", "unet.stages."): v for k, v in state.items()}, folder / "model.safetensors")
+    _, separator = load_separator(folder)
+    assert torch.equal(separator.unet.levels[0].down.weight, state["unet.levels.0.down.weight"].float())
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder with the manifest of the default checkpoint and no weights."""
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    shutil.copy(ROOT / "checkpoints/open/config.json", folder)
+    return folder
+
+
+def test_the_norm_that_seanet_once_had_is_passed_over_and_the_one_it_lost_is_refused(bare: Path) -> None:
+    rewritten(bare, "config", "codec", value={"kind": "seanet", "norm": "weight_norm"})
+    assert read_manifest(bare).config.codec.kind == "seanet"
+    rewritten(bare, "config", "codec", value={"kind": "seanet", "norm": "time_group_norm"})
+    with pytest.raises(CheckpointError, match=r"config\.json: codec\.seanet\.norm: .* another version"):
+        read_manifest(bare)
+
+
+@pytest.mark.parametrize(
+    ("codec", "differences"),
+    [
+        ({"hop": 320, "width": 8}, r"hop is 160 there and 320 here, width is 16 there and 8 here\)"),
+        ({"kind": "seanet"}, r"\(kind is spectral there and seanet here\)"),
+    ],
+)
+def test_another_codec_is_refused_with_the_keys_that_differ(codec: dict, differences: str) -> None:
+    theirs = load_config(ROOT / "configs/tiny.toml")
+    table = theirs.model_dump(mode="json")
+    ours = parse_config({**table, "codec": codec if "kind" in codec else {**table["codec"], **codec}}, "here")
+    manifest = Manifest("codec", theirs, {})
+    require_same_codec(Path("there"), manifest, theirs)
+    with pytest.raises(ConfigError, match=differences):
+        require_same_codec(Path("there"), manifest, ours)
 
 
 def test_altered_weights_are_noticed_by_verify(folder: Path) -> None:
