@@ -1,6 +1,11 @@
 """A small data set and a tiny trained checkpoint, made once, for the tests that need the whole path."""
 
 import os
+
+# Before numpy and torch are imported, here and in every process that a test starts: several threads on the tiny arrays
+# of these tests spend their time waiting for each other, the more so beside other work.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", MPLBACKEND="Agg")
+
 import subprocess
 import sys
 from pathlib import Path
@@ -32,13 +37,13 @@ def played(seconds: float, seed: int) -> np.ndarray:
 
 
 def run_cli(*words: object, timeout: float = 900, **env: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, one thread, as a user runs it."""
+    """The command in a process of its own, as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "ldm_sep", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        env={**os.environ, **env},
         cwd=ROOT,
         check=False,
     )
