@@ -53,7 +53,8 @@ def test_modules_import_only_from_lower_floors(path: Path) -> None:
     relative = path.relative_to(PACKAGE)
     module = relative.parts[0].removesuffix(".py")
     if module == "__init__":
-        assert not imports_of(path)
+        # The package offers what the floors below the command have.
+        assert imports_of(path) == {"separation"}
         return
     for imported in imports_of(path) - {module}:
         assert floor_of(imported) < floor_of(module), f"{relative} imports {imported}"
@@ -63,6 +64,19 @@ def test_modules_import_only_from_lower_floors(path: Path) -> None:
 def test_nothing_imports_eval() -> None:
     for path in PACKAGE.rglob("*.py"):
         assert not re.search(r"(from|import) eval\b", path.read_text()), path
+
+
+def test_the_package_offers_the_separator_without_importing_it_first(trained: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, ldm_sep\n"
+        "assert 'torch' not in sys.modules and ldm_sep.__version__ and not hasattr(ldm_sep, 'nothing')\n"
+        "from ldm_sep import Options, Separator, separate_file\n"
+        f"paths = separate_file('demo/song.ogg', {str(tmp_path)!r}, Options(steps=1),"
+        f" checkpoint={str(trained / 'stage2/separator')!r}, device='cpu')\n"
+        "print(*sorted(path.name for path in paths.values()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["instrumental.wav", "vocals.wav"]
 
 
 def test_help_is_instant_in_that_it_imports_no_torch() -> None:

@@ -1,6 +1,7 @@
 """Separation of waves, streams and files, and the plan of a run over many files."""
 
 from ldm_sep.separation.jobs import STEMS, Stem
-from ldm_sep.separation.separator import Cancelled, Options, Separator, Stems
+from ldm_sep.separation.options import Options
+from ldm_sep.separation.separator import Cancelled, Separator, Stems, separate_file
 
-__all__ = ["STEMS", "Cancelled", "Options", "Separator", "Stem", "Stems"]
+__all__ = ["STEMS", "Cancelled", "Options", "Separator", "Stem", "Stems", "separate_file"]

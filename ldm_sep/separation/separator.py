@@ -207,3 +207,18 @@ def _split(vocals: np.ndarray, waiting: deque[np.ndarray]) -> Iterator[Stems]:
 def _tell(progress: Callable[[float], bool | None] | None, fraction: float) -> None:
     if progress is not None and progress(fraction) is False:
         raise Cancelled("separation cancelled; nothing half-written is left")
+
+
+def separate_file(
+    path: str | Path,
+    out: str | Path,
+    options: Options = Options(),
+    *,
+    checkpoint: str | Path = DEFAULT_CHECKPOINT,
+    device: str = "auto",
+) -> dict[Stem, Path]:
+    """Separate one file into ``out/vocals.wav`` and ``out/instrumental.wav`` and return the paths.
+
+    For several files load a `Separator` once. Raises what `Separator.load` and `Separator.separate_file` raise.
+    """
+    return Separator.load(checkpoint, device=device).separate_file(path, out, options)
