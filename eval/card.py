@@ -16,7 +16,7 @@ from pathlib import Path
 from ldm_sep.checkpoint.writing import add_evaluation
 from ldm_sep.errors import DataError, LdmSepError
 
-METRICS = "si_sdr,lsd,mel_mae,log_f0_rmse,pesq,mr_stft"
+METRICS = "si_sdr,lsd,mel_mae,log_f0_rmse,voicing_recall,pesq,mr_stft"
 
 
 def rows_of(summary: Path, group: str, metrics: list[str]) -> list[dict]:

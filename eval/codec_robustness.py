@@ -39,6 +39,7 @@ from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track
 from ldm_sep.files import make_folder
 from ldm_sep.method.level import coding_gain
 from ldm_sep.metrics import sdr
+from ldm_sep.signal.loudness import is_silent
 
 STDS = (0.0, 1e-6, 1e-3, 0.01, 0.1, 1.0)
 POINTS = ("Identity", "NQ", "BQ", "AQ, truncated", "AQ, rounded")
@@ -53,7 +54,6 @@ PUBLISHED_FEATURES = {"Identity": 2, "NQ": 128, "BQ": 128, "AQ, truncated": 16}
 # Names the pretrained codec where no checkpoint that uses it is there.
 ENCODEC = "encodec_48khz"
 SEED = 0
-_SILENCE = 1e-5
 
 
 def noisy(x: Tensor, std: float, noise: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def pieces(codec: Codec, wave: np.ndarray, segment: float) -> Iterator[Piece]:
     device = next(codec.encoder.parameters()).device
     for start in range(0, wave.shape[1], length):
         part = wave[:, start : start + length]
-        if np.abs(part).max() < _SILENCE:
+        if is_silent(part):
             continue
         padded = np.pad(part, ((0, 0), (0, -part.shape[1] % codec.hop)))
         x = torch.from_numpy(padded)[None].to(device)
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise ConfigError("--seconds, --segment, --codebooks and --codebook-size must be positive")
     kind, codec, own = load(options.name, options.codec_weights, choose_device(options.device))
     everything = match_tracks(options.vocals, {})
-    tracks = [t for t in everything if np.abs(read_track(t, codec, options.seconds)).max(initial=0) >= _SILENCE]
+    tracks = [t for t in everything if not is_silent(read_track(t, codec, options.seconds))]
     if not tracks:
         raise DataError(f"{options.vocals}: every track is silent there; name a folder of vocals, or more --seconds")
     make_folder(options.out)

@@ -10,6 +10,7 @@ from ldm_sep.audio import read
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import AudioError
 from ldm_sep.files import audio_files
+from ldm_sep.signal.loudness import frame_power, level_db, loudest_window
 
 _CLIP = 0.999
 _CLIP_RUN = 4
@@ -81,13 +82,13 @@ def _check_track(track: Track) -> Iterator[Finding]:
         mixture = _stereo(mixture)
         yield from _check_alignment(track.name, vocals, mixture, rate)
         if stems:
-            residual = _db(mixture - vocals - sum(stems)) - _db(mixture)
+            residual = level_db(mixture - vocals - sum(stems)) - level_db(mixture)
             if residual > -30:
                 yield Finding(
                     track.name, "sum", f"mixture minus all stems is only {-residual:.0f} dB below the mixture"
                 )
     accompaniment = sum(stems) if stems else mixture - vocals
-    balance = _db(vocals) - _db(accompaniment)
+    balance = level_db(vocals) - level_db(accompaniment)
     if not -20 <= balance <= 10:
         yield Finding(track.name, "level", f"the vocals are {balance:+.0f} dB relative to the accompaniment")
     correlation = leakage(vocals, accompaniment, rate)
@@ -110,7 +111,7 @@ def clipped_runs(wave: np.ndarray) -> int:
 
 def silent_share(wave: np.ndarray, rate: int) -> float:
     """Share of the 100 ms frames of ``wave (C, T)`` below -60 dBFS."""
-    return float((_frame_power(wave, rate) < 1e-6).mean())
+    return float((frame_power(wave, _frame(wave, rate)) < 1e-6).mean())
 
 
 def find_lag(vocals: np.ndarray, mixture: np.ndarray, rate: int) -> tuple[int, float]:
@@ -121,8 +122,7 @@ def find_lag(vocals: np.ndarray, mixture: np.ndarray, rate: int) -> tuple[int, f
     """
     v, m = vocals.mean(0), mixture.mean(0)
     n = min(len(v), _EXCERPT_SECONDS * rate)
-    power = np.concatenate([[0.0], np.cumsum(np.square(v, dtype=np.float64))])
-    start = int(np.argmax(power[n:] - power[:-n])) if len(v) > n else 0
+    start = loudest_window(v[None], n)
     v, m = v[start : start + n], m[start : start + n]
     size = 1 << (2 * n - 1).bit_length()
     cross = np.fft.rfft(m, size) * np.conj(np.fft.rfft(v, size))
@@ -136,11 +136,11 @@ def find_lag(vocals: np.ndarray, mixture: np.ndarray, rate: int) -> tuple[int, f
 
 def leakage(vocals: np.ndarray, accompaniment: np.ndarray, rate: int) -> float | None:
     """Correlation of vocals and accompaniment where the vocals are quiet but not digitally silent; None if nowhere."""
-    power = _frame_power(vocals, rate)
+    frame = _frame(vocals, rate)
+    power = frame_power(vocals, frame)
     quiet = (power < power.max() * 1e-3) & (power > 1e-9)
     if quiet.sum() < 10:
         return None
-    frame = rate // 10
     keep = np.repeat(quiet, frame)
     v, a = vocals[:, : len(keep)][:, keep].ravel(), accompaniment[:, : len(keep)][:, keep].ravel()
     scale = float(np.sqrt(np.square(v).sum() * np.square(a).sum()))
@@ -157,17 +157,10 @@ def _check_alignment(name: str, vocals: np.ndarray, mixture: np.ndarray, rate: i
         )
 
 
-def _frame_power(wave: np.ndarray, rate: int) -> np.ndarray:
-    frame = max(1, rate // 10)
-    usable = wave.shape[1] // frame * frame
-    if not usable:
-        return np.square(wave, dtype=np.float64).mean(keepdims=True)[0]
-    return np.square(wave[:, :usable], dtype=np.float64).reshape(wave.shape[0], -1, frame).mean((0, 2))
+def _frame(wave: np.ndarray, rate: int) -> int:
+    """Samples of a tenth of a second, or of a shorter wave."""
+    return max(1, min(rate // 10, wave.shape[1]))
 
 
 def _stereo(wave: np.ndarray) -> np.ndarray:
     return np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave
-
-
-def _db(wave: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(wave, dtype=np.float64).mean() + 1e-12))

@@ -11,6 +11,7 @@ import numpy as np
 from ldm_sep.audio import read, resample
 from ldm_sep.data.tracks import Track, read_rows
 from ldm_sep.errors import DataError
+from ldm_sep.signal.loudness import loudest_window
 
 _COLUMNS = ("group", "vocals", "vocals_start", "accompaniment", "accompaniment_start", "gain_db", "seconds")
 
@@ -89,10 +90,7 @@ def items_of_songs(tracks: Sequence[Track], seconds: float, sample_rate: int, mu
     for track in [t for t in tracks if t.is_song][:limit]:
         vocals, rate = read(track.vocals)
         window = max(1, round(seconds * rate))
-        power = np.cumsum(np.pad(np.square(vocals.astype(np.float64)).sum(0), (1, 0)))
-        starts = np.arange(0, max(1, vocals.shape[1] - window), max(1, window // 2))
-        ends = np.minimum(starts + window, vocals.shape[1])
-        start = starts[np.argmax(power[ends] - power[starts])] / rate
+        start = loudest_window(vocals, window, max(1, window // 2)) / rate
         voice = _crop(track.vocals, start, frames, sample_rate)
         if track.accompaniment:
             backing = sum(_crop(path, start, frames, sample_rate) for path in track.accompaniment)

@@ -5,18 +5,21 @@ All take and give waves float32 ``(C, T)`` at one sample rate, as numpy arrays.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ldm_sep.audio.windowed import through_windows
+from ldm_sep.signal.loudness import is_silent
+from ldm_sep.signal.windows import Window, Windower
 
 if TYPE_CHECKING:
     from ldm_sep.codec.base import Codec
 
 _FFT, _HOP = 2048, 512
 # Frames transformed together: bounds the memory of a long track.
-_BLOCK = 256
-# -100 dBFS: a window whose loudest sample is below it holds nothing to code.
-_SILENCE = 1e-5
+_AT_ONCE = 256
 
 
 def irm(reference: np.ndarray, mixture: np.ndarray) -> np.ndarray:
@@ -42,8 +45,8 @@ def _mask_channel(vocals: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     signals[1, before : before + total] = mixture
     pieces = np.lib.stride_tricks.sliding_window_view(signals, _FFT, axis=1)[:, ::_HOP]
     out = np.zeros((frames + overlap - 1, _HOP), np.float32)
-    for first in range(0, frames, _BLOCK):
-        v, x = np.fft.rfft(pieces[:, first : first + _BLOCK] * window)
+    for first in range(0, frames, _AT_ONCE):
+        v, x = np.fft.rfft(pieces[:, first : first + _AT_ONCE] * window)
         loud = np.abs(v)
         mask = loud / np.maximum(loud + np.abs(x - v), np.finfo(np.float32).tiny)
         masked = (np.fft.irfft(mask * x, _FFT) * window).reshape(-1, overlap, _HOP)
@@ -81,31 +84,23 @@ def codec_round_trip(
     """
     import torch
 
-    from ldm_sep.audio import StreamResampler, resample
     from ldm_sep.method.level import coding_gain
-    from ldm_sep.signal.windows import CrossFader, Windower
 
-    channels, total = reference.shape
+    channels = reference.shape[0]
     if channels not in (1, codec.channels):
         raise ValueError(f"the codec codes {codec.channels} channels, the wave has {channels}")
     rate = codec.sample_rate
-    windower = Windower(round(segment * rate), round(segment * rate * overlap), codec.hop, codec.channels)
-    fader = CrossFader(windower.fade_length)
-    back = StreamResampler(rate, sample_rate, channels)
-    wave = resample(reference, sample_rate, rate)
-    if channels != codec.channels:
-        wave = np.repeat(wave, codec.channels, 0)
-    parts = []
+    windower = Windower(round(segment * rate), int(segment * rate * overlap), codec.hop, codec.channels)
+
+    def code(windows: Sequence[Window]) -> Iterator[np.ndarray]:
+        for window in windows:
+            if is_silent(window.wave):
+                yield np.zeros_like(window.wave)
+                continue
+            piece = torch.from_numpy(window.wave)[None]
+            gain = coding_gain(codec, piece)
+            yield (codec.decode(codec.encode(piece * gain)) / gain)[0].numpy()
+
     with torch.inference_mode():
-        for window in (*windower.push(wave), *windower.flush()):
-            decoded = np.zeros_like(window.wave)
-            if np.abs(window.wave).max() >= _SILENCE:
-                piece = torch.from_numpy(window.wave)[None]
-                gain = coding_gain(codec, piece)
-                decoded = (codec.decode(codec.encode(piece * gain)) / gain)[0].numpy()
-            kept = fader.add(window, decoded)
-            parts.append(back.push(kept if channels == codec.channels else kept.mean(0, keepdims=True)))
-    parts.append(back.flush())
-    out = np.concatenate(parts, 1)[:, :total]
-    # Two roundings of the length may leave it a sample or two short.
-    return np.pad(out, ((0, 0), (0, total - out.shape[1])))
+        coded = through_windows([reference], sample_rate, channels, windower=windower, rate=rate, act=code)
+        return np.concatenate(list(coded), 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ldm_sep.evaluate.plots import drawing, fitted, save
 from ldm_sep.metrics import spectrogram
+from ldm_sep.signal.loudness import loudest_window
 
 SECONDS = 30.0
 _LOWEST_HZ = 60.0
@@ -33,16 +34,8 @@ class Excerpt:
 def loudest_part(wave: np.ndarray, sample_rate: int, seconds: float = SECONDS) -> slice:
     """The ``seconds`` of ``wave (C, T)`` that hold the most energy, to a tenth of a second; all of a shorter wave."""
     length = round(seconds * sample_rate)
-    total = wave.shape[1]
-    if total <= length:
-        return slice(0, total)
-    step = max(1, sample_rate // 10)
-    energy = np.square(wave, dtype=np.float64).sum(0)
-    sums = np.concatenate([[0.0], np.add.reduceat(energy, np.arange(0, total, step)).cumsum()])
-    width = length // step
-    best = int(np.argmax(sums[width:] - sums[:-width]))
-    start = min(best * step, total - length)
-    return slice(start, start + length)
+    start = loudest_window(wave, length, max(1, sample_rate // 10))
+    return slice(start, min(start + length, wave.shape[1]))
 
 
 def draw_sheet(path: Path, excerpt: Excerpt) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ldm_sep.metrics.records import Score
 from ldm_sep.metrics.reference import Reference
 from ldm_sep.metrics.signal import LOWEST_RATE, fault_of
+from ldm_sep.signal.loudness import frame_power
 
 _SDR_FLOOR = 1e-7
 _SILENT_BELOW = 1e-6
@@ -100,7 +101,7 @@ def bleed(ref: np.ndarray, est: np.ndarray, mixture: np.ndarray, sample_rate: in
     if fault := fault_of(mixture):
         return Score(None, f"the mixture {fault}")
     length = sample_rate // 10
-    r, e, m = (_frame_power(wave, length) for wave in (ref, est, mixture))
+    r, e, m = (frame_power(wave, length) for wave in (ref, est, mixture))
     if len(r) == 0:
         return Score(None, "shorter than 0.1 s")
     silent = r < r.max() * _SILENT_BELOW
@@ -110,11 +111,3 @@ def bleed(ref: np.ndarray, est: np.ndarray, mixture: np.ndarray, sample_rate: in
     if silent.sum() * 0.1 < _BLEED_SECONDS:
         return Score(None, "the mixture is silent where the reference is")
     return Score(float(10 * np.log10((e[silent].mean() + _ROUNDING) / (m[silent].mean() + _ROUNDING))))
-
-
-def _frame_power(wave: np.ndarray, length: int) -> np.ndarray:
-    """Mean square over channels and samples of frames of ``length`` side by side; the rest at the end is dropped."""
-    count = wave.shape[-1] // length
-    channels = np.atleast_2d(wave)
-    power = sum(np.square(channel, dtype=np.float64) for channel in channels) / len(channels)
-    return power[: count * length].reshape(count, length).mean(1)

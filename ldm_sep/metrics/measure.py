@@ -7,10 +7,11 @@ import numpy as np
 
 from ldm_sep.metrics.distortion import bleed, csdr, sdr, si_sdr
 from ldm_sep.metrics.perceptual import pesq_of, visqol_of
+from ldm_sep.metrics.pitch import Pitches, log_f0_rmse_of, pitches_of, voicing_recall_of
 from ldm_sep.metrics.records import DEFAULT_METRICS, Score
 from ldm_sep.metrics.reference import Reference
 from ldm_sep.metrics.signal import as_pcm16
-from ldm_sep.metrics.spectral import log_f0_rmse_of, lsd_of, mel_mae_of, mr_stft
+from ldm_sep.metrics.spectral import lsd_of, mel_mae_of, mr_stft
 
 
 def scorers(
@@ -43,6 +44,10 @@ def scorers(
     def mel() -> tuple[Score, Score]:
         return mel_mae_of(reference, est)
 
+    @cache
+    def pitches() -> Pitches | str:
+        return pitches_of(reference, est)
+
     return {
         "sdr": lambda: sdr(wave, est),
         "csdr": lambda: csdr(wave, est, sample_rate),
@@ -50,7 +55,8 @@ def scorers(
         "lsd": lambda: lsd_of(reference, est),
         "mel_mae": lambda: mel()[0],
         "mel_mae_1": lambda: mel()[1],
-        "log_f0_rmse": lambda: log_f0_rmse_of(reference, est),
+        "log_f0_rmse": lambda: log_f0_rmse_of(pitches()),
+        "voicing_recall": lambda: voicing_recall_of(pitches()),
         "pesq": lambda: pesq_of(reference, est),
         "mr_stft": lambda: mr_stft(wave, est, sample_rate),
         "bleed": lambda: Score(None, "no mixture") if mix is None else bleed(wave, est, mix, sample_rate),

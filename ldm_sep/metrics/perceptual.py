@@ -1,6 +1,6 @@
 """Models of listeners, heard in mono on segments of 10 s, the length that both are made for; the score is their mean.
 
-A segment counts if a tenth of it or more is voiced (`voiced_frames`). The last one ends with the track and so overlaps
+A segment counts if a tenth of it or more is active (`active_frames`). The last one ends with the track and so overlaps
 the one before it; a track under 10 s is one segment. Where an estimate is digital silence through a whole segment that
 counts, neither model has a number, and so neither has the track: to leave the segment out would reward silence.
 """
@@ -17,7 +17,7 @@ from ldm_sep.metrics.reference import Reference
 from ldm_sep.metrics.signal import mono, resample
 
 _SEGMENT_S = 10
-_VOICED_SHARE = 0.1
+_ACTIVE_SHARE = 0.1
 _PESQ_RATE = 16000
 _VISQOL_RATE = 48000
 _VISQOL_SHORTEST_S = 1.0
@@ -39,7 +39,7 @@ def pesq_of(reference: Reference, est: np.ndarray) -> Score:
     """`pesq` of a kept reference."""
     if reason := reference.undefined(est):
         return Score(None, reason)
-    return _mean_over_segments(reference, est, _PESQ_RATE, partial(_pesq_segment, load_for("pesq")))
+    return _mean_over_segments(reference, est, _PESQ_RATE, partial(_pesq_segment, load_for("pesq", "pesq")))
 
 
 def _pesq_segment(package: ModuleType, ref: np.ndarray, est: np.ndarray) -> float | None:
@@ -65,7 +65,7 @@ def visqol_of(reference: Reference, est: np.ndarray) -> Score:
         return Score(None, reason)
     if est.shape[-1] < _VISQOL_SHORTEST_S * reference.sample_rate:
         return Score(None, f"shorter than {_VISQOL_SHORTEST_S:.0f} s")
-    model = load_for("visqol").VisqolApi()
+    model = load_for("visqol", "visqol").VisqolApi()
     model.create(mode="audio")
     return _mean_over_segments(
         reference, est, _VISQOL_RATE, lambda r, e: float(model.measure_from_arrays(r, e, _VISQOL_RATE).moslqo)
@@ -81,7 +81,7 @@ def _mean_over_segments(
     for start, stop in _segments(len(r_wave), _SEGMENT_S * rate):
         centres = np.arange(start, stop, rate // 100) * (reference.sample_rate / rate)
         r, e = r_wave[start:stop], e_wave[start:stop]
-        if reference.voiced.at(centres).mean() < _VOICED_SHARE or np.abs(r).max() < _SILENT_PEAK:
+        if reference.active.at(centres).mean() < _ACTIVE_SHARE or np.abs(r).max() < _SILENT_PEAK:
             continue
         if np.abs(e).max() < _SILENT_PEAK:
             return Score(None, f"the estimate is silent from {start / rate:.0f} to {stop / rate:.0f} s")

@@ -27,7 +27,7 @@ class Metric:
     definition: str
 
 
-_ON_VOICED = "over the voiced frames (within 40 dB of the reference's loudest)"
+_ON_ACTIVE = "over the active frames (within 40 dB of the reference's loudest)"
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -57,7 +57,7 @@ METRICS: tuple[Metric, ...] = (
         "log10",
         "lower",
         "Mean over frames of sqrt(mean over bins of log10(R^2 / (E^2 + 1e-12) + 1e-12)^2), R and E the magnitudes of "
-        f"the mono sums, Hann frames of 2048 / 44100 s every 10 ms, {_ON_VOICED}.",
+        f"the mono sums, Hann frames of 2048 / 44100 s every 10 ms, {_ON_ACTIVE}.",
     ),
     Metric(
         "mel_mae",
@@ -65,14 +65,14 @@ METRICS: tuple[Metric, ...] = (
         "dB",
         "lower",
         "Mean absolute difference of 80-band mel spectra (2048 / 512, mono) in dB under each signal's own maximum, "
-        f"80 dB deep, {_ON_VOICED}.",
+        f"80 dB deep, {_ON_ACTIVE}.",
     ),
     Metric(
         "mel_mae_1",
         "Mel-MAE (ref 1)",
         "dB",
         "lower",
-        f"As Mel-MAE, in dB under 1 and so with the level counted, {_ON_VOICED}.",
+        f"As Mel-MAE, in dB under 1 and so with the level counted, {_ON_ACTIVE}.",
     ),
     Metric(
         "log_f0_rmse",
@@ -82,11 +82,19 @@ METRICS: tuple[Metric, ...] = (
         "Root mean square of ln(f_e / f_s) over the frames that pYIN (65-1047 Hz, mono) finds voiced in both.",
     ),
     Metric(
+        "voicing_recall",
+        "Voicing recall",
+        "",
+        "higher",
+        "Share of the frames that pYIN finds voiced in the reference which it finds voiced in the estimate too: in how "
+        "many the log-F0 RMSE compares.",
+    ),
+    Metric(
         "pesq",
         "PESQ",
         "MOS-LQO",
         "higher",
-        "ITU-T P.862.2 wide-band at 16 kHz, mono, mean over the 10 s segments in which the reference is voiced for a "
+        "ITU-T P.862.2 wide-band at 16 kHz, mono, mean over the 10 s segments in which the reference is active for a "
         "second or more.",
     ),
     Metric(

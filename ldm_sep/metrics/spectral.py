@@ -1,4 +1,4 @@
-"""Distances between magnitude spectra, and between the pitches in them.
+"""Distances between magnitude spectra.
 
 Each metric is a pair of functions: ``lsd(ref, est, sample_rate)`` on waves ``(C, T)`` or ``(T,)``, and the same with
 ``_of`` on a `Reference`, which keeps its half of the work for the next estimate. All raise ValueError if the shapes
@@ -10,7 +10,6 @@ import numpy as np
 from ldm_sep.metrics.records import Score
 from ldm_sep.metrics.reference import Reference
 from ldm_sep.metrics.signal import blocks, hann, mono
-from ldm_sep.metrics.tracker import track_pitch
 
 _LSD_FLOOR = 1e-12
 _MEL_FLOOR = 1e-10
@@ -18,12 +17,12 @@ _MEL_DEPTH_DB = 80.0
 # auraloss 0.4, MultiResolutionSTFTLoss(): FFT length, hop, window length; the least power.
 _RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 _MR_STFT_FLOOR = 1e-8
-_SILENT_THERE = "the estimate is silent where the reference is voiced"
-_TOO_SHORT = "no frame of a mel spectrum is voiced: too little of the reference sounds"
+_SILENT_THERE = "the estimate is silent where the reference sounds"
+_TOO_SHORT = "no frame of a mel spectrum is active: too little of the reference sounds"
 
 
 def lsd(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
-    """Log-spectral distance over the voiced frames (`voiced_frames`).
+    """Log-spectral distance over the active frames (`active_frames`).
 
     Mean over frames of sqrt(mean over bins of log10(R^2 / (E^2 + 1e-12) + 1e-12)^2), R and E the magnitudes of the
     mono sums: periodic Hann frames of 2048 / 44100 s, centred, every 10 ms.
@@ -43,7 +42,7 @@ def lsd_of(reference: Reference, est: np.ndarray) -> Score:
 
 
 def mel_mae(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
-    """Mean absolute difference in dB of mel spectra over the voiced frames, each in dB under its own maximum there.
+    """Mean absolute difference in dB of mel spectra over the active frames, each in dB under its own maximum there.
 
     Mono sum, power in 80 Slaney bands, frames of 2048 every 512 samples; values more than 80 dB under the maximum
     count as 80 dB under it. Blind to gain.
@@ -116,26 +115,3 @@ def _mirrored_frames(wave: np.ndarray, n_fft: int, hop: int, window_length: int)
 def _floored_power(frames: np.ndarray, n_fft: int) -> np.ndarray:
     spectra = np.fft.rfft(frames, n_fft, axis=1)
     return np.maximum(np.square(spectra.real) + np.square(spectra.imag), np.float32(_MR_STFT_FLOOR))
-
-
-def log_f0_rmse(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
-    """sqrt(mean (ln f_est - ln f_ref)^2) over the frames in which pYIN finds a pitch in both (mono sums, 65-1047 Hz).
-
-    ``DependencyError`` without librosa.
-    """
-    return log_f0_rmse_of(Reference(ref, sample_rate), est)
-
-
-def log_f0_rmse_of(reference: Reference, est: np.ndarray) -> Score:
-    """`log_f0_rmse` of a kept reference."""
-    if reason := reference.undefined(est):
-        return Score(None, reason)
-    if not reference.pitch:
-        return Score(None, "the reference has no pitch that pYIN finds")
-    stretches = [(stretch.start, stretch.stop) for stretch in reference.pitch]
-    tracked = track_pitch(mono(est), reference.sample_rate, stretches)
-    f_ref, f_est = (np.concatenate([stretch.f0 for stretch in side]) for side in (reference.pitch, tracked))
-    both = np.isfinite(f_ref) & np.isfinite(f_est)
-    if not both.any():
-        return Score(None, "the estimate has no pitch that pYIN finds where the reference has one")
-    return Score(float(np.sqrt(np.mean(np.square(np.log(f_est[both] / f_ref[both]))))))

@@ -44,7 +44,7 @@ def stretches_of(active: np.ndarray, frame_seconds: float) -> list[tuple[int, in
 
 def track_pitch(wave: np.ndarray, sample_rate: int, stretches: list[tuple[int, int]]) -> list[Stretch]:
     """The fundamental frequency of a mono wave ``(T,)`` on ``stretches``. ``DependencyError`` without librosa."""
-    librosa = load_for("log_f0_rmse")
+    librosa = load_for("log_f0_rmse", "librosa")
     slow = resample(wave, sample_rate, _RATE)
     tracked = []
     for start, stop in stretches:

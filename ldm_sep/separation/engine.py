@@ -11,11 +11,9 @@ from torch import Tensor
 
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.separation.options import Plan
+from ldm_sep.signal.loudness import is_silent
 from ldm_sep.signal.noise import noise_field
 from ldm_sep.signal.windows import Window
-
-# -100 dBFS: a window whose loudest sample is below it holds nothing to separate.
-_SILENCE = 1e-5
 
 
 class WindowEngine:
@@ -50,7 +48,7 @@ class WindowEngine:
 
     @torch.no_grad()
     def _compute(self, group: Sequence[Window]) -> Sequence[np.ndarray]:
-        loud = [np.abs(window.wave).max() >= _SILENCE for window in group]
+        loud = [not is_silent(window.wave) for window in group]
         if not any(loud):
             return [np.zeros_like(window.wave) for window in group]
         vocals = self._separate(group).cpu().numpy()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from metric_signals import noisy_pair, phrases, tone, white_noise
 
-from ldm_sep.metrics import log_f0_rmse, lsd, mel_mae, mel_mae_1, mr_stft, spectrogram, voiced_frames
+from ldm_sep.metrics import active_frames, log_f0_rmse, lsd, mel_mae, mel_mae_1, mr_stft, spectrogram, voicing_recall
 from ldm_sep.metrics.tracker import track_pitch
 
 
@@ -51,14 +51,14 @@ def test_lsd_of_a_gain_is_twice_its_logarithm(noise: np.ndarray, gain: float) ->
     assert lsd(gain * noise, noise, 16000).value == pytest.approx(abs(2 * np.log10(gain)), abs=1e-4)
 
 
-def test_voiced_frames_are_those_within_40_db_of_the_loudest(noise: np.ndarray) -> None:
+def test_active_frames_are_those_within_40_db_of_the_loudest(noise: np.ndarray) -> None:
     gains_db = np.repeat([0.0, -30.0, -50.0, -200.0], 4000)
-    voiced = voiced_frames(noise * 10 ** (gains_db / 20), 16000)
-    assert voiced.hop == 160
-    assert voiced.mask[:45].all() and not voiced.mask[55:].any()
-    assert list(voiced.at(np.array([0, 100, 7000, 9000, 15999]))) == [True, True, True, False, False]
+    active = active_frames(noise * 10 ** (gains_db / 20), 16000)
+    assert active.hop == 160
+    assert active.mask[:45].all() and not active.mask[55:].any()
+    assert list(active.at(np.array([0, 100, 7000, 9000, 15999]))) == [True, True, True, False, False]
     for nothing in (np.zeros(16000), np.full(16000, np.nan), np.zeros(0)):
-        assert not voiced_frames(nothing, 16000).mask.any()
+        assert not active_frames(nothing, 16000).mask.any()
 
 
 def test_what_happens_where_the_reference_is_silent_does_not_count(noise: np.ndarray) -> None:
@@ -75,7 +75,7 @@ def test_mel_mae_of_a_gain(noise: np.ndarray) -> None:
     assert mel_mae_1(noise, 2 * noise, 16000).value == pytest.approx(20 * np.log10(2), abs=1e-4)
 
 
-def test_mel_mae_says_when_no_frame_of_it_is_voiced() -> None:
+def test_mel_mae_says_when_no_frame_of_it_is_active() -> None:
     ref, est = np.zeros(8000), np.random.default_rng(0).normal(0, 0.1, 8000)
     ref[-50:] = 0.1
     for metric in (mel_mae, mel_mae_1):
@@ -164,3 +164,33 @@ def test_log_f0_rmse_counts_only_frames_voiced_in_both(noise: np.ndarray) -> Non
         ("estimate has no pitch", log_f0_rmse(ref, np.resize(noise, ref.shape), 16000)),
     ):
         assert score.value is None and reason in score.reason
+
+
+def test_voicing_recall_is_the_share_of_the_phrases_that_are_left(noise: np.ndarray) -> None:
+    ref = phrases(5, 16000)
+    one_gone, out_of_tune = ref.copy(), phrases(5, 16000, 300)
+    one_gone[16000:32000] = 0
+    assert voicing_recall(ref, ref, 16000).value == 1
+    assert voicing_recall(ref, one_gone, 16000).value == pytest.approx(0.8, abs=0.02)
+    # In tune or not is the other metric's; what sounds between the phrases is nobody's.
+    assert voicing_recall(ref, out_of_tune, 16000).value == pytest.approx(1, abs=0.02)
+    assert voicing_recall(ref, tone(5, 16000, 220), 16000).value == 1
+    assert voicing_recall(ref, 0 * ref, 16000).value == 0
+    assert voicing_recall(ref, np.resize(noise, ref.shape), 16000).value < 0.02
+    score = voicing_recall(noise, noise, 16000)
+    assert score.value is None and "reference has no pitch" in score.reason
+
+
+def test_pitch_metrics_agree_with_mir_eval_on_the_trackers_frames() -> None:
+    from mir_eval import melody
+
+    rng = np.random.default_rng(0)
+    ref = phrases(4, 16000)
+    est = (ref * (np.arange(len(ref)) > 18000) + rng.normal(0, 0.02, len(ref))).astype(np.float32)
+    f_ref, f_est = (track_pitch(wave, 16000, [(0, 4 * 11025)])[0].f0 for wave in (ref, est))
+    r, e = np.isfinite(f_ref), np.isfinite(f_est)
+    assert 0.5 < voicing_recall(ref, est, 16000).value < 0.95
+    assert voicing_recall(ref, est, 16000).value == pytest.approx(melody.voicing_measures(r, e)[0], abs=0.03)
+    cents = melody.hz2cents(np.where(r & e, f_est, 0))[r & e] - melody.hz2cents(np.where(r & e, f_ref, 0))[r & e]
+    expected = np.sqrt(np.mean(np.square(cents))) * np.log(2) / 1200
+    assert log_f0_rmse(ref, est, 16000).value == pytest.approx(expected, abs=1e-3)
