@@ -1,7 +1,7 @@
 """Audio files and sample rates: block-wise reading, writing and resampling in constant memory."""
 
-from ldm_sep.audio.opening import AudioInfo
-from ldm_sep.audio.reader import AudioReader, probe, read
+from ldm_sep.audio.info import AudioInfo
+from ldm_sep.audio.reader import AudioReader, probe, read, survey
 from ldm_sep.audio.resample import StreamResampler, resample, resampled_length
 from ldm_sep.audio.writer import AudioWriter, Subtype
 
@@ -15,4 +15,5 @@ __all__ = [
     "read",
     "resample",
     "resampled_length",
+    "survey",
 ]

@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 import soundfile as sf
 
-from ldm_sep.audio.opening import MAX_CHANNELS, MAX_RATE, MIN_RATE
+from ldm_sep.audio.info import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from ldm_sep.audio.wavfile import WavWriter
 from ldm_sep.errors import AudioError
 from ldm_sep.files import native, reason, shown

@@ -71,9 +71,9 @@ def test_int24_samples_are_exact(tmp_path: Path) -> None:
     ("name", "options", "format_", "subtype"),
     [
         ("a.wav", {"subtype": "FLOAT"}, "WAV", "FLOAT"),
-        ("a.flac", {"subtype": "PCM_24"}, "FLAC", "PCM_24"),
+        ("a.flac", {"subtype": "PCM_24"}, "FLAC", "FLAC"),
         ("a.aiff", {"subtype": "PCM_16"}, "AIFF", "PCM_16"),
-        ("a.mp3", {}, "MP3", "MPEG_LAYER_III"),
+        ("a.mp3", {}, "MP3", "MP3FLOAT"),
         ("a.ogg", {}, "OGG", "VORBIS"),
         ("a.opus", {"format": "OGG", "subtype": "OPUS", "samplerate": 48000}, "OGG", "OPUS"),
     ],
@@ -86,11 +86,12 @@ def test_every_format_is_read_at_the_promised_length(
     tones = np.stack([np.sin(2 * np.pi * 440 * time), np.sin(2 * np.pi * 1000 * time)])
     sound = (tones * np.hanning(rate // 2) * 0.5).astype(np.float32)
     info = probe(save(tmp_path / name, sound, rate, **options))
-    assert (info.sample_rate, info.channels, info.frames) == (rate, 2, rate // 2)
+    assert (info.sample_rate, info.channels) == (rate, 2)
+    assert info.frames == rate // 2 + (312 if subtype == "OPUS" else 0)  # Opus counts its lead-in
     assert (info.format, info.subtype, info.path) == (format_, subtype, tmp_path / name)
     got, got_rate = read(tmp_path / name)
     assert got_rate == rate and got.shape == sound.shape
-    tolerance = {"FLOAT": 0, "PCM_24": 2**-23, "PCM_16": 2**-15}.get(subtype, 0.05)
+    tolerance = {"FLOAT": 0, "FLAC": 2**-23, "PCM_16": 2**-15}.get(subtype, 0.05)
     assert np.abs(got - sound).max() <= tolerance
 
 
@@ -197,22 +198,13 @@ def test_text_is_not_audio_whatever_its_name(tmp_path: Path, name: str) -> None:
     assert "text" in error_of(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.m4a", "a song.m4a", "a.raw", "a.vox", "a.bin"])
-def test_an_unsupported_format_names_the_command_that_converts_it(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["a.m4a", "a song.m4a", "a.raw", "a.vox", "a.bin", "a.wav", "a.mp3"])
+def test_bytes_that_are_no_audio_are_refused_whatever_their_name(tmp_path: Path, name: str) -> None:
     box = b"\x00\x00\x00\x20ftypM4A \x00\x00\x00\x00" + bytes(range(1, 256)) * 20
-    (tmp_path / name).write_bytes(box)
-    message = error_of(tmp_path / name)
-    assert "convert it first: ffmpeg -i " in message and ".wav" in message
-    if " " in name:
-        assert f"'{tmp_path / name}'" in message
-
-
-def test_a_broken_header_is_damage(tmp_path: Path) -> None:
-    (tmp_path / "a.flac").write_bytes(b"fLaC" + bytes(200))
-    assert "damaged" in error_of(tmp_path / "a.flac")
-    (tmp_path / "a.wav").write_bytes(b"RIFF\x10\x00")
-    message = error_of(tmp_path / "a.wav")
-    assert "damaged" in message and "a-converted.wav" in message  # ffmpeg must not overwrite its input
+    for data in (box, np.random.default_rng(0).bytes(5000), b"RIFF\x00\x01\x00\x00WAVEfmt \xff\xff\x10\x00"):
+        (tmp_path / name).write_bytes(data)
+        message = error_of(tmp_path / name)
+        assert "damaged" in message and "convert it to wav" in message
 
 
 @pytest.mark.parametrize("data_size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 36])
@@ -240,10 +232,10 @@ def test_a_cut_off_file_says_how_much_is_left(tmp_path: Path, name: str) -> None
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     message = error_of(path)
-    seconds, total = (float(word) for word in message.split(" ") if word.replace(".", "").isdigit())
+    seconds, total = (float(word) for word in message.split(": ")[1].split() if word.replace(".", "").isdigit())
     assert total == pytest.approx(4, abs=0.03)
     assert 1.2 < seconds < 2.1
-    assert "cut off" in message and "ffmpeg" in message
+    assert "cut off" in message
     if name != "a.flac":  # no need to decode for minutes first
         with pytest.raises(AudioError, match="cut off"):
             probe(path)
@@ -252,6 +244,9 @@ def test_a_cut_off_file_says_how_much_is_left(tmp_path: Path, name: str) -> None
 def test_one_missing_frame_of_a_wav_is_noticed(tmp_path: Path) -> None:
     path = save(tmp_path / "a.wav", noise(1000))
     path.write_bytes(path.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"a\.wav: its header declares 1 bytes more"):
+        assert read(path)[0].shape == (2, 999)
+    path.write_bytes(path.read_bytes()[:-100])
     assert "cut off" in error_of(path)
 
 

@@ -1,0 +1,90 @@
+"""Small generators of the files that users have: every codec that PyAV can write, damaged in the usual ways."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile as sf
+
+RATE = 44100
+
+# name -> (codec, container, sample rate); what the formats lose is what the tests allow.
+COMPRESSED = {
+    "a.m4a": ("aac", None, 44100),
+    "alac.m4a": ("alac", None, 44100),
+    "a.aac": ("aac", "adts", 44100),
+    "a.wma": ("wmav2", None, 44100),
+    "a.mp2": ("mp2", None, 44100),
+    "a.mp3": ("libmp3lame", None, 44100),
+    "a.mka": ("flac", None, 44100),
+    "a.webm": ("libopus", None, 48000),
+    "a.opus": ("libopus", None, 48000),
+    "a.wv": ("wavpack", None, 44100),
+    "a.ac3": ("ac3", None, 44100),
+    "a.caf": ("alac", None, 44100),
+    "a.mov": ("pcm_s24le", None, 44100),
+    "mp3 in.wav": ("libmp3lame", "wav", 44100),
+    "adpcm.wav": ("adpcm_ima_wav", None, 44100),
+    "a.flac": ("flac", None, 44100),
+    "a.oga": ("flac", "ogg", 44100),
+    "a.mp4": ("aac", None, 44100),
+    "a.mkv": ("aac", None, 44100),
+    "a.avi": ("libmp3lame", None, 44100),
+    "a.ts": ("aac", "mpegts", 44100),
+    "a.flv": ("aac", None, 44100),
+}
+
+
+def song(frames: int, channels: int = 2, seed: int = 0) -> np.ndarray:
+    """(C, T) chirps under a hum that fade away: unlike anywhere else to itself, and variable bit rates vary."""
+    time = np.arange(frames) / RATE
+    rng = np.random.default_rng(seed)
+    rows = [
+        np.sin(2 * np.pi * (200 + 50 * k + 400 * time) * time + rng.uniform(0, 6)) * 0.3 * (1 - time / time[-1] * 0.9)
+        for k in range(channels)
+    ]
+    noise = rng.standard_normal((channels, frames)) * 0.02
+    return (np.array(rows) + noise).astype(np.float32)
+
+
+def encode(path: Path, codec: str, sound: np.ndarray, rate: int = RATE, container: str | None = None) -> Path:
+    """Write ``sound (C, T)`` by an encoder of FFmpeg, with a picture track beside it where the file is a video."""
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 3: "3.0", 4: "quad"}[sound.shape[0]]
+    with av.open(path, "w", format=container) as out:
+        video = out.add_stream("mpeg4", rate=25) if path.suffix in (".mp4", ".avi") else None
+        stream = out.add_stream(codec, rate=rate, layout=layout)
+        if codec in ("wmav2", "aac", "mp2", "ac3"):
+            stream.bit_rate = 192_000
+        context = stream.codec_context
+        if video is not None:
+            video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+            pictures = [av.VideoFrame.from_ndarray(np.full((64, 64, 3), i, np.uint8), format="rgb24") for i in range(5)]
+            for i, picture in enumerate(pictures):
+                picture.pts = i
+                out.mux(video.encode(picture))
+            out.mux(video.encode(None))
+        if not context.is_open:
+            context.open()
+        convert = av.AudioResampler(context.format, layout, rate, context.frame_size or 4096)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), "fltp", layout)
+        frame.sample_rate, frame.pts = rate, 0
+        for piece in [*convert.resample(frame), *convert.resample(None)]:
+            out.mux(stream.encode(piece))
+        out.mux(stream.encode(None))
+    return path
+
+
+def write(path: Path, sound: np.ndarray, rate: int = RATE, **options: object) -> Path:
+    """Write ``sound (C, T)`` by libsndfile."""
+    with sf.SoundFile(path, "w", rate, sound.shape[0], **options) as file:
+        for start in range(0, sound.shape[1], RATE):  # its Vorbis encoder crashes on a minute at once
+            file.write(sound.T[start : start + RATE])
+    return path
+
+
+def lag(got: np.ndarray, sound: np.ndarray) -> int:
+    """By how many samples ``got`` comes late."""
+    size = 2 ** int(np.ceil(np.log2(got.shape[1] + sound.shape[1])))
+    product = np.fft.rfft(got[0], size) * np.conj(np.fft.rfft(sound[0], size))
+    peak = int(np.fft.irfft(product).argmax())
+    return peak if peak < size // 2 else peak - size
