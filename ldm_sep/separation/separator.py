@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ldm_sep.audio import AudioReader, AudioWriter, Subtype
+from ldm_sep.audio import AudioReader, AudioWriter, Subtype, survey
+from ldm_sep.audio.samples import as_wave, checked_samples
 from ldm_sep.audio.windowed import through_windows
 from ldm_sep.checkpoint.manifest import Manifest
 from ldm_sep.checkpoint.names import DEFAULT_CHECKPOINT, find_checkpoint
@@ -76,19 +77,15 @@ class Separator:
         options: Options = Options(),
         progress: Callable[[float], bool | None] | None = None,
     ) -> Stems:
-        """``wave (C, T)`` or ``(T,)`` float, C 1 or 2, at ``sample_rate`` Hz; the stems have its shape.
+        """``wave (C, T)`` or ``(T,)``, C 1 or 2, at ``sample_rate`` Hz; the stems have its shape.
 
-        The same wave, options and machine give the same samples, bit by bit. ``progress(fraction)`` is called as it
-        goes; returning False raises `Cancelled`. AudioError if the wave has no samples, other channels, or values
-        that are not finite.
+        Integers are scaled by their range to [-1, 1). The same wave, options and machine give the same samples, bit by
+        bit. ``progress(fraction)`` is called as it goes; returning False raises `Cancelled`. AudioError if the wave has
+        no samples, other channels, or values that are not finite or beyond 1e6.
         """
-        mixture = np.atleast_2d(np.asarray(wave, np.float32))
-        if mixture.ndim != 2 or mixture.shape[1] == 0:
-            raise AudioError(
-                f"the wave has the shape {np.shape(wave)}; expected (channels, samples), at least one sample"
-            )
-        if not np.isfinite(mixture).all():
-            raise AudioError("the wave holds values that are not finite; repair it first")
+        mixture = as_wave(wave)
+        self._check_channels(mixture.shape[0], "the wave")
+        mixture = checked_samples(mixture, 0, sample_rate, "the wave")
         total = mixture.shape[1]
         blocks = (mixture[:, i : i + _BLOCK] for i in range(0, total, _BLOCK))
         parts = []
@@ -117,13 +114,15 @@ class Separator:
     ) -> dict[Stem, Path]:
         """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear when all are complete.
 
-        Integer formats clip a stem that passes full scale, as the remainder of a loud song may; ``notice`` is told.
-        AudioError if the input cannot be read or the output cannot be written; the latter before any work.
+        The input is read once to its end before any work: ``notice`` is told of damage that it has, and that more than
+        two channels are mixed down to stereo. Integer formats clip a stem that passes full scale, as the remainder of a
+        loud song may; it is told of that too. AudioError if the input cannot be read or the output cannot be written;
+        both before any work.
         """
+        frames = survey(path, stereo=True, notice=notice)
         with ExitStack() as stack:
-            reader = stack.enter_context(AudioReader(path))
+            reader = stack.enter_context(AudioReader(path, stereo=True, notice=lambda line: None))
             info = reader.info
-            self._check_channels(info.channels, str(path))
             writers: dict[Stem, AudioWriter] = {}
             for stem in stems:
                 target = Path(out) / f"{stem}.{suffix}"
@@ -135,7 +134,7 @@ class Separator:
                 for stem, writer in writers.items():
                     writer.write(getattr(part, stem))
                 done += part.vocals.shape[1]
-                _tell(progress, min(1.0, done / info.frames) if info.frames else 0.0)
+                _tell(progress, done / frames)
         for writer in writers.values():
             if writer.clipped:
                 notice(f"{writer.path}: {writer.clipped} samples beyond full scale were clipped; float wav keeps them")

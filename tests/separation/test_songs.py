@@ -1,0 +1,106 @@
+"""Songs as they come: more channels, whole numbers, damage, absurd samples; told before any work."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from conftest import RATE, played, sung
+
+from ldm_sep.audio import read
+from ldm_sep.errors import AudioError
+from ldm_sep.separation.separator import Options, Separator
+
+ONE_STEP = Options(steps=1)
+
+
+def mixture(seconds: float) -> np.ndarray:
+    wave = sung(seconds, 220, 9)[None] + played(seconds, 9)
+    return (np.rint(wave * 32768) / 32768).astype(np.float32)
+
+
+def test_surround_is_separated_as_its_stereo_mixdown(tiny_separator: Separator, tmp_path: Path) -> None:
+    left, right = mixture(2)
+    six = np.stack([left, right, left / 4, 0 * left, right / 8, left / 8])
+    sf.write(tmp_path / "six.wav", six.T, RATE, subtype="FLOAT", format="WAVEX")
+    told: list[str] = []
+    paths = tiny_separator.separate_file(tmp_path / "six.wav", tmp_path / "out", ONE_STEP, notice=told.append)
+    stems = [read(path)[0] for path in paths.values()]
+    fold = 0.5**0.5
+    expected = np.stack([left + fold * (left / 4 + right / 8), right + fold * (left / 4 + left / 8)])
+    assert len(told) == 1 and "6 channels" in told[0] and "stereo" in told[0]
+    assert np.abs(sum(stems) - expected).max() < 1e-5
+
+
+def test_whole_numbers_are_scaled_as_files_of_them_are(tiny_separator: Separator) -> None:
+    wave = mixture(1)
+    expected = tiny_separator.separate(wave, RATE, ONE_STEP).vocals
+    for numbers in (np.int16(wave * 2**15), np.int32(wave.astype(np.float64) * 2**31)):
+        assert np.array_equal(tiny_separator.separate(numbers, RATE, ONE_STEP).vocals, expected)
+    eight = np.uint8(np.rint(wave * 64) + 128)
+    assert np.array_equal(
+        tiny_separator.separate(eight, RATE, ONE_STEP).vocals,
+        tiny_separator.separate(np.rint(wave * 64) / 128, RATE, ONE_STEP).vocals,
+    )
+
+
+@pytest.mark.parametrize(
+    ("wave", "needle"),
+    [
+        (np.zeros((100, 2), np.float32), "wave.T"),
+        (np.zeros((100, 1), np.int16), "wave.T"),
+        (np.zeros((2, 3, 4)), "shape"),
+        (np.zeros((2, 100), np.complex64), "complex64"),
+        (np.zeros((2, 100), bool), "bool"),
+        (np.array([0.0, 2e6]), "0.000063 s is 2e+06 times full scale"),
+        (np.array([0.0, 0.1, 1e300]), "0.000125 s is not a finite number"),
+    ],
+)
+def test_arrays_that_cannot_be_meant_are_refused_with_what_is_wrong(
+    tiny_separator: Separator, wave: np.ndarray, needle: str
+) -> None:
+    with pytest.raises(AudioError) as caught:
+        tiny_separator.separate(wave, RATE)
+    assert needle in str(caught.value)
+
+
+def test_damage_is_told_once_and_before_any_work(tiny_separator: Separator, tmp_path: Path) -> None:
+    path = tmp_path / "song.flac"
+    sf.write(path, np.tile(mixture(5), 4).T, RATE)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    lines: list[str] = []
+    seen: list[int] = []
+    paths = tiny_separator.separate_file(
+        *(path, tmp_path / "out", ONE_STEP),
+        notice=lines.append,
+        progress=lambda fraction: seen.append(len(lines)),
+    )
+    assert len(lines) == 1 and "damaged" in lines[0] and set(seen) == {1}
+    assert len({read(stem)[0].shape for stem in paths.values()}) == 1
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(AudioError, match="cut off"):
+        tiny_separator.separate_file(path, tmp_path / "none", ONE_STEP)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_sample_beyond_all_measure_at_the_end_is_refused_before_any_work(
+    tiny_separator: Separator, tmp_path: Path
+) -> None:
+    wave = mixture(2)
+    wave[0, -1] = np.nan
+    sf.write(tmp_path / "song.wav", wave.T, RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"1\.99\d* s is not a finite number"):
+        tiny_separator.separate_file(tmp_path / "song.wav", tmp_path / "out", progress=lambda _: pytest.fail("worked"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("gains", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
+def test_dual_mono_and_one_silent_channel_come_out_whole(
+    tiny_separator: Separator, tmp_path: Path, gains: tuple[float, float]
+) -> None:
+    wave = np.float32(gains)[:, None] * mixture(2)[:1]
+    stems = tiny_separator.separate(wave, RATE, ONE_STEP)
+    assert np.array_equal(stems.vocals + stems.instrumental, wave)
+    assert np.abs(stems.vocals).max() > 0.01
