@@ -162,7 +162,7 @@ class MixConfig(Record):
 
 class OptimiserConfig(Record):
     """AdamW with linear warm-up and cosine decay to a twentieth; gradients clipped by their norm over each group of
-    weights: those of one learning rate, a codec, its discriminators.
+    weights with one learning rate.
     """
 
     steps: Positive
@@ -181,20 +181,11 @@ class OptimiserConfig(Record):
 
 
 class CodecTrainingConfig(OptimiserConfig):
-    """``latent_noise``: largest std of the noise added to the latents, in units of each channel's own std.
-
-    ``adversarial_weight``: of the hinge and feature-matching losses; 0 trains without discriminators, whose layers
-    have ``critic_channels`` and learn at ``critic_rate`` times the learning rate. ``decoder_only``: go on with the
-    decoder of a trained codec; its latents stay what they were, and with them the separators trained on them.
-    """
+    """``latent_noise``: largest standard deviation of the noise on the latents, in units of each channel's own."""
 
     latent_noise: Annotated[float, Field(ge=0)] = 0.3
     waveform_weight: Annotated[float, Field(ge=0)] = 1.0
     spectral_weight: Annotated[float, Field(ge=0)] = 1.0
-    adversarial_weight: Annotated[float, Field(ge=0)] = 0.0
-    critic_channels: Positive = 16
-    critic_rate: Annotated[float, Field(gt=0)] = 1.0
-    decoder_only: bool = False
 
 
 class SeparatorTrainingConfig(OptimiserConfig):

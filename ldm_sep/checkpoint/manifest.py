@@ -11,7 +11,15 @@ from ldm_sep.errors import CheckpointError, ConfigError
 
 FORMAT = 1
 # Settings of earlier versions that said what the codec decides now, or nothing: table and key.
-_RETIRED = (("sampling", "highpass"), ("codec", "channels"), ("separator", "mask_exponent"))
+_RETIRED = (
+    ("sampling", "highpass"),
+    ("codec", "channels"),
+    ("separator", "mask_exponent"),
+    ("codec_training", "adversarial_weight"),
+    ("codec_training", "critic_channels"),
+    ("codec_training", "critic_rate"),
+    ("codec_training", "decoder_only"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ def read_manifest(folder: Path) -> Manifest:
         facts = json.loads(path.read_text(encoding="utf-8"))
         card = {key: facts[key] for key in ("licence", "training_data", "limitations")}
         for table, key in _RETIRED:
-            facts["config"].get(table, {}).pop(key, None)
+            (facts["config"].get(table) or {}).pop(key, None)
         # The only norm of a SEANet; a codec with another is told to be of another version.
         if facts["config"]["codec"].get("norm") == "weight_norm":
             del facts["config"]["codec"]["norm"]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ldm_sep.cli.training import Changes
+from ldm_sep.cli.training import Changes, CodecWeights, show_decoding
 
 app = typer.Typer(no_args_is_help=True, help="Look at training data, and make more.")
 
@@ -32,7 +32,7 @@ def _progress(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda done, _: bar.update(task, completed=done)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @app.callback()
@@ -125,16 +125,56 @@ def preview(
     import torch
 
     from ldm_sep.build import build_mixer, codec_hop
-    from ldm_sep.cli.training import open_bank
     from ldm_sep.config import load_config
     from ldm_sep.data.preview import preview as act
     from ldm_sep.errors import ConfigError
+    from ldm_sep.training.sources import Sources
 
     resolved = load_config(config, changes)
     settings = resolved.training or resolved.codec_training
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")
-    bank = open_bank(resolved, data, cache, torch.device("cpu"))
+    bank = Sources(resolved, data, typer.echo, typer.echo).open_bank(cache, torch.device("cpu"), show_decoding)
     mixer = build_mixer(resolved.mix, bank, settings.seconds, codec_hop(resolved.codec))
     written = act(mixer, items, settings.batch_size, settings.seed if seed is None else seed, out)
     typer.echo(f"{items} items and {written[-1]}")
+
+
+@app.command()
+def freeze(
+    config: Annotated[Path, typer.Argument(help="The TOML file of the training that will read the pack.")],
+    data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],
+    hours: Annotated[float, typer.Option(min=0.0001, help="How much to write; more of it later is added.")],
+    out: Annotated[Path, typer.Option(help="The folder to fill.")],
+    separator: Annotated[
+        Path | None, typer.Option("--separator", "--init", help="The separator that training will start from.")
+    ] = None,
+    codec: Annotated[Path | None, typer.Option(help="Or the codec's folder that it will start from.")] = None,
+    predictor: Annotated[Path | None, typer.Option(help="A separator's folder whose predictor to take.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the mixes, and which estimates are varied.")] = 0,
+    varied: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of items whose estimate gets errors of other kinds.")
+    ] = 0.0,
+    waves: Annotated[bool, typer.Option("--waves", help="Keep waves even where training reads latents alone.")] = False,
+    changes: Changes = [],  # noqa: B006  (typer copies it)
+    cache: Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")] = Path(".cache"),
+    codec_weights: CodecWeights = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:1.")] = "cpu",
+) -> None:
+    """Write training items once, as memory maps: mixes, the predictor's estimates, latents. `train --pack` reads them.
+
+    Name the folders that the training will start from. An interrupted pack is gone on with by the same command.
+    """
+    import torch
+
+    from ldm_sep.config import load_config
+    from ldm_sep.training.freeze import freeze as act
+    from ldm_sep.training.sources import Sources
+    from ldm_sep.training.start import Start, begin_separator
+
+    resolved = load_config(config, changes)
+    model, _ = begin_separator(resolved, Start(separator, codec, predictor, codec_weights))
+    bank = Sources(resolved, data, typer.echo, typer.echo).open_bank(cache, torch.device(device), show_decoding)
+    with _progress("freezing", 1) as progress:
+        items = act(resolved, model, bank, out, hours=hours, seed=seed, varied=varied, waves=waves, progress=progress)
+    typer.echo(f"pack: {out}, {items} items of {resolved.training.seconds:g} s")

@@ -60,7 +60,7 @@ def average(
 ) -> None:
     """Write the mean of the weights of separators trained from one start, which often generalises better than each."""
     from ldm_sep.checkpoint.averaging import average_separators
-    from ldm_sep.cli.training import provenance
+    from ldm_sep.training.provenance import provenance
 
     average_separators(folders, out, provenance(), codec_weights)
     typer.echo(f"separator: {out}")

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    import torch
     from accelerate import Accelerator
 
-    from ldm_sep.checkpoint.writing import Provenance
     from ldm_sep.config import Config
     from ldm_sep.data.bank import AudioBank
-    from ldm_sep.data.items import Item
     from ldm_sep.training.loop import Progress
+    from ldm_sep.training.sources import Sources
 
 ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
 Data = Annotated[
@@ -42,7 +40,6 @@ CodecWeights = Annotated[
     Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
 ]
 _DEFAULT_CACHE = Path(".cache")
-_VALIDATION_SONGS = 8
 
 
 def train_codec(
@@ -60,22 +57,26 @@ def train_codec(
 ) -> None:
     """Train a codec; writes RUN/codec."""
     from ldm_sep.config import load_config
-    from ldm_sep.training.codec import check_start
     from ldm_sep.training.codec import train_codec as act
+    from ldm_sep.training.provenance import provenance
+    from ldm_sep.training.start import begin_codec
 
     resolved = _with_steps(load_config(config, changes), "codec_training", steps)
-    check_start(resolved, init)
+    # What can be said at once is not said after minutes of decoding.
+    codec, before = begin_codec(resolved, init)
     accelerator = _accelerator(resolved.codec_training.precision, cpu)
-    validation = _items(resolved, data, items, accelerator)
-    bank = _prepare(run, resume, accelerator, resolved, data, cache)
+    sources = _sources(resolved, data, accelerator)
+    validation = sources.items(items)
+    _enter_run(run, resume, accelerator, resolved)
     folder = act(
         resolved,
-        bank,
+        codec,
+        before,
+        _bank(sources, cache, accelerator),
         validation,
         run,
         accelerator,
         resume=resume,
-        init=init,
         max_minutes=max_minutes,
         provenance=provenance(accelerator.device),
         report=_reporter(),
@@ -87,9 +88,7 @@ def train(
     config: ConfigPath,
     data: Data,
     run: Run,
-    codec: Annotated[
-        Path | None, typer.Option(help="A codec's folder, to start from; with --init: whose decoder to take.")
-    ] = None,
+    codec: Annotated[Path | None, typer.Option(help="A trained codec's folder, to start from.")] = None,
     predictor: Annotated[
         Path | None, typer.Option(help="A separator's folder, of any codec, whose predictor to take.")
     ] = None,
@@ -101,31 +100,38 @@ def train(
     steps: Steps = None,
     max_minutes: MaxMinutes = None,
     cache: Cache = _DEFAULT_CACHE,
+    pack: Annotated[
+        Path | None, typer.Option(help="Train on the items that 'ldm-sep data freeze' wrote there, mixing none.")
+    ] = None,
     cpu: Cpu = False,
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.config import load_config
+    from ldm_sep.training.freeze import open_pack
+    from ldm_sep.training.pairs import mix_pairs
+    from ldm_sep.training.provenance import provenance
     from ldm_sep.training.separator import train as act
-    from ldm_sep.training.start import Start, check_start
+    from ldm_sep.training.start import Start, begin_separator
 
     resolved = _with_steps(load_config(config, changes), "training", steps)
     # What can be said at once is not said after minutes of decoding.
-    start = Start(init, codec, predictor, codec_weights)
-    check_start(resolved, start)
-    stage = resolved.training.stage
+    separator, before = begin_separator(resolved, Start(init, codec, predictor, codec_weights))
     accelerator = _accelerator(resolved.training.precision, cpu)
-    validation = _items(resolved, data, items, accelerator)
-    bank = _prepare(run, resume, accelerator, resolved, data, cache)
+    frozen = open_pack(pack, resolved, separator, accelerator.device) if pack is not None else None
+    sources = _sources(resolved, data, accelerator)
+    validation = sources.items(items)
+    stage = resolved.training.stage
     if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
-        text = f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor"
-        _warn(accelerator, text)
+        sources.warn(f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor")
+    _enter_run(run, resume, accelerator, resolved)
     folder = act(
         resolved,
-        bank,
+        separator,
+        before,
+        frozen or mix_pairs(resolved, separator, _bank(sources, cache, accelerator)),
         validation,
         run,
         accelerator,
-        start=start,
         resume=resume,
         max_minutes=max_minutes,
         provenance=provenance(accelerator.device),
@@ -152,6 +158,7 @@ def whiten(
     from ldm_sep.config import load_config
     from ldm_sep.errors import ConfigError
     from ldm_sep.training.codec import measure_whitening
+    from ldm_sep.training.provenance import provenance
 
     resolved = load_config(config)
     require_replaceable(out)
@@ -167,7 +174,7 @@ def whiten(
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] table, whose window the latents are measured in")
     accelerator = _accelerator("fp32", cpu)
-    bank = open_bank(resolved, data, cache, accelerator.device)
+    bank = _sources(resolved, data, accelerator).open_bank(cache, accelerator.device, show_decoding)
     ready = ready.to(accelerator.device)
     mixer = build_mixer(resolved.mix, bank, settings.seconds, ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
@@ -190,7 +197,8 @@ def _accelerator(precision: str, cpu: bool) -> Accelerator:
 
     # Unless told so, accelerate takes each of several processes on a machine without a GPU for the only one.
     cpu = cpu or not torch.accelerator.is_available()
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    # Objectives choose what runs in mixed precision (`training.loop.in_precision`); accelerate would take everything.
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
     if accelerator.is_main_process:
         typer.echo(f"device: {accelerator.device}, processes: {accelerator.num_processes}, precision: {precision}")
     if accelerator.num_processes > 1 and accelerator.device.type == "mps":
@@ -198,131 +206,59 @@ def _accelerator(precision: str, cpu: bool) -> Accelerator:
     return accelerator
 
 
-def _warn(accelerator: Accelerator, text: str) -> None:
-    """Once, however many processes there are."""
+def _sources(config: Config, data: list[Path], accelerator: Accelerator) -> Sources:
+    """The data sets; what is to be said of them is said once, however many processes there are."""
+    from ldm_sep.training.sources import Sources
+
+    main = accelerator.is_main_process
+
+    def tell(line: str) -> None:
+        if main:
+            typer.echo(line)
+
+    def warn(line: str) -> None:
+        if main:
+            typer.echo(f"warning: {line}", err=True)
+
+    return Sources(config, data, tell, warn)
+
+
+def _bank(sources: Sources, cache: Path, accelerator: Accelerator) -> AudioBank:
+    """Opened by the main process first: the others find the decoded audio in the cache."""
+    bank = None
     if accelerator.is_main_process:
-        typer.echo(f"warning: {text}", err=True)
+        bank = sources.open_bank(cache, accelerator.device, show_decoding)
+    accelerator.wait_for_everyone()
+    return bank if bank is not None else sources.open_bank(cache, accelerator.device)
 
 
-def _prepare(
-    run: Path, resume: bool, accelerator: Accelerator, config: Config, data: list[Path], cache: Path
-) -> AudioBank:
+def show_decoding(done: int, total: int) -> None:
+    """One line on stderr that counts the decoded tracks."""
+    typer.echo(f"\rdecoding {done}/{total}", nl=done == total, err=True)
+
+
+def _enter_run(run: Path, resume: bool, accelerator: Accelerator, config: Config) -> None:
+    """Refuse a folder that holds another training or cannot take the result; make it otherwise, and say what it is."""
     from ldm_sep.checkpoint.writing import require_replaceable
     from ldm_sep.errors import ConfigError
     from ldm_sep.files import make_folder
-    from ldm_sep.training.state import find_states
+    from ldm_sep.training.state import changed_settings, find_states
 
     states = find_states(run)
     if states and not resume:
         raise ConfigError(f"{run}: holds the states of an earlier training; add --resume or name another --run")
-    if resume and accelerator.is_main_process:
-        typer.echo(_resuming(run, config) if states else f"{run}: nothing to resume; this is step 0", err=True)
-    if accelerator.is_main_process:
-        make_folder(run)
-        for result in ("codec", "separator"):
-            require_replaceable(run / result)
-        # The others find the decoded audio in the cache.
-        bank = open_bank(config, data, cache, accelerator.device)
-        # Inherited with a configuration, it may be about other data than this run's.
-        sources = config.card.training_data
-        first = f" ({sources[0][:50]} ...)" if sources else ""
-        typer.echo(f"card: names {len(sources)} sources{first}; others: --set 'card.training_data=[\"...\"]'")
-    accelerator.wait_for_everyone()
-    return bank if accelerator.is_main_process else open_bank(config, data, cache, accelerator.device, quiet=True)
-
-
-def _resuming(run: Path, config: Config) -> str:
-    """Which settings differ from those of the states in ``run``; that is allowed, but not by oversight."""
-    import json
-
-    def flat(table: dict, prefix: str = "") -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in table.items():
-            found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return found
-
-    try:
-        before = flat(json.loads((run / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return f"{run}: resumed; what it began with is not known"
-    now = flat(json.loads(config.model_dump_json()))
-    changed = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
-    return f"{run}: resumed" + (f", changed: {', '.join(changed)}" if changed else "")
-
-
-def open_bank(config: Config, data: list[Path], cache: Path, device: torch.device, *, quiet: bool = False) -> AudioBank:
-    """The decoded training split of all ``data``, its hours printed unless ``quiet``. DataError if it is empty."""
-    from ldm_sep.build import codec_sample_rate
-    from ldm_sep.data.bank import AudioBank
-    from ldm_sep.data.synthesis.melody import load_melodies
-    from ldm_sep.data.tracks import read_tracks
-    from ldm_sep.errors import DataError
-
-    tracks = [t for root in data for t in read_tracks(config.data.layout, root) if t.split == "train"]
-    tracks = [t for t in tracks if config.data.speech or not t.spoken]
-    if not tracks:
-        raise DataError(f"{', '.join(map(str, data))}: no track of the training split")
-
-    def decoded(done: int, total: int) -> None:
-        typer.echo(f"\rdecoding {done}/{total}", nl=done == total, err=True)
-
-    melodies = []
-    if config.data.melodies is not None and config.mix.melodic > 0:
-        first = data[0] if data[0].is_dir() else data[0].parent
-        melodies = load_melodies(first / config.data.melodies, cache, lambda line: typer.echo(line, err=True))
-    bank = AudioBank(tracks, codec_sample_rate(config.codec), cache, device, decoded, melodies)
-    if not quiet:
-        tunes = f", {len(melodies)} melodies" if melodies else ""
-        vocals, rest = (bank.seconds(role) / 3600 for role in ("vocals", "accompaniment"))
-        typer.echo(f"data: {len(tracks)} tracks, {vocals:.2f} h of vocals, {rest:.2f} h of accompaniment{tunes}")
-    return bank
-
-
-def _items(config: Config, data: list[Path], table: Path | None, accelerator: Accelerator) -> list[Item]:
-    from ldm_sep.build import codec_hop, codec_sample_rate
-    from ldm_sep.data.items import items_of_songs, read_items
-    from ldm_sep.data.tracks import read_tracks
-    from ldm_sep.errors import DataError
-
-    rate, hop = codec_sample_rate(config.codec), codec_hop(config.codec)
-    settings = config.training or config.codec_training
-    first = data[0]
-    if table is not None:
-        return read_items(table, first if first.is_dir() else first.parent, rate, hop)
-    tracks = [t for root in data for t in read_tracks(config.data.layout, root)]
-    valid = [t for t in tracks if t.split == "valid"]
-    if not valid:
-        _warn(accelerator, "no track of the validation split; scores are taken on training songs")
-        valid = [t for t in tracks if t.split == "train"]
-    items = items_of_songs(valid, settings.seconds if settings else 5.0, rate, hop, _VALIDATION_SONGS)
-    if not items:
-        raise DataError(f"{first}: no song with vocals and accompaniment to validate on; give a table with --items")
-    return items
-
-
-def provenance(device: torch.device | None = None) -> Provenance:
-    """Command, hardware and commit of this process, which works on ``device`` (None: the CPU)."""
-    import os
-    import shlex
-    import subprocess
-    import sys
-
-    import torch
-
-    from ldm_sep.checkpoint.writing import Provenance
-
-    on_gpu = device is not None and device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} CPU cores"
-    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:
-        commit = ""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    program = ["ldm-sep"] if processes == "1" else ["torchrun", "--nproc-per-node", processes, "-m", "--", "ldm_sep"]
-    # Paths of the machine are no part of the recipe: only their last name is kept.
-    words = [*program, *(Path(w).name if w.startswith(("/", "..")) else w for w in sys.argv[1:])]
-    return Provenance(command=shlex.join(words), hardware=name, commit=commit)
+    if not accelerator.is_main_process:
+        return
+    if resume:
+        what = changed_settings(run, config) if states else "nothing to resume; this is step 0"
+        typer.echo(f"{run}: {what}", err=True)
+    make_folder(run)
+    for result in ("codec", "separator"):
+        require_replaceable(run / result)
+    # Inherited with a configuration, it may be about other data than this run's.
+    sources = config.card.training_data
+    first = f" ({sources[0][:50]} ...)" if sources else ""
+    typer.echo(f"card: names {len(sources)} sources{first}; others: --set 'card.training_data=[\"...\"]'")
 
 
 def _reporter():

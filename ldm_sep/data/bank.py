@@ -43,7 +43,8 @@ class AudioBank:
 
     The samples are kept in ``cache`` (one file for one list of tracks and rate, rebuilt when a source file changes) and
     moved to ``device`` whole; on the CPU they stay a memory map, so a set larger than memory can be used. ``melodies``
-    are tunes for solo voices, as `ldm_sep.data.synthesis.melody.load_melodies` gives them.
+    are tunes for solo voices, as `ldm_sep.data.synthesis.melody.load_melodies` gives them. ``key`` is a hash of the
+    names, sizes and times of the source files, and of the rate.
     """
 
     def __init__(
@@ -56,8 +57,8 @@ class AudioBank:
         melodies: Sequence[np.ndarray] = (),
     ) -> None:
         self.sample_rate, self.device, self.melodies = sample_rate, device, melodies
-        key = _key(tracks, sample_rate)
-        data, index = cache / f"bank-{key}.i16", cache / f"bank-{key}.json"
+        self.key = _key(tracks, sample_rate)
+        data, index = cache / f"bank-{self.key}.i16", cache / f"bank-{self.key}.json"
         if not (data.is_file() and index.is_file()):
             try:
                 _decode(tracks, sample_rate, data, index, progress)

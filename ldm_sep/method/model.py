@@ -101,11 +101,13 @@ class LatentSeparator(nn.Module):
         """The condition (B, E, N) for ``mixture (B, C, T)`` at the network's level: its whitened latents, then, where
         there is a predictor, those of its estimate; and that estimate (B, C, T). ``speeds`` are the predictor's.
         """
-        latents = self._latents(self.conditioner, mixture)
-        if self.predictor is None:
-            return latents, None
-        estimate = self.predictor(mixture, speeds)
-        return torch.cat([latents, self._latents(self.conditioner, estimate)], 1), estimate
+        estimate = None if self.predictor is None else self.predictor(mixture, speeds)
+        return self.conditioning(mixture, estimate), estimate
+
+    def conditioning(self, mixture: Tensor, estimate: Tensor | None) -> Tensor:
+        """The condition (B, E, N) as `condition` gives it, for an ``estimate (B, C, T)`` that is there already."""
+        waves = [mixture] if estimate is None else [mixture, estimate]
+        return torch.cat([self._latents(self.conditioner, wave) for wave in waves], 1)
 
     def _latents(self, encoder: nn.Module, wave: Tensor) -> Tensor:
         """Whitened latents (B, D, N) of ``wave (B, C, T)``, which is brought to the level the codec was made for."""
@@ -122,7 +124,8 @@ class LatentSeparator(nn.Module):
 
     def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """v_hat (B, D, N) for ``z_t (B, D, N)`` at ``t (B,)`` and ``cond (B, E, N)`` from `condition`."""
-        out = self.unet(z_t, t, cond)
+        # In full precision from here on, whatever the network ran in.
+        out = self.unet(z_t, t, cond).float()
         if not self.gated_anchor:
             return out
         r, g = out.chunk(2, 1)

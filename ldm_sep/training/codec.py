@@ -9,23 +9,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ldm_sep.build import build_codec, build_mixer
-from ldm_sep.checkpoint.card import trainings
-from ldm_sep.checkpoint.manifest import read_manifest, require_same_codec
-from ldm_sep.checkpoint.reading import load_codec
+from ldm_sep.build import build_mixer
 from ldm_sep.checkpoint.writing import Provenance, save_codec
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.bank import AudioBank
 from ldm_sep.data.items import Item
 from ldm_sep.data.mixer import Batch, Mixer
-from ldm_sep.errors import ConfigError
 from ldm_sep.method.level import normalising_gain
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
-from ldm_sep.training.discriminator import Discriminator
-from ldm_sep.training.loop import Progress, fit, loop_settings, step_seed
+from ldm_sep.training.loop import Progress, fit, in_precision, step_seed
 from ldm_sep.training.losses import MultiScaleSpectralLoss
+from ldm_sep.training.start import Runs
 
 _WAVE_FLOOR = 1e-3
 _WHITENING_BATCHES = 24
@@ -34,8 +30,7 @@ _WHITENING_BATCHES = 24
 class CodecObjective(nn.Module):
     """Reconstruction with noise on the latents, so that the decoder forgives what a sampler leaves.
 
-    loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances)
-    + w_adversarial (hinge + feature matching), the last against discriminators trained along with the codec.
+    loss = w_wave mean|x_hat - x| / (mean|x| + floor) + w_spectral (log-mel and complex STFT distances).
     ``noise_level (B,)`` is the noise's std in units of each latent channel's own std in the batch.
     """
 
@@ -44,23 +39,20 @@ class CodecObjective(nn.Module):
         self.codec = codec
         self.spectral = MultiScaleSpectralLoss(codec.sample_rate)
         self.settings = settings
-        self.discriminator = Discriminator(settings.critic_channels) if settings.adversarial_weight > 0 else None
 
     def forward(self, wave: Tensor, noise: Tensor, noise_level: Tensor) -> Mapping[str, Tensor]:
-        z = self.codec.encoder(wave)
+        with in_precision(self.settings.precision, wave.device):
+            z = self.codec.encoder(wave)
         std = z.detach().float().std((0, 2), keepdim=True)
-        estimate = self.codec.decoder(z + noise * std * noise_level[:, None, None]).float()
+        noisy = z + noise * std * noise_level[:, None, None]
+        with in_precision(self.settings.precision, wave.device):
+            estimate = self.codec.decoder(noisy)
+        estimate = estimate.float()
         scale = wave.abs().mean((1, 2), keepdim=True) + _WAVE_FLOOR
         waveform = ((estimate - wave).abs() / scale).mean()
         spectral = self.spectral(estimate, wave)
         total = self.settings.waveform_weight * waveform + self.settings.spectral_weight * spectral
-        losses = {"waveform": waveform, "spectral": spectral}
-        if self.discriminator is not None:
-            losses |= self.discriminator.losses(estimate, wave)
-            total = total + self.settings.adversarial_weight * (losses["adversarial"] + losses["feature"])
-            # It reaches the discriminators only, and they get nothing else.
-            total = total + losses["discriminator"]
-        return {"loss": total, **losses}
+        return {"loss": total, "waveform": waveform, "spectral": spectral}
 
 
 def codec_batch(batch: Batch, step: int) -> Tensor:
@@ -106,87 +98,6 @@ def measure_whitening(codec: Codec, mixer: Mixer, batch_size: int, seed: int) ->
     return whitening
 
 
-def check_start(config: Config, init: Path | None) -> None:
-    """What can be said of a training before its data is decoded: ConfigError if the tables do not fit together or to
-    the codec in ``init``, CheckpointError if that folder is no checkpoint. `train_codec` begins with it.
-    """
-    if config.codec_training is None or config.codec.kind == "encodec_48khz":
-        raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
-    # Sizes that do not go together are found without memory for them.
-    with torch.device("meta"):
-        build_codec(config.codec)
-    if config.codec_training.decoder_only and init is None:
-        raise ConfigError(f"{config.name}: decoder_only goes on from a trained codec; name its folder with --init")
-    if init is not None:
-        require_same_codec(init, read_manifest(init), config)
-
-
-def train_codec(
-    config: Config,
-    bank: AudioBank,
-    items: Sequence[Item],
-    run: Path,
-    accelerator: Accelerator,
-    *,
-    resume: bool,
-    init: Path | None,
-    max_minutes: float | None,
-    provenance: Provenance,
-    report: Callable[[Progress], None],
-) -> Path:
-    """Train ``config.codec`` on ``bank`` and write ``run/codec`` (averaged weights and whitening constants).
-
-    ``init``: a codec's folder to start from; with ``decoder_only`` its encoder and whitening stay. Returns the folder.
-    ConfigError if there is nothing to train.
-    """
-    check_start(config, init)
-    settings = config.codec_training
-    torch.manual_seed(settings.seed)
-    before, whitening = [], None
-    if init is None:
-        codec = build_codec(config.codec)
-    else:
-        manifest, codec, whitening = load_codec(init)
-        before = trainings(manifest.facts)
-    codec.requires_grad_(True)
-    if settings.decoder_only:
-        codec.encoder.requires_grad_(False)
-    mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
-    objective = CodecObjective(codec, settings).to(accelerator.device)
-    rate = settings.learning_rate
-    groups = [{"params": [p for p in codec.parameters() if p.requires_grad], "lr": rate}]
-    if objective.discriminator is not None:
-        groups.append({"params": list(objective.discriminator.parameters()), "lr": rate * settings.critic_rate})
-    optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=settings.weight_decay)
-    rank, device = accelerator.process_index, accelerator.device
-
-    def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:
-        return draw_codec_step(mixer, settings, codec, step, rank)
-
-    reached = fit(
-        accelerator,
-        objective,
-        optimizer,
-        draw,
-        loop_settings(settings, max_minutes),
-        run,
-        resume=resume,
-        record=config.model_dump_json(indent=2),
-        validate=lambda _: score_codec(codec, items, device),
-        report=report,
-    )
-    folder = run / "codec"
-    if accelerator.is_main_process:
-        codec.eval()
-        if not settings.decoder_only:
-            whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
-        scores = score_codec(codec, items, device)
-        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=scores, before=before)
-        save_codec(folder, config, codec, whitening, done)
-    accelerator.wait_for_everyone()
-    return folder
-
-
 def draw_codec_step(
     mixer: Mixer, settings: CodecTrainingConfig, codec: Codec, step: int, rank: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,3 +111,52 @@ def draw_codec_step(
     # Every other item stays clean: the round trip without noise is the ceiling of everything else.
     level = torch.where(torch.rand(len(wave), generator=generator, device=device) < 0.5, level, 0.0)
     return wave, noise, level
+
+
+def train_codec(
+    config: Config,
+    codec: Codec,
+    before: Runs,
+    bank: AudioBank,
+    items: Sequence[Item],
+    run: Path,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+    max_minutes: float | None,
+    provenance: Provenance,
+    report: Callable[[Progress], None],
+) -> Path:
+    """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``bank`` and write ``run/codec``: the
+    averaged weights and the whitening constants. Returns that folder.
+    """
+    settings, device = config.codec_training, accelerator.device
+    mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
+    objective = CodecObjective(codec, settings).to(device)
+    optimizer = torch.optim.AdamW(
+        codec.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+    )
+
+    def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        return draw_codec_step(mixer, settings, codec, step, accelerator.process_index)
+
+    reached, scores = fit(
+        accelerator,
+        objective,
+        optimizer,
+        draw,
+        settings,
+        run,
+        resume=resume,
+        max_minutes=max_minutes,
+        record=config.model_dump_json(indent=2),
+        validate=lambda _: score_codec(codec, items, device),
+        report=report,
+    )
+    folder = run / "codec"
+    if accelerator.is_main_process:
+        whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
+        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=dict(scores), before=before)
+        save_codec(folder, config, codec, whitening, done)
+    accelerator.wait_for_everyone()
+    return folder

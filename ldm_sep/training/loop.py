@@ -1,8 +1,8 @@
 """The training loop that both trainings share.
 
 All randomness comes from generators seeded by (seed, step, rank), and the learning rate is a function of the step,
-so a run that is killed and resumed takes exactly the steps an uninterrupted one takes. accelerate provides devices,
-precision and distribution; saving is our own (`training.state`), because a state must be complete on disk before an
+so a run that is killed and resumed takes exactly the steps an uninterrupted one takes. accelerate provides devices and
+distribution; saving is our own (`training.state`), because a state must be complete on disk before an
 older one goes.
 """
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,29 +23,14 @@ from ldm_sep.config import OptimiserConfig
 from ldm_sep.training.state import ExponentialMovingAverage, Reached, find_states, load_state, save_state, saving
 
 
-@dataclass(frozen=True)
-class LoopSettings:
-    """What the loop itself needs; see `ldm_sep.config.OptimiserConfig` for the meaning of each."""
-
-    steps: int
-    warmup: int
-    gradient_clip: float
-    ema_decay: float
-    log_every: int
-    validate_every: int
-    save_every: int
-    max_minutes: float | None = None
-
-
-def loop_settings(config: OptimiserConfig, max_minutes: float | None) -> LoopSettings:
-    """The loop's part of a training table."""
-    names = LoopSettings.__dataclass_fields__.keys() - {"max_minutes"}
-    return LoopSettings(**config.model_dump(include=names), max_minutes=max_minutes)
-
-
 def step_seed(seed: int, step: int, rank: int) -> int:
     """One 63-bit seed for (seed, step, rank), well mixed, so that neighbouring steps share nothing."""
     return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def in_precision(precision: Literal["fp32", "bf16"], device: torch.device) -> torch.autocast:
+    """Within it, networks run in this precision. Batches, targets and losses belong outside: bf16 has 8 bits."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 @dataclass
@@ -92,17 +78,20 @@ def fit(
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     draw: Callable[[int], Sequence[Tensor]],
-    settings: LoopSettings,
+    settings: OptimiserConfig,
     run: Path,
     *,
     resume: bool,
+    max_minutes: float | None,
     record: str,
     validate: Callable[[int], Mapping[str, float]],
     report: Callable[[Progress], None],
-) -> Reached:
-    """Train ``objective`` until ``settings.steps`` or ``max_minutes``.
+) -> tuple[Reached, Mapping[str, float]]:
+    """Train ``objective`` until ``settings.steps`` or ``max_minutes``. Returns where it stands and, on the main
+    process, the last validation; the averaged weights are in place then.
 
-    ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised. A step
+    ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised; mixed
+    precision is the objective's own affair (`in_precision`). A step
     whose loss or gradient norm is not finite is skipped and counted. ``validate(step)`` runs on the main process
     with the averaged weights in place and returns numbers for ``validation.csv``; ``report`` gets the progress. The
     state is saved at intervals and at the end. ``record``, the settings as JSON, becomes ``run/config.json`` once the
@@ -132,6 +121,7 @@ def fit(
         with saving(run, before.step):
             (run / "config.json").write_text(record, encoding="utf-8")
     train_log = validation_log = None
+    scores: Mapping[str, float] | None = None
     board = _open_board(run) if main else None
     window_started, window_steps, counted = time.monotonic(), 0, 0
     totals: dict[str, Tensor] = {}
@@ -142,15 +132,14 @@ def fit(
         scale = learning_rate_scale(step, settings.steps, settings.warmup)
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * scale
-        with accelerator.autocast():
-            losses = model(*draw(step))
+        losses = model(*draw(step))
         accelerator.backward(losses["loss"])
-        # Each group by its own norm: a critic's gradients do not shrink those of the codec it judges.
+        # Each group by its own norm: large gradients of one do not shrink those of the other.
         parts = [group["params"] for group in optimizer.param_groups]
         norm = torch.stack([accelerator.clip_grad_norm_(part, settings.gradient_clip) for part in parts]).norm()
         # Clipping by a non-finite norm would write NaN into every weight.
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
-        late = settings.max_minutes is not None and time.monotonic() - started > settings.max_minutes * 60
+        late = max_minutes is not None and time.monotonic() - started > max_minutes * 60
         # All processes must skip, and stop, at the same step.
         flags = torch.stack([~finite.cpu(), torch.tensor(late)]).float().to(accelerator.device)
         unusable, late = (accelerator.reduce(flags, "sum") > 0).tolist()
@@ -201,9 +190,14 @@ def fit(
     accelerator.wait_for_everyone()
     # What follows (exporting) wants the averaged weights.
     ema.swap(trainable)
+    objective.eval()
+    if main and scores is None:
+        # The states were at the last step already.
+        with torch.no_grad():
+            scores = validate(step)
     if board is not None:
         board.close()
-    return reached()
+    return reached(), scores or {}
 
 
 def _open_board(run: Path):

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ldm_sep.config import Config
 from ldm_sep.errors import CheckpointError
 
 _KEEP_STATES = 2
@@ -117,6 +119,27 @@ def _fsync(path: Path) -> None:
 def find_states(run: Path) -> list[Path]:
     """The complete states below ``run``, oldest first."""
     return sorted(p for p in run.glob("state-*") if (p / "progress.json").is_file())
+
+
+def changed_settings(run: Path, config: Config) -> str:
+    """Which settings of ``config`` differ from those of the states in ``run``, as a line: "resumed", and the changes.
+
+    Changes are allowed, but should not happen by oversight.
+    """
+    try:
+        before = _flat(json.loads((run / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return "resumed; what it began with is not known"
+    now = _flat(json.loads(config.model_dump_json()))
+    changed = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
+    return "resumed" + (f", changed: {', '.join(changed)}" if changed else "")
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in table.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def load_state(

@@ -8,10 +8,10 @@ import soundfile as sf
 import torch
 from conftest import ROOT
 
-from ldm_sep.cli.training import open_bank
 from ldm_sep.config import DataConfig, load_config
 from ldm_sep.data.tracks import MUSDB_VALID, read_tracks
 from ldm_sep.errors import DataError
+from ldm_sep.training.sources import Sources
 
 
 def write(path: Path, value: float = 0.1) -> None:
@@ -94,7 +94,7 @@ def test_voices_that_speak_are_trained_on_where_the_configuration_says_so(tmp_pa
     (tmp_path / "manifest.csv").write_text("\n".join(["path,role,split,pair_id,singer_or_source", *rows]) + "\n")
     tiny = load_config(ROOT / "configs/tiny.toml")
     config = tiny.model_copy(update={"data": DataConfig(layout="roles", speech=speech)})
-    bank = open_bank(config, [tmp_path], tmp_path / "cache", torch.device("cpu"))
+    bank = Sources(config, [tmp_path], print, print).open_bank(tmp_path / "cache", torch.device("cpu"))
     assert ("talk.wav" in {r.track.name for r in bank.recordings}) is speech
 
 

@@ -11,7 +11,9 @@ from ldm_sep.config import CodecTrainingConfig, SeparatorTrainingConfig
 from ldm_sep.data.mixer import Batch
 from ldm_sep.training.codec import CodecObjective, codec_batch
 from ldm_sep.training.losses import thresholded_snr_loss
-from ldm_sep.training.separator import SeparatorObjective, draw_step
+from ldm_sep.training.objectives import SeparatorObjective
+from ldm_sep.training.pairs import Pairs, make_pairs
+from ldm_sep.training.separator import draw_step
 
 SHAPE = (3, 2, 4096)
 STD = torch.tensor([[[1.0], [3.0]]])
@@ -20,6 +22,15 @@ TIMES = torch.tensor([0.05, 0.4, 1.0])
 
 def waves(seed: int) -> Tensor:
     return 0.1 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def settings(**changes: object) -> SeparatorTrainingConfig:
+    return SeparatorTrainingConfig(stage=1, steps=1, batch_size=3, seconds=1, learning_rate=1, **changes)
+
+
+def pairs(vocals: Tensor, mixture: Tensor) -> Pairs:
+    """As a separator of wave-latents and no predictor makes them."""
+    return make_pairs(Separator(vocals), vocals, mixture, Pairs._fields, None)
 
 
 class Separator:
@@ -33,8 +44,8 @@ class Separator:
     def encode(self, wave: Tensor) -> Tensor:
         return wave
 
-    def condition(self, wave: Tensor, speeds: object) -> tuple[Tensor, None]:
-        return wave, None
+    def conditioning(self, wave: Tensor, estimate: None) -> Tensor:
+        return wave
 
     def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         return self.v_hat
@@ -54,8 +65,8 @@ def velocity(vocals: Tensor, mixture: Tensor, noise: Tensor, t: Tensor) -> np.nd
 def test_the_v_loss_is_equation_9_with_its_weights(max_snr: float | None, power: float) -> None:
     vocals, mixture, noise = waves(0), waves(1), torch.randn(SHAPE, generator=torch.Generator().manual_seed(2))
     v_hat = waves(3)
-    objective = SeparatorObjective(Separator(v_hat), max_snr, power, 0.1, 0.0, 0.3, (1.0,))
-    loss = objective(vocals, mixture, noise, TIMES)["loss"]
+    objective = SeparatorObjective(Separator(v_hat), settings(max_snr=max_snr, channel_weight_power=power))
+    loss = objective(pairs(vocals, mixture), noise, TIMES)["loss"]
     error = np.square(v_hat.numpy() - velocity(vocals, mixture, noise, TIMES))
     if max_snr is not None:
         snr = 1 / np.tan(np.pi / 2 * TIMES.numpy().astype(np.float64)) ** 2
@@ -69,13 +80,13 @@ def test_the_decoder_loss_hears_the_posterior_mean_and_only_there() -> None:
     v = torch.from_numpy(velocity(vocals, mixture, noise, TIMES)).float()
     terms = []
     for factor in (1.0, 0.5):
-        objective = SeparatorObjective(Separator(factor * v), None, 0.0, 0.1, 1.0, 0.0, (1.0,))
-        terms.append(float(objective(vocals, mixture, noise, TIMES)["decoder_loss"]))
+        objective = SeparatorObjective(Separator(factor * v), settings(decoder_weight=1.0, outline_weight=0.0))
+        terms.append(float(objective(pairs(vocals, mixture), noise, TIMES)["decoder_loss"]))
     # Only the third item is at t = 1: there -v is the vocals, of which all is heard, and then half.
     wanted, floor = np.square(vocals[2].numpy()).mean(), 1e-3 * np.square(mixture[2].numpy()).mean()
     assert terms[0] == pytest.approx(np.log10(floor / (wanted + floor)), abs=1e-3)
     assert terms[1] == pytest.approx(np.log10((wanted / 4 + floor) / (wanted + floor)), abs=1e-3)
-    early = objective(vocals, mixture, noise, torch.full((3,), 0.5))
+    early = objective(pairs(vocals, mixture), noise, torch.full((3,), 0.5))
     assert float(early["decoder_loss"]) == 0
 
 
@@ -90,21 +101,18 @@ def test_thresholded_snr_is_the_snr_in_bels_down_to_its_floor() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_share_of_items_is_drawn_at_pure_noise(share: float) -> None:
-    settings = SeparatorTrainingConfig(
-        stage=1, steps=1, batch_size=50, seconds=1, learning_rate=1, terminal_share=share, seed=3
-    )
-    mixer = SimpleNamespace(batch=lambda *_: SimpleNamespace(vocals=torch.zeros(50, 2, 64), mixture=None))
-    separator = SimpleNamespace(codec=SimpleNamespace(latent_channels=4, hop=16))
-    drawn = [draw_step(mixer, settings, separator, step, 0) for step in range(20)]
-    times = torch.cat([t for *_, t in drawn])
+    dials = settings(terminal_share=share, seed=3)
+    silence = SimpleNamespace(z0=torch.zeros(50, 4, 4))
+    drawn = [draw_step(lambda *_: silence, dials, step, 0) for step in range(20)]
+    times = torch.cat([t for _, _, t in drawn])
     assert float((times == 1).float().mean()) == pytest.approx(share, abs=0.05)
     others = times[times < 1]
     if len(others):
         assert float(others.mean()) == pytest.approx(0.5, abs=0.03) and float(others.min()) >= 0
-    noise = torch.stack([n for _, _, n, _ in drawn])
+    noise = torch.stack([n for _, n, _ in drawn])
     assert noise.shape == (20, 50, 4, 4) and float(noise.std()) == pytest.approx(1, abs=0.02)
-    again = draw_step(mixer, settings, separator, 7, 0)
-    assert torch.equal(again[2], drawn[7][2]) and not torch.equal(drawn[6][2], drawn[7][2])
+    again = draw_step(lambda *_: silence, dials, 7, 0)
+    assert torch.equal(again[1], drawn[7][1]) and not torch.equal(drawn[6][1], drawn[7][1])
 
 
 def codec_objective(decoder: torch.nn.Module, **weights: float) -> CodecObjective:

@@ -22,14 +22,14 @@ from safetensors.torch import load_file
 from ldm_sep.checkpoint.card import trainings
 from ldm_sep.checkpoint.reading import load_codec, load_separator
 from ldm_sep.codec.base import unit_gain
-from ldm_sep.config import load_config
-from ldm_sep.data.mixer import Batch
+from ldm_sep.config import OptimiserConfig, load_config
 from ldm_sep.errors import CheckpointError
 from ldm_sep.method.level import normalising_gain
 from ldm_sep.training.codec import measure_whitening
-from ldm_sep.training.loop import LoopSettings, fit, learning_rate_scale
+from ldm_sep.training.loop import fit, learning_rate_scale
 from ldm_sep.training.losses import thresholded_snr_loss
-from ldm_sep.training.separator import PredictorObjective, draw_predictor_step
+from ldm_sep.training.objectives import PredictorObjective
+from ldm_sep.training.separator import draw_predictor_step
 from ldm_sep.training.state import ExponentialMovingAverage, Reached, find_states, load_state, save_state
 
 
@@ -69,16 +69,17 @@ def test_stage_1_leaves_the_conditioner_bit_identical_and_stage_2_does_not(train
 def test_the_predictor_is_trained_at_the_speeds_at_which_it_will_hear(trained: Path) -> None:
     settings = load_config(ROOT / "configs/tiny.toml").training
     wave = 0.1 * torch.randn(2, 2, 2, 16000, generator=torch.Generator().manual_seed(0))
-    mixer = SimpleNamespace(batch=lambda *_: Batch(*wave))
+    pairs = SimpleNamespace(vocals=wave[0], mixture=wave[0] + wave[1])
     speeds = (0.8, 1.25, 1.5)
-    drawn = [draw_predictor_step(mixer, settings, speeds, step, 0) for step in range(40)]
+    settings = settings.model_copy(update={"outline_weight": 0.0})
+    drawn = [draw_predictor_step(lambda *_: pairs, settings, speeds, step, 0) for step in range(40)]
     assert {round(float(speed), 3) for _, _, speed in drawn} == set(speeds)
-    assert float(draw_predictor_step(mixer, settings, speeds, 7, 0)[2]) == float(drawn[7][2])
+    assert float(draw_predictor_step(lambda *_: pairs, settings, speeds, 7, 0)[2]) == float(drawn[7][2])
     _, separator = load_separator(trained / "stage1/separator")
     vocals, mixture, _ = drawn[0]
     gain = normalising_gain(mixture)
     with torch.no_grad():
-        loss = PredictorObjective(separator, 0.0)(vocals, mixture, torch.tensor(1.25))["loss"]
+        loss = PredictorObjective(separator, settings)(vocals, mixture, torch.tensor(1.25))["loss"]
         heard = separator.predictor(mixture * gain, (1.25,))
     torch.testing.assert_close(loss, thresholded_snr_loss(heard, vocals * gain, mixture * gain))
 
@@ -190,14 +191,15 @@ def test_minutes_add_up_over_the_processes_of_a_run(tmp_path: Path) -> None:
     ema = ExponentialMovingAverage(list(module.parameters()), 0.5)
     state = save_state(tmp_path, Reached(3, 1, 7.5), module, ema, optimizer)
     assert load_state(state, module, ema, optimizer) == Reached(3, 1, 7.5)
-    reached = fit(
+    reached, _ = fit(
         Accelerator(cpu=True),
         module,
         optimizer,
         lambda step: (torch.tensor(step),),
-        LoopSettings(5, 0, 1.0, 0.5, 1, 5, 5),
+        loop(5, 0.5),
         tmp_path,
         resume=True,
+        max_minutes=None,
         record="{}",
         validate=lambda _: {"weight": 0.0},
         report=lambda _: None,
@@ -261,6 +263,21 @@ def test_max_minutes_stops_early_with_everything_saved(trained: Path, stems_fold
     assert (run / "state-00000001/progress.json").exists()
 
 
+def loop(steps: int, ema_decay: float) -> OptimiserConfig:
+    """A log at every step; state and validation at the end only."""
+    return OptimiserConfig(
+        steps=steps,
+        batch_size=1,
+        seconds=1,
+        learning_rate=0.1,
+        warmup=0,
+        ema_decay=ema_decay,
+        log_every=1,
+        validate_every=steps,
+        save_every=steps,
+    )
+
+
 class _Flaky(torch.nn.Module):
     """A quadratic whose third loss is not a number."""
 
@@ -282,14 +299,15 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
 
     module = _Flaky()
     reports = []
-    reached = fit(
+    reached, _ = fit(
         Accelerator(cpu=True),
         module,
         torch.optim.AdamW(module.parameters(), 0.1),
         lambda step: (torch.tensor(step),),
-        LoopSettings(6, 0, 1.0, 0.5, 1, 6, 6),
+        loop(6, 0.5),
         tmp_path,
         resume=False,
+        max_minutes=None,
         record="{}",
         validate=lambda _: {"weight": float(module.weight)},
         report=reports.append,
@@ -305,6 +323,40 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
     saved = load_file(tmp_path / "state-00000006/model.safetensors")["weight"]
     averaged = load_file(tmp_path / "state-00000006/ema.safetensors")["0"]
     assert 0 < float(saved) < float(averaged) < 2
+
+
+def test_every_validation_is_made_once_with_the_averaged_weights(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+
+    module = _Flaky()
+    seen: list[tuple[int, float]] = []
+
+    def validate(step: int) -> dict[str, float]:
+        seen.append((step, module.weight.item()))
+        return {"weight": module.weight.item()}
+
+    def run(steps: int) -> tuple[int, dict[str, float]]:
+        reached, scores = fit(
+            Accelerator(cpu=True),
+            module,
+            torch.optim.AdamW(module.parameters(), 0.1),
+            lambda step: (torch.tensor(step),),
+            loop(steps, 0.5).model_copy(update={"validate_every": 2}),
+            tmp_path,
+            resume=True,
+            max_minutes=None,
+            record="{}",
+            validate=validate,
+            report=lambda _: None,
+        )
+        return reached.step, dict(scores)
+
+    # What the checkpoint says of itself is the last validation, of the weights that are in place then.
+    assert run(4) == (4, {"weight": module.weight.item()})
+    assert [step for step, _ in seen] == [2, 4]
+    # A run that was complete already is validated, since nothing else says how good it is.
+    assert run(4) == (4, {"weight": seen[1][1]})
+    assert [step for step, _ in seen] == [2, 4, 4]
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
@@ -327,9 +379,10 @@ def test_a_resumed_run_decays_weights_as_it_is_told_now(decay: float, tmp_path: 
         module,
         torch.optim.AdamW(module.parameters(), 0.1, weight_decay=decay),
         lambda step: (),
-        LoopSettings(1, 0, 1.0, 0.0, 1, 1, 1),
+        loop(1, 0.0),
         tmp_path,
         resume=True,
+        max_minutes=None,
         record="{}",
         validate=lambda _: {},
         report=lambda _: None,
@@ -399,7 +452,7 @@ def test_learning_rate_warms_up_and_decays() -> None:
         (["train", "configs/tiny.toml", "--set", "sampling.segment=0.5"], "greater than or equal to 1"),
         (["train", "configs/tiny.toml", "--set", "mix.silent=0.8", "--set", "mix.solo=0.8"], "together at most 1"),
         (["train-codec", "configs/tiny.toml", "--set", "codec.hop=161"], "hop must be even"),
-        (["train-codec", "configs/tiny.toml", "--set", "codec_training.decoder_only=true"], "folder with --init"),
+        (["train", "configs/tiny.toml", "--init", "checkpoints/open", "--codec", "checkpoints/open"], "not both"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path, tmp_path: Path) -> None:
@@ -407,59 +460,6 @@ def test_mistakes_are_one_line(words: list[str], needle: str, stems_folder: Path
     assert done.returncode == 1
     assert needle in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-
-
-def test_adversarial_codec_training_changes_the_codec_and_leaves_no_critic_behind(
-    trained: Path, stems_folder: Path
-) -> None:
-    runs = {}
-    for weight in (0.0, 5.0):
-        run = trained / f"adversarial{weight}"
-        done = run_cli(
-            *("train-codec", ROOT / "configs/tiny.toml", "--run", run, "--data", stems_folder, "--cpu"),
-            *("--cache", trained / "cache", "--init", trained / "codec_run/codec", "--steps", "3"),
-            *("--set", f"codec_training.adversarial_weight={weight}"),
-        )
-        assert done.returncode == 0, done.stderr
-        runs[weight] = load_file(run / "codec/codec.safetensors")
-        logged = next(csv.DictReader((run / "train.csv").read_text().splitlines()))
-        assert ("discriminator" in logged) is (weight > 0)
-        saved = json.loads((run / "codec/config.json").read_text())
-        assert saved["config"]["codec_training"]["adversarial_weight"] == weight
-    assert runs[0.0].keys() == runs[5.0].keys()
-    assert any(not torch.equal(runs[0.0][k], runs[5.0][k]) for k in runs[0.0])
-
-
-def test_a_decoder_trained_alone_fits_the_separator_of_its_codec_and_no_other_codec_does(
-    trained: Path, stems_folder: Path
-) -> None:
-    common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
-    start = trained / "codec_run/codec"
-    folders = {}
-    for alone in ("true", "false"):
-        run = trained / f"decoder_only_{alone}"
-        done = run_cli(
-            *("train-codec", ROOT / "configs/tiny.toml", "--run", run, "--init", start, "--steps", "3", *common),
-            *("--set", f"codec_training.decoder_only={alone}", "--set", "codec_training.adversarial_weight=1.0"),
-        )
-        assert done.returncode == 0, done.stderr
-        folders[alone] = run / "codec"
-    old, new = (load_file(folder / "codec.safetensors") for folder in (start, folders["true"]))
-    changed = {key.split(".")[0] for key in old if not torch.equal(old[key], new[key])}
-    assert changed == {"decoder"}
-    assert (folders["true"] / "whitening.safetensors").read_bytes() == (start / "whitening.safetensors").read_bytes()
-
-    words = ["train", ROOT / "configs/tiny.toml", "--init", trained / "stage1/separator", "--steps", "2", *common]
-    done = run_cli(*words, "--run", trained / "exchanged", "--codec", folders["true"])
-    assert done.returncode == 0, done.stderr
-    result = trained / "exchanged/separator"
-    assert all(torch.equal(v, new[k]) for k, v in load_file(result / "codec.safetensors").items())
-    way = [run["command"].split()[1] for run in trainings(load_separator(result)[0].facts)]
-    assert way == ["train-codec", "train", "train-codec", "train"]
-
-    done = run_cli(*words, "--run", trained / "refused", "--codec", folders["false"])
-    assert done.returncode == 1
-    assert "encodes otherwise than the codec that" in done.stderr.splitlines()[-1]
 
 
 def test_a_predictor_moves_to_a_separator_of_another_codec(trained: Path, stems_folder: Path) -> None:

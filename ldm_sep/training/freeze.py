@@ -1,0 +1,131 @@
+"""Writing of a pack: seeded mixes, the frozen predictor's estimates and the latents of both, once and for all.
+
+A step of training on a pack is the U-Net's forward and backward pass and nothing else.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm_sep.build import build_mixer
+from ldm_sep.config import Config
+from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.pack import Pack, PackIndex, PackWriter, require_made_with
+from ldm_sep.errors import ConfigError
+from ldm_sep.method.model import LatentSeparator
+from ldm_sep.training.estimates import varied_estimates
+from ldm_sep.training.loop import step_seed
+from ldm_sep.training.pairs import PairSource, frozen_pairs, make_pairs, needed_arrays
+
+# Mixed and predicted at a time; part of what an item is, as neighbours in a batch share its draws.
+_BATCH = 8
+
+
+def weights_digest(separator: LatentSeparator) -> str:
+    """SHA-256 of the weights that items of a pack depend on: all but the U-Net's and the level head's."""
+    digest = hashlib.sha256()
+    for name, value in sorted(separator.state_dict().items()):
+        if not name.startswith(("unet.", "level_head.")):
+            digest.update(f"{name} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def settings_of_items(config: Config) -> dict[str, Any]:
+    """The settings that items depend on, by their keys in ``config``. Steps that let silence come in by and by are not
+    among them: a pack has no beginning.
+    """
+    tables = {
+        "mix": config.mix.model_dump(mode="json", exclude={"silent_ramp"}),
+        "data": config.data.model_dump(mode="json"),
+        "codec": config.codec.model_dump(mode="json"),
+        "predictor": config.predictor.model_dump(mode="json") if config.predictor is not None else {},
+    }
+    found = {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
+    settings = config.training
+    return found | {"training.seconds": settings.seconds, "sampling.speeds": list(config.sampling.speeds)}
+
+
+def open_pack(folder: Path, config: Config, separator: LatentSeparator, device: torch.device) -> PairSource:
+    """Pairs of the pack in ``folder`` for the training of ``config``. DataError if it was made with other settings, or
+    with other weights than those of ``separator``, unless these are to be trained.
+    """
+    pack = Pack(folder)
+    wanted = settings_of_items(config)
+    if config.training.stage > 0:
+        wanted["weights"] = weights_digest(separator)
+    else:
+        wanted = {key: value for key, value in wanted.items() if not key.startswith(("predictor.", "sampling."))}
+    require_made_with(folder, pack.index, wanted)
+    return frozen_pairs(pack, config.training, needed_arrays(config), device)
+
+
+@torch.no_grad()
+def freeze(
+    config: Config,
+    separator: LatentSeparator,
+    bank: AudioBank,
+    out: Path,
+    *,
+    hours: float,
+    seed: int,
+    varied: float,
+    waves: bool,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Write ``hours`` of items of ``config`` to the pack ``out``, or go on with it; returns how many items it has.
+
+    The estimates are those of the predictor of ``separator``, a share of them ``varied``. ``waves``: keep them even
+    where the training of ``config`` reads latents alone. Items depend on ``seed`` and their number alone, so a pack
+    that is made longer keeps those it has. DataError if ``out`` holds something else or cannot be written.
+    """
+    if config.training is None:
+        raise ConfigError(f"{config.name}: needs a [training] table, whose window the items have")
+    device = bank.device
+    separator = separator.to(device).eval()
+    mix = config.mix.model_copy(update={"silent_ramp": 0})
+    mixer = build_mixer(mix, bank, config.training.seconds, separator.codec.hop)
+    names = list(needed_arrays(config))
+    if waves:
+        names += ["vocals", "mixture"] + (["estimate"] if separator.predictor is not None else [])
+    samples, frames = mixer.frames, mixer.frames // separator.codec.hop
+    latents = separator.codec.latent_channels
+    shapes = {
+        "vocals": (2, samples),
+        "mixture": (2, samples),
+        "estimate": (2, samples),
+        "z0": (latents, frames),
+        "cond": (latents * (1 if separator.predictor is None else 2), frames),
+    }
+    items = -(-round(hours * 3600 * bank.sample_rate) // (samples * _BATCH)) * _BATCH
+    made_with = settings_of_items(config) | {
+        "weights": weights_digest(separator),
+        "bank": bank.key,
+        "seed": seed,
+        "varied": varied,
+    }
+    index = PackIndex(
+        items=items, shapes={name: shape for name, shape in shapes.items() if name in names}, made_with=made_with
+    )
+    writer = PackWriter(out, index)
+    writer.rewind(writer.done // _BATCH * _BATCH)
+    for step in range(writer.done // _BATCH, items // _BATCH):
+        progress(writer.done, items)
+        batch = mixer.batch(_BATCH, seed, step)
+        rng = np.random.default_rng(step_seed(seed, step, 1))
+
+        def predict(mixture: Tensor, rng: np.random.Generator = rng) -> Tensor:
+            speeds = config.sampling.speeds
+            return varied_estimates(separator.predictor, mixture, speeds, bank.sample_rate, varied, rng)
+
+        predicts = separator.predictor is not None
+        pairs = make_pairs(separator, batch.vocals, batch.mixture, names, predict if predicts else None)
+        arrays = {name: getattr(pairs, name).cpu().numpy() for name in index.shapes}
+        writer.append(arrays, pairs.level_db.tolist())
+    progress(items, items)
+    return items

@@ -1,0 +1,81 @@
+"""What the stages of a separator's training minimise. Only networks that are trained run in mixed precision."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ldm_sep.config import SeparatorTrainingConfig
+from ldm_sep.method.diffusion import add_noise, truncated_snr_weight, v_target, z0_from_v
+from ldm_sep.method.level import normalising_gain
+from ldm_sep.method.model import LatentSeparator
+from ldm_sep.training.loop import in_precision
+from ldm_sep.training.losses import MultiScaleSpectralLoss, thresholded_snr_loss
+from ldm_sep.training.pairs import Pairs
+
+
+class PredictorObjective(nn.Module):
+    """What the predictor is asked for: the vocals' wave, by its thresholded SNR in bels, and its log-mel outline.
+
+    ``forward(vocals, mixture (B, C, T), speed)``: the predictor hears the mixture at the one ``speed``, a scalar.
+    """
+
+    def __init__(self, separator: LatentSeparator, settings: SeparatorTrainingConfig) -> None:
+        super().__init__()
+        self.separator, self.settings = separator, settings
+        self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, (1024, 2048), complex_weight=0.0)
+
+    def forward(self, vocals: Tensor, mixture: Tensor, speed: Tensor) -> Mapping[str, Tensor]:
+        gain = normalising_gain(mixture)
+        wanted, mixture = vocals * gain, mixture * gain
+        with in_precision(self.settings.precision, mixture.device):
+            heard = self.separator.predictor(mixture, (float(speed),))
+        distortion = thresholded_snr_loss(heard, wanted, mixture)
+        if self.settings.outline_weight == 0:
+            return {"loss": distortion}
+        outline = self.spectral(heard, wanted)
+        loss = distortion + self.settings.outline_weight * outline
+        return {"loss": loss, "snr_loss": distortion, "outline_loss": outline}
+
+
+class SeparatorObjective(nn.Module):
+    """Eq. (9): E |v_hat - v|^2 over (vocals, mixture) pairs, with the optional weights of `SeparatorTrainingConfig`.
+
+    ``forward(pairs, noise (B, D, N), t (B,))``; the pairs without ``cond`` get theirs from the conditioner.
+    """
+
+    def __init__(self, separator: LatentSeparator, settings: SeparatorTrainingConfig) -> None:
+        super().__init__()
+        self.separator, self.settings = separator, settings
+        self.spectral = MultiScaleSpectralLoss(separator.codec.sample_rate, (1024, 2048), complex_weight=0.0)
+        weight = separator.whitening.std**settings.channel_weight_power
+        self.register_buffer("channel_weight", weight / weight.mean(), persistent=False)
+
+    def forward(self, pairs: Pairs, noise: Tensor, t: Tensor) -> Mapping[str, Tensor]:
+        settings, separator, z0 = self.settings, self.separator, pairs.z0
+        cond = pairs.cond if pairs.cond is not None else separator.conditioning(pairs.mixture, pairs.estimate)
+        z_t = add_noise(z0, noise, t)
+        with in_precision(settings.precision, z_t.device):
+            v_hat = separator.predict_v(z_t, t, cond)
+        error = (v_hat - v_target(z0, noise, t)).square() * self.channel_weight
+        weighted = error if settings.max_snr is None else error * truncated_snr_weight(t, settings.max_snr)
+        loss = weighted.mean()
+        losses = {"v_loss": loss}
+        if separator.level_head is not None:
+            z0_hat = z0_from_v(z_t, v_hat, t).detach()
+            losses["level_loss"] = separator.level_head.loss(z0_hat, cond[:, : z0.shape[1]], pairs.level_db)
+            loss = loss + settings.level_weight * losses["level_loss"]
+        if settings.decoder_weight > 0:
+            losses["decoder_loss"] = self._decoder_loss(pairs, v_hat, t == 1)
+            loss = loss + settings.decoder_weight * losses["decoder_loss"]
+        return {"loss": loss, **losses}
+
+    def _decoder_loss(self, pairs: Pairs, v_hat: Tensor, terminal: Tensor) -> Tensor:
+        # A batch may have no item at t = 1; then the term is zero, not the mean of nothing.
+        if not terminal.any():
+            return v_hat.new_zeros(())
+        # At t = 1, z0_hat = -v_hat.
+        estimate = None if pairs.estimate is None else pairs.estimate[terminal]
+        heard = self.separator.decode(-v_hat[terminal], estimate)
+        wanted = pairs.vocals[terminal]
+        distortion = thresholded_snr_loss(heard, wanted, pairs.mixture[terminal])
+        return distortion + self.settings.outline_weight * self.spectral(heard, wanted)

@@ -1,0 +1,99 @@
+"""Pairs of vocals and mixture for a step of training: mixed now, or read from a pack.
+
+What frozen networks make of a pair (its latents, the predictor's estimate) is part of it, in full precision.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ldm_sep.build import build_mixer
+from ldm_sep.config import Config, SeparatorTrainingConfig
+from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.pack import Pack
+from ldm_sep.errors import DataError
+from ldm_sep.method.level import normalising_gain, relative_level_db
+from ldm_sep.method.model import LatentSeparator
+
+
+class Pairs(NamedTuple):
+    """Waves ``vocals, mixture, estimate (B, C, T)`` at the networks' level, the estimate being the predictor's;
+    whitened latents ``z0 (B, D, N)`` of the vocals and the condition ``cond (B, E, N)``; the vocals' ``level_db (B,)``
+    relative to the mixture. None for what a training does not need.
+    """
+
+    vocals: Tensor | None
+    mixture: Tensor | None
+    estimate: Tensor | None
+    z0: Tensor | None
+    cond: Tensor | None
+    level_db: Tensor
+
+
+# The pairs of (step, rank); the same arguments give the same pairs.
+PairSource = Callable[[int, int], Pairs]
+
+
+def needed_arrays(config: Config) -> tuple[str, ...]:
+    """Names of the fields of `Pairs` that the training of ``config`` reads."""
+    settings = config.training
+    if settings.stage == 0:
+        return ("vocals", "mixture")
+    estimate = () if config.predictor is None else ("estimate",)
+    # A conditioner that is trained makes the condition anew in every step.
+    names = {"z0", "cond"} if settings.stage == 1 else {"z0", "mixture", *estimate}
+    if settings.decoder_weight > 0:
+        names |= {"vocals", "mixture", *estimate}
+    return tuple(name for name in Pairs._fields if name in names)
+
+
+@torch.no_grad()
+def make_pairs(
+    separator: LatentSeparator,
+    vocals: Tensor,
+    mixture: Tensor,
+    names: Sequence[str],
+    predict: Callable[[Tensor], Tensor] | None,
+) -> Pairs:
+    """The fields ``names`` for ``vocals, mixture (B, C, T)``. ``predict`` gives the estimate of a mixture at the
+    networks' level.
+    """
+    gain = normalising_gain(mixture)
+    vocals, mixture = vocals * gain, mixture * gain
+    wanted = predict is not None and ("estimate" in names or "cond" in names)
+    estimate = predict(mixture) if wanted else None
+    z0 = separator.encode(vocals) if "z0" in names else None
+    cond = separator.conditioning(mixture, estimate) if "cond" in names else None
+    made = Pairs(vocals, mixture, estimate, z0, cond, relative_level_db(vocals, mixture))
+    return made._replace(**{name: None for name in made._fields if name not in (*names, "level_db")})
+
+
+def mix_pairs(config: Config, separator: LatentSeparator, bank: AudioBank) -> PairSource:
+    """Pairs that are mixed as they are asked for, as ``config`` says."""
+    settings, speeds, names = config.training, config.sampling.speeds, needed_arrays(config)
+    mixer = build_mixer(config.mix, bank, settings.seconds, separator.codec.hop)
+    predict = None if separator.predictor is None else lambda mixture: separator.predictor(mixture, speeds)
+
+    def draw(step: int, rank: int) -> Pairs:
+        batch = mixer.batch(settings.batch_size, settings.seed, step, rank)
+        return make_pairs(separator, batch.vocals, batch.mixture, names, predict)
+
+    return draw
+
+
+def frozen_pairs(
+    pack: Pack, settings: SeparatorTrainingConfig, names: Sequence[str], device: torch.device
+) -> PairSource:
+    """Pairs of a pack. DataError if it lacks one of the fields ``names``."""
+    for name in names:
+        if name not in pack:
+            raise DataError(f"{pack.folder}: holds no {name}, which this training needs; freeze with --waves")
+
+    def draw(step: int, rank: int) -> Pairs:
+        items = pack.order(settings.batch_size, settings.seed, step, rank)
+        arrays = {name: torch.from_numpy(values).to(device) for name, values in pack.read(items, names).items()}
+        return Pairs(**{name: arrays.get(name) for name in Pairs._fields})
+
+    return draw

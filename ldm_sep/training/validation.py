@@ -1,0 +1,71 @@
+"""Validation of a separator in training: scores on fixed items, and samples to listen to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ldm_sep.audio import AudioWriter
+from ldm_sep.data.items import Item
+from ldm_sep.method.model import LatentSeparator
+from ldm_sep.metrics import as_pcm16, lsd, si_sdr
+from ldm_sep.signal.noise import noise_field
+
+
+@torch.no_grad()
+def separate_item(
+    separator: LatentSeparator, item: Item, steps: int, speeds: Sequence[float], device: torch.device
+) -> np.ndarray:
+    """The vocals (2, T) estimated from an item's mixture as one window, with the noise of seed 0."""
+    codec = separator.codec
+    mixture = torch.from_numpy(item.mixture)[None].to(device)
+    noise = noise_field(0, codec.latent_channels, 0, mixture.shape[2] // codec.hop)[None].to(device)
+    return separator.separate(mixture, [noise], steps, speeds=speeds)[0].cpu().numpy()
+
+
+def score_separator(
+    separator: LatentSeparator,
+    items: Sequence[Item],
+    steps: Sequence[int],
+    speeds: Sequence[float],
+    device: torch.device,
+) -> dict[str, float]:
+    """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's
+    beside it, as 16-bit files.
+    """
+    values: dict[str, list[float | None]] = {}
+    rate = separator.codec.sample_rate
+    for item in items:
+        reference, mixture = as_pcm16(item.vocals), as_pcm16(item.mixture)
+        before = si_sdr(reference, mixture).value
+        values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(reference, mixture, rate).value)
+        for count in steps:
+            estimate = as_pcm16(separate_item(separator, item, count, speeds, device))
+            after = si_sdr(reference, estimate).value
+            gain = None if before is None or after is None else after - before
+            values.setdefault(f"{item.group}/si_sdr_gain_{count}", []).append(gain)
+            values.setdefault(f"{item.group}/lsd_{count}", []).append(lsd(reference, estimate, rate).value)
+    means = {key: [v for v in row if v is not None] for key, row in values.items()}
+    return {key: float(np.mean(row)) for key, row in means.items() if row}
+
+
+def write_samples(
+    separator: LatentSeparator,
+    items: Sequence[Item],
+    steps: int,
+    speeds: Sequence[float],
+    device: torch.device,
+    folder: Path,
+) -> None:
+    """Mixture, reference and estimate of the first item of each group, as float wav, to listen to."""
+    rate = separator.codec.sample_rate
+    for group in dict.fromkeys(item.group for item in items):
+        item = next(i for i in items if i.group == group)
+        waves = {"mixture": item.mixture, "vocals": item.vocals}
+        if not (folder.parent / f"{item.name}-vocals.wav").exists():
+            for name, wave in waves.items():
+                with AudioWriter(folder.parent / f"{item.name}-{name}.wav", rate, 2) as writer:
+                    writer.write(wave)
+        with AudioWriter(folder / f"{item.name}-estimate.wav", rate, 2) as writer:
+            writer.write(separate_item(separator, item, steps, speeds, device))
