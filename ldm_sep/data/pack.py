@@ -1,9 +1,10 @@
 """Frozen training items: vocals, mixture, estimate and their latents, written once as memory maps.
 
 A pack is a folder of one flat file for each array, every item at a fixed stride, and an ``index.json`` that says what
-the arrays are, how many items there will be, and what they were made with. Waves are int16 with a scale for each item,
-latents fp16. Items are appended in order and the small file ``facts.f32`` last, so its length says how many items are
-whole after a kill.
+the arrays are, how many items there will be, and what they were made with. Latents are fp16 as the codec gives them,
+not whitened. Waves are int16 q with one scale s for each item, x = s q |q|: finer than fp16 where it is loud, and
+finer than evenly spaced steps where it is quiet. Items are appended in order and the small file ``facts.f32`` last, so
+its length says how many items are whole after a kill.
 """
 
 import json
@@ -111,9 +112,10 @@ class PackWriter:
             for name in self.index.shapes:
                 values = arrays[name]
                 if name in WAVES:
-                    scale = np.maximum(np.abs(values).max((1, 2)), 1e-9).astype(np.float32) / _LARGEST
+                    scale = np.maximum(np.abs(values).max((1, 2)), 1e-9).astype(np.float32) / _LARGEST**2
                     facts[:, _FACTS.index(name)] = scale
-                    stored = np.round(values / scale[:, None, None]).astype("<i2")
+                    roots = np.sign(values) * np.sqrt(np.abs(values) / scale[:, None, None])
+                    stored = np.round(roots).clip(-_LARGEST, _LARGEST).astype("<i2")
                 else:
                     stored = values.astype("<f2")
                 self._write(name, stored)
@@ -171,5 +173,7 @@ class Pack:
         read = {"level_db": facts[:, -1]}
         for name in names:
             values = np.asarray(self._arrays[name][items]).astype(np.float32)
-            read[name] = values * facts[:, _FACTS.index(name), None, None] if name in WAVES else values
+            if name in WAVES:
+                values *= np.abs(values) * facts[:, _FACTS.index(name), None, None]
+            read[name] = values
         return read

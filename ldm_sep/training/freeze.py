@@ -15,7 +15,7 @@ from torch import Tensor
 from ldm_sep.build import build_mixer
 from ldm_sep.config import Config
 from ldm_sep.data.bank import AudioBank
-from ldm_sep.data.pack import Pack, PackIndex, PackWriter, require_made_with
+from ldm_sep.data.pack import LATENTS, Pack, PackIndex, PackWriter, require_made_with
 from ldm_sep.errors import ConfigError
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.estimates import varied_estimates
@@ -62,7 +62,15 @@ def open_pack(folder: Path, config: Config, separator: LatentSeparator, device: 
     else:
         wanted = {key: value for key, value in wanted.items() if not key.startswith(("predictor.", "sampling."))}
     require_made_with(folder, pack.index, wanted)
-    return frozen_pairs(pack, config.training, needed_arrays(config), device)
+    return frozen_pairs(pack, separator, config, device)
+
+
+def stored(separator: LatentSeparator, name: str, values: Tensor) -> np.ndarray:
+    """A field of `Pairs` as a pack keeps it. Latents are not whitened there: silence is a zero, which fp16 has."""
+    if name in LATENTS:
+        raw = [separator.whitening.inverse(z) for z in values.split(separator.codec.latent_channels, 1)]
+        values = torch.cat(raw, 1)
+    return values.cpu().numpy()
 
 
 @torch.no_grad()
@@ -125,7 +133,7 @@ def freeze(
 
         predicts = separator.predictor is not None
         pairs = make_pairs(separator, batch.vocals, batch.mixture, names, predict if predicts else None)
-        arrays = {name: getattr(pairs, name).cpu().numpy() for name in index.shapes}
+        arrays = {name: stored(separator, name, getattr(pairs, name)) for name in index.shapes}
         writer.append(arrays, pairs.level_db.tolist())
     progress(items, items)
     return items

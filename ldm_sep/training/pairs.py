@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ldm_sep.build import build_mixer
-from ldm_sep.config import Config, SeparatorTrainingConfig
+from ldm_sep.config import Config
 from ldm_sep.data.bank import AudioBank
-from ldm_sep.data.pack import Pack
+from ldm_sep.data.pack import LATENTS, Pack
 from ldm_sep.errors import DataError
 from ldm_sep.method.level import normalising_gain, relative_level_db
 from ldm_sep.method.model import LatentSeparator
@@ -83,10 +83,9 @@ def mix_pairs(config: Config, separator: LatentSeparator, bank: AudioBank) -> Pa
     return draw
 
 
-def frozen_pairs(
-    pack: Pack, settings: SeparatorTrainingConfig, names: Sequence[str], device: torch.device
-) -> PairSource:
-    """Pairs of a pack. DataError if it lacks one of the fields ``names``."""
+def frozen_pairs(pack: Pack, separator: LatentSeparator, config: Config, device: torch.device) -> PairSource:
+    """Pairs of a pack for the training of ``config``. DataError if it lacks what that reads."""
+    settings, names = config.training, needed_arrays(config)
     for name in names:
         if name not in pack:
             raise DataError(f"{pack.folder}: holds no {name}, which this training needs; freeze with --waves")
@@ -94,6 +93,9 @@ def frozen_pairs(
     def draw(step: int, rank: int) -> Pairs:
         items = pack.order(settings.batch_size, settings.seed, step, rank)
         arrays = {name: torch.from_numpy(values).to(device) for name, values in pack.read(items, names).items()}
+        for name in set(LATENTS) & arrays.keys():
+            raw = arrays[name].split(separator.codec.latent_channels, 1)
+            arrays[name] = torch.cat([separator.whitening(z) for z in raw], 1)
         return Pairs(**{name: arrays.get(name) for name in Pairs._fields})
 
     return draw

