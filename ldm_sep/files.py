@@ -2,12 +2,13 @@
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ldm_sep.errors import ConfigError
@@ -17,6 +18,7 @@ AUDIO_SUFFIXES += (".mp2", ".wv", ".ape", ".tta", ".aifc", ".au", ".caf", ".w64"
 AUDIO_SUFFIXES += (".webm", ".mkv", ".mov", ".m4v", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".3gp", ".m4b")
 # Begins the name of everything unfinished. Hidden, so that listings pass it over.
 _UNFINISHED = ".ldm-sep-"
+_COMMIT = ".commit"
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -88,6 +90,108 @@ def replacing(path: Path) -> Iterator[Path]:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within it no other process, nor another such block of this one, has ``folder`` locked.
+
+    ConfigError at once if one has. The lock ends with the process, however that ends. File systems and operating
+    systems that cannot lock folders do not.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConfigError(
+            f"{shown(folder)}: another process is writing there; wait for it to end, or name another folder"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL):
+            os.close(descriptor)
+            raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing_together(folder: Path, names: Sequence[str]) -> Iterator[list[Path]]:
+    """Temporary names in ``folder`` for ``names``: the files that the block makes there get their names as one unit.
+
+    At no moment, that of a crash included, does the folder show an old file beside a new one of the same unit: a list
+    of what is complete is written first, old files are removed next, then the new ones are renamed. What a killed
+    process left is completed by that list, or removed, by the next block on the folder. Missing folders are made, and
+    removed again after an exception. ConfigError if another process is writing there; OSError if the disk is full.
+    """
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder):
+            complete_leftovers(folder)
+            # No suffix of audio, so that nobody who looks for that finds them.
+            unit = {unfinished_name(folder / "unit.part").name: name for name in names}
+            try:
+                yield [folder / temporary for temporary in unit]
+                for temporary in unit:
+                    sync(folder / temporary)
+                commit = unfinished_name(folder / f"unit{_COMMIT}")
+                written = unfinished_name(folder / "unit.part")
+                written.write_text(json.dumps(unit), encoding="utf-8")
+                sync(written)
+                written.rename(commit)
+                sync(folder)
+                complete_leftovers(folder)
+            except BaseException:
+                # From the list on, the unit is complete.
+                complete_leftovers(folder)
+                raise
+    except BaseException:
+        for made in missing:
+            with suppress(OSError):  # somebody else may have put a file there
+                made.rmdir()
+        raise
+
+
+def complete_leftovers(folder: Path) -> None:
+    """Give complete units of files in ``folder`` their names, and remove all else that is unfinished there.
+
+    OSError if that cannot be done.
+    """
+    unfinished = sorted(folder.glob(f"{_UNFINISHED}*"))
+    for commit in unfinished:
+        if commit.suffix != _COMMIT:
+            continue
+        unit = _read_commit(commit)
+        for temporary, name in unit.items():
+            if (folder / temporary).exists():
+                (folder / name).unlink(missing_ok=True)
+        sync(folder)
+        for temporary, name in unit.items():
+            with suppress(FileNotFoundError):
+                (folder / temporary).rename(folder / name)
+        sync(folder)
+    for leftover in unfinished:
+        if not leftover.is_dir():
+            leftover.unlink(missing_ok=True)
+
+
+def _read_commit(path: Path) -> dict[str, str]:
+    """Temporary names to names; empty if the list was not written here."""
+    try:
+        unit = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    names = [*unit, *unit.values()] if isinstance(unit, dict) else [None]
+    plain = all(isinstance(n, str) and n not in ("", ".", "..") and not {"/", "\\", "\0"} & set(n) for n in names)
+    return unit if plain and all(t.startswith(_UNFINISHED) for t in unit) else {}
 
 
 def make_folder(folder: Path) -> None:

@@ -1,11 +1,17 @@
 """Files appear whole or not at all, whatever happens while they are written."""
 
 import hashlib
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import ROOT
 
-from ldm_sep.files import replacing, sha256_of, shown
+from ldm_sep.errors import ConfigError
+from ldm_sep.files import complete_leftovers, locked, replacing, replacing_together, sha256_of, shown
 
 
 def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
@@ -68,3 +74,111 @@ def test_a_hash_is_that_of_the_whole_file(tmp_path: Path) -> None:
 
 def test_names_are_shown_on_one_printable_line() -> None:
     assert shown("a\nb\x1b[31m\udcff") == "a\\nb\\x1b[31m\\udcff"
+
+
+def run(script: str, *words: object) -> subprocess.CompletedProcess[str]:
+    code = "import os, sys\nfrom pathlib import Path\nimport ldm_sep.files as files\n" + script
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def seen(folder: Path) -> set[str]:
+    """What the files that show in a folder hold."""
+    return {p.read_text() for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+# Dies at the given call of whatever changes names or waits for the disk, as kill -9 or a power cut would.
+DYING_WRITER = """
+left = int(sys.argv[2])
+def dying(act):
+    def wrapped(*args, **kwargs):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return act(*args, **kwargs)
+    return wrapped
+for owner, name in ((Path, "rename"), (Path, "unlink"), (Path, "write_text"), (files, "sync")):
+    setattr(owner, name, dying(getattr(owner, name)))
+with files.replacing_together(Path(sys.argv[1]), ["a", "b"]) as parts:
+    for part in parts:
+        part.open("w").write("new")
+"""
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_old_and_new_files_of_a_unit_never_stand_side_by_side(tmp_path: Path, old: bool) -> None:
+    outcomes = set()
+    for calls in range(99):
+        folder = tmp_path / str(calls)
+        folder.mkdir()
+        if old:
+            for name in "ab":
+                (folder / name).write_text("old")
+        code = run(DYING_WRITER, folder, calls).returncode
+        assert len(seen(folder)) <= 1, calls
+        if code == 0:
+            break
+        assert code == 9
+        with pytest.raises(RuntimeError), replacing_together(folder, ["c"]):
+            raise RuntimeError
+        whole = {p.name: p.read_text() for p in folder.iterdir()}
+        assert whole in ({"a": "new", "b": "new"}, {"a": "old", "b": "old"} if old else {})
+        outcomes.add(tuple(whole.values()))
+    assert seen(folder) == {"new"} and calls > 8 and len(outcomes) == 2
+
+
+def test_a_unit_is_killed_at_random_and_the_next_run_tidies_up(tmp_path: Path) -> None:
+    script = """
+for n in range(10**6):
+    with files.replacing_together(Path(sys.argv[1]), ["a", "b"]) as parts:
+        for part in parts:
+            part.write_text(str(n) * 1000)
+    print(flush=True)
+"""
+    code = "import sys\nfrom pathlib import Path\nimport ldm_sep.files as files\n" + script
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, cwd=ROOT)
+        process.stdout.readline()
+        time.sleep(float(rng.uniform(0, 0.05)))
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert len(seen(tmp_path)) <= 1
+    with replacing_together(tmp_path, ["a", "b"]) as parts:
+        for part in parts:
+            part.write_text("end")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"] and seen(tmp_path) == {"end"}
+
+
+def test_a_list_of_a_unit_that_was_not_written_here_moves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "kept").write_text("kept")
+    for name, text in (("1", '{".ldm-sep-x": "../kept"}'), ("2", '{"../kept": "a"}'), ("3", "[1]"), ("4", "\0{")):
+        (tmp_path / f"out/.ldm-sep-{name}.commit").write_text(text)
+    (tmp_path / "out/.ldm-sep-x").write_text("planted")
+    complete_leftovers(tmp_path / "out")
+    assert (tmp_path / "kept").read_text() == "kept" and not list((tmp_path / "out").iterdir())
+
+
+def test_a_unit_that_fails_leaves_the_old_and_no_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    for folder in (tmp_path, tmp_path / "new/folder"):
+        with pytest.raises(RuntimeError), replacing_together(folder, ["a", "b"]) as parts:
+            parts[0].write_text("half")
+            raise RuntimeError
+    with pytest.raises(OSError), replacing_together(tmp_path, ["a", "b"]) as parts:
+        parts[0].write_text("new")  # and the other is forgotten
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and seen(tmp_path) == {"old"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked")
+def test_a_second_process_on_a_folder_is_told(tmp_path: Path) -> None:
+    script = "with files.locked(Path(sys.argv[1])): print('held')"
+    with locked(tmp_path):
+        told = run(script, tmp_path)
+        assert "another process is writing there" in told.stderr and "held" not in told.stdout
+        with pytest.raises(ConfigError, match="another process"), replacing_together(tmp_path, ["a"]):
+            pass
+    assert run(script, tmp_path).stdout == "held\n"

@@ -3,7 +3,7 @@
 from ldm_sep.audio.info import AudioInfo
 from ldm_sep.audio.reader import AudioReader, probe, read, survey
 from ldm_sep.audio.resample import StreamResampler, resample, resampled_length
-from ldm_sep.audio.writer import AudioWriter, Subtype
+from ldm_sep.audio.writer import AudioWriter, Subtype, expected_bytes
 
 __all__ = [
     "AudioInfo",
@@ -11,6 +11,7 @@ __all__ = [
     "AudioWriter",
     "StreamResampler",
     "Subtype",
+    "expected_bytes",
     "probe",
     "read",
     "resample",

@@ -161,17 +161,29 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         return reader.info
 
 
-def survey(path: str | os.PathLike[str], *, stereo: bool = False, notice: Notice = warnings.warn) -> int:
+def survey(
+    path: str | os.PathLike[str],
+    *,
+    stereo: bool = False,
+    longest: float | None = None,
+    notice: Notice = warnings.warn,
+) -> int:
     """Decode a whole file once, keep nothing, and return its exact number of samples per channel.
 
     What is wrong with it is known afterwards, before hours of work on it. FLAC and MP3 take a few thousandths of
     their duration.
 
     Raises:
-        AudioError: as :class:`AudioReader` and its ``blocks`` do.
+        AudioError: as :class:`AudioReader` and its ``blocks`` do, or the file is longer than ``longest`` seconds.
     """
+    total = 0
     with AudioReader(path, stereo=stereo, notice=notice) as reader:
-        return sum(block.shape[1] for block in reader.blocks(_BLOCK))
+        for block in reader.blocks(_BLOCK):
+            total += block.shape[1]
+            if longest is not None and total > longest * reader.info.sample_rate:
+                limit = f"{longest / 3600:g} hours"
+                raise AudioError(f"{shown(path)}: is longer than {limit}; cut it, or raise the limit for its length")
+    return total
 
 
 def read(

@@ -5,11 +5,20 @@ it outgrows 4 GiB, so the container is written here.
 """
 
 import struct
-from typing import BinaryIO, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 WavSubtype = Literal["float", "int24", "int16"]
+
+
+class Sink(Protocol):
+    """What a WAV file is written to."""
+
+    def write(self, data: bytes) -> int: ...
+
+    def seek(self, offset: int) -> int: ...
+
 
 _RIFF_LIMIT = 0xFFFFFFFF
 _RESERVED = 28  # size of a ds64 chunk without table
@@ -30,7 +39,7 @@ class WavWriter:
         subtype: sample encoding.
     """
 
-    def __init__(self, file: BinaryIO, sample_rate: int, channels: int, subtype: WavSubtype) -> None:
+    def __init__(self, file: Sink, sample_rate: int, channels: int, subtype: WavSubtype) -> None:
         self._file = file
         self._sample_rate = sample_rate
         self._channels = channels

@@ -1,19 +1,20 @@
 """Writing audio files: exact samples, the same bytes every time, and never half a file."""
 
 import os
-import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import soundfile as sf
 
 from ldm_sep.audio.info import MAX_CHANNELS, MAX_RATE, MIN_RATE
+from ldm_sep.audio.samples import LOUDEST
 from ldm_sep.audio.wavfile import WavWriter
 from ldm_sep.errors import AudioError
-from ldm_sep.files import native, reason, shown
+from ldm_sep.files import reason, shown, sync, unfinished_name
 
 Subtype = Literal["float", "int24", "int16"]
 
@@ -44,6 +45,8 @@ class AudioWriter:
         channels: number of audio channels C.
         subtype: sample encoding; ``None`` stands for float in WAV and int24 in FLAC. FLAC has no float.
             MP3 stores no samples, so the choice does not matter there.
+        into: a file to write in place of ``path``, complete and on the disk after ``close``, for a caller that gives
+            several files their names together. ``path`` stands in messages then.
 
     Attributes:
         path: the file that will be written.
@@ -63,6 +66,7 @@ class AudioWriter:
         channels: int,
         *,
         subtype: Subtype | None = None,
+        into: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self.frames = 0
@@ -72,10 +76,10 @@ class AudioWriter:
         self._suffix = self.path.suffix.lower()
         self._check_container(subtype)
         self._subtype: Subtype = subtype or _SUBTYPES[self._suffix][0]
-        self._target = _writable_target(self.path)
+        self._target = into or _writable_target(self.path)
         self._made = _make_folder(self.path, self._target.parent)
-        self._temporary = self._target.with_name(f".ldm-sep-{secrets.token_hex(8)}.part")
-        self._raw: BinaryIO | None = None
+        self._temporary = into or unfinished_name(self._target.with_suffix(".part"))
+        self._sink: _Sink | None = None
         self._encoder: sf.SoundFile | None = None
         self._wav: WavWriter | None = None
         self._failure: AudioError | None = None
@@ -84,7 +88,7 @@ class AudioWriter:
             self._open()
         except (OSError, sf.SoundFileError) as error:
             self.abort()
-            raise AudioError(self._failed(error)) from error
+            raise self._failed(error) from error
         except BaseException:
             self.abort()
             raise
@@ -113,12 +117,17 @@ class AudioWriter:
             raise ValueError(f"a block of shape {block.shape} is not ({self._channels}, T)")
         with np.errstate(over="ignore"):  # float64 samples beyond float32 become infinite and are refused
             samples = np.ascontiguousarray(block.T, np.float32)
-        finite = np.isfinite(samples)
-        if not finite.all():
-            seconds = (self.frames + int(np.argmin(finite.all(axis=1)))) / self._sample_rate
+        # LAME ends the process where samples are larger.
+        limit = LOUDEST if self._suffix == ".mp3" else np.finfo(np.float32).max
+        fine = (np.abs(samples) <= limit).all(axis=1)
+        if not fine.all():
+            first = int(np.argmin(fine))
+            what = f"is beyond {LOUDEST:g} times full scale"
+            if not np.isfinite(samples[first]).all():
+                what = "is not a finite number"
+            where = f"the sample at {(self.frames + first) / self._sample_rate:.6f} s"
             self._failure = AudioError(
-                f"{shown(self.path)}: not written, the sample at {seconds:.6f} s is not a finite number; "
-                "check the input and the model"
+                f"{shown(self.path)}: not written, {where} {what}; check the input and the model"
             )
             raise self._failure
         if not len(samples):
@@ -126,7 +135,7 @@ class AudioWriter:
         try:
             self._encode(samples)
         except (OSError, sf.SoundFileError, AssertionError) as error:  # soundfile asserts that all is written
-            self._failure = AudioError(self._failed(error))
+            self._failure = self._failed(error)
             raise self._failure from error
         self.frames += len(samples)
 
@@ -147,13 +156,13 @@ class AudioWriter:
             if self._wav is not None:
                 self._wav.finish()
             self._release()
-            with self._temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            self._temporary.replace(self._target)
+            sync(self._temporary)
+            if self._temporary != self._target:
+                self._temporary.replace(self._target)
             self._ended = True
         except (OSError, sf.SoundFileError) as error:
             self.abort()
-            raise AudioError(self._failed(error)) from error
+            raise self._failed(error) from error
         except BaseException:
             self.abort()
             raise
@@ -163,13 +172,15 @@ class AudioWriter:
         if self._ended:
             return
         self._ended = True
-        with suppress(OSError, sf.SoundFileError):
-            self._release()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
-        for folder in self._made:
-            with suppress(OSError):  # someone else may have put a file there
-                folder.rmdir()
+        try:
+            with suppress(OSError, sf.SoundFileError):
+                self._release()
+        finally:
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+            for folder in self._made:
+                with suppress(OSError):  # someone else may have put a file there
+                    folder.rmdir()
 
     def _check_container(self, subtype: Subtype | None) -> None:
         name, suffix = shown(self.path), self._suffix
@@ -193,15 +204,13 @@ class AudioWriter:
             raise AudioError(f"{name}: flac cannot hold {self._sample_rate} Hz; write .wav instead")
 
     def _open(self) -> None:
-        raw = self._temporary.open("xb")
+        self._sink = _Sink(self._temporary)
         if self._suffix == ".wav":
-            self._raw = raw
-            self._wav = WavWriter(raw, self._sample_rate, self._channels, self._subtype)
+            self._wav = WavWriter(self._sink, self._sample_rate, self._channels, self._subtype)
             return
-        raw.close()
         lossless = self._suffix == ".flac"
         self._encoder = sf.SoundFile(
-            native(self._temporary),
+            self._sink,
             "w",
             samplerate=self._sample_rate,
             channels=self._channels,
@@ -221,6 +230,8 @@ class AudioWriter:
             # Left-aligned integers pass through libsndfile by shifts alone, without a second rounding.
             shift = 32 - self._bits()
             self._encoder.write(self._quantise(samples) << shift)
+        if self._sink is not None:
+            self._sink.raise_error()
 
     def _quantise(self, samples: np.ndarray) -> np.ndarray:
         """``clip(rint(2^(b-1) x))`` as int32. Scaling by a power of two is exact in float32."""
@@ -235,19 +246,63 @@ class AudioWriter:
 
     def _release(self) -> None:
         """Close the open handles; a failure to write the last samples surfaces here."""
-        encoder, raw = self._encoder, self._raw
-        self._encoder = self._wav = self._raw = None
-        if encoder is not None:
-            encoder.close()
-        if raw is not None:
-            raw.close()
+        encoder, sink = self._encoder, self._sink
+        self._encoder = self._wav = self._sink = None
+        try:
+            if encoder is not None:
+                encoder.close()
+        finally:
+            if sink is not None:
+                sink.close()
 
-    def _failed(self, error: Exception) -> str:
+    def _failed(self, error: Exception) -> AudioError:
         said = reason(error) if isinstance(error, OSError) else str(error).strip(" .\n")
-        return (
+        return AudioError(
             f"{shown(self.path)}: cannot be written ({said or 'the encoder stopped'}); "
             "check the folder's permissions and free space, or choose another folder"
         )
+
+
+def expected_bytes(frames: int, channels: int, sample_rate: int, suffix: str, subtype: Subtype | None = None) -> int:
+    """About how many bytes a file takes: exact for WAV, half of that for FLAC, 320 kbit/s for MP3."""
+    if suffix == "mp3":
+        return frames * 40_000 // sample_rate
+    wide = {"float": 4, "int24": 3, "int16": 2}[subtype or _SUBTYPES[f".{suffix}"][0]]
+    return frames * channels * wide // (2 if suffix == "flac" else 1)
+
+
+class _Sink:
+    """A new file that keeps the first error of a call from C code, where errors are printed or swallowed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._kept(lambda: self._file.write(data))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._kept(lambda: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return self._kept(self._file.tell)
+
+    def close(self) -> None:
+        """Close the file; raise the first error."""
+        self._kept(self._file.close)
+        self.raise_error()
+
+    def raise_error(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    def _kept(self, act: Callable[[], int | None]) -> int:
+        try:
+            return act() or 0
+        except BaseException as error:
+            self._error = self._error or error
+            return 0
 
 
 def _other(suffix: str, remedy: str) -> str:

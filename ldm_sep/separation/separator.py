@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ldm_sep.audio import AudioReader, AudioWriter, Subtype, survey
+from ldm_sep.audio import AudioReader, AudioWriter, Subtype, expected_bytes, survey
 from ldm_sep.audio.samples import as_wave, checked_samples
 from ldm_sep.audio.windowed import through_windows
 from ldm_sep.checkpoint.manifest import Manifest
@@ -23,10 +23,13 @@ from ldm_sep.method.model import LatentSeparator
 from ldm_sep.separation.engine import WindowEngine
 from ldm_sep.separation.jobs import STEMS, Stem
 from ldm_sep.separation.options import Options, Plan, presets, settle
+from ldm_sep.separation.outputs import appearing_together, check_room, check_targets
 from ldm_sep.signal.windows import Windower
 
 # The grid of 24-bit samples. Vocals on it leave a remainder that is exact wherever the mixture is on it too.
 _GRID = 2.0**23
+# Seconds. A damaged or crafted file of a few hundred kilobytes can hold weeks of silence.
+LONGEST = 12 * 3600.0
 # Bounds the memory of blocks read at any sample rate.
 _BLOCK = 65536
 
@@ -109,36 +112,40 @@ class Separator:
         stems: Sequence[Stem] = STEMS,
         suffix: Literal["wav", "flac", "mp3"] = "wav",
         subtype: Subtype | None = None,
+        longest: float | None = LONGEST,
         progress: Callable[[float], bool | None] | None = None,
         notice: Callable[[str], None] = warnings.warn,
     ) -> dict[Stem, Path]:
-        """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear when all are complete.
+        """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear together, complete.
 
         The input is read once to its end before any work: ``notice`` is told of damage that it has, and that more than
         two channels are mixed down to stereo. Integer formats clip a stem that passes full scale, as the remainder of a
-        loud song may; it is told of that too. AudioError if the input cannot be read or the output cannot be written;
-        both before any work.
+        loud song may; it is told of that too. AudioError if the input cannot be read, is longer than ``longest``
+        seconds or would be overwritten, or the output cannot be written or does not fit on the disk; ConfigError if
+        another process writes there. All before any work.
         """
-        frames = survey(path, stereo=True, notice=notice)
-        with ExitStack() as stack:
-            reader = stack.enter_context(AudioReader(path, stereo=True, notice=lambda line: None))
-            info = reader.info
-            writers: dict[Stem, AudioWriter] = {}
-            for stem in stems:
-                target = Path(out) / f"{stem}.{suffix}"
-                writers[stem] = stack.enter_context(
-                    AudioWriter(target, info.sample_rate, info.channels, subtype=subtype)
-                )
-            done = 0
-            for part in self.stream(reader.blocks(_BLOCK), info.sample_rate, info.channels, options):
-                for stem, writer in writers.items():
-                    writer.write(getattr(part, stem))
-                done += part.vocals.shape[1]
-                _tell(progress, done / frames)
+        folder = Path(out)
+        targets = {stem: folder / f"{stem}.{suffix}" for stem in stems}
+        frames = survey(path, stereo=True, longest=longest, notice=notice)
+        with AudioReader(path, stereo=True, notice=lambda line: None) as reader:
+            rate, channels = reader.info.sample_rate, reader.info.channels
+            check_targets(Path(path), targets.values())
+            check_room(folder, len(targets) * expected_bytes(frames, channels, rate, suffix, subtype))
+            with appearing_together(folder, [t.name for t in targets.values()]) as temporary, ExitStack() as stack:
+                writers = {
+                    stem: stack.enter_context(AudioWriter(target, rate, channels, subtype=subtype, into=part))
+                    for (stem, target), part in zip(targets.items(), temporary, strict=True)
+                }
+                done = 0
+                for stem_parts in self.stream(reader.blocks(_BLOCK), rate, channels, options):
+                    for stem, writer in writers.items():
+                        writer.write(getattr(stem_parts, stem))
+                    done += stem_parts.vocals.shape[1]
+                    _tell(progress, done / frames)
         for writer in writers.values():
             if writer.clipped:
                 notice(f"{writer.path}: {writer.clipped} samples beyond full scale were clipped; float wav keeps them")
-        return {stem: writer.path for stem, writer in writers.items()}
+        return targets
 
     def stream(
         self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int, options: Options = Options()
