@@ -16,6 +16,8 @@ from ldm_sep.errors import ConfigError
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".m4a", ".mp4", ".aac", ".wma")
 AUDIO_SUFFIXES += (".mp2", ".wv", ".ape", ".tta", ".aifc", ".au", ".caf", ".w64", ".rf64", ".bwf", ".ac3", ".mka")
 AUDIO_SUFFIXES += (".webm", ".mkv", ".mov", ".m4v", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".3gp", ".m4b")
+# Windows opens devices by these names, whatever the suffix.
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 # Begins the name of everything unfinished. Hidden, so that listings pass it over.
 _UNFINISHED = ".ldm-sep-"
 _COMMIT = ".commit"
@@ -25,6 +27,15 @@ def shown(path: str | os.PathLike[str]) -> str:
     """``path`` on one printable line, whatever bytes the name holds."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def as_file_name(text: str, longest: int = 120) -> str:
+    """``text`` as a single visible name of a file or folder, for whatever system: no separators, no control
+    characters, no device names, at most ``longest`` bytes. Different texts may get the same name.
+    """
+    plain = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in shown(text)).strip(" .")
+    plain = plain.encode("utf-8")[:longest].decode("utf-8", "ignore").strip(" .")
+    return f"_{plain}" if not plain or plain.split(".")[0].strip().upper() in _DEVICES else plain
 
 
 def native(path: Path) -> str | bytes:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from ldm_sep.errors import ConfigError
-from ldm_sep.files import complete_leftovers, locked, replacing, replacing_together, sha256_of, shown
+from ldm_sep.files import as_file_name, complete_leftovers, locked, replacing, replacing_together, sha256_of, shown
 
 
 def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
@@ -182,3 +182,21 @@ def test_a_second_process_on_a_folder_is_told(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="another process"), replacing_together(tmp_path, ["a"]):
             pass
     assert run(script, tmp_path).stdout == "held\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["../../etc/passwd", "/", "..", "", " . ", "a\\b/c:d*e", "x\n\x00y", "日本" * 200, "con.txt", "NUL", "\udcff"],
+)
+def test_any_name_becomes_one_visible_part_of_a_path(tmp_path: Path, text: str) -> None:
+    name = as_file_name(text)
+    assert 0 < len(name.encode()) <= 121
+    assert Path(name).name == name and not name.startswith(".") and name.isprintable()
+    assert not set(name) & set('/\\:*?"<>|')
+    (tmp_path / name).write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert name.upper().split(".")[0] not in {"CON", "NUL"}
+
+
+def test_a_plain_name_is_kept() -> None:
+    assert as_file_name("b – ü 日本 (live).2") == "b _ ü 日本 (live).2"

@@ -35,7 +35,8 @@ def evaluate(
     metrics: Annotated[str | None, typer.Option(help="Which, joined by commas; default all but visqol.")] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes, of one thread each.")] = 1,
     spectrograms: Annotated[
-        bool, typer.Option("--spectrograms/--no-spectrograms", help="A spectrogram sheet for each track.")
+        bool,
+        typer.Option("--spectrograms/--no-spectrograms", help="Spectrograms and excerpts to listen to, by track."),
     ] = True,
     codec_weights: Annotated[
         Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")

@@ -139,6 +139,29 @@ def draw_boxes(path: Path, metric: Metric, values: Sequence[tuple[str, Sequence[
         save(figure, path)
 
 
+def draw_histograms(path: Path, metric: Metric, values: Sequence[tuple[str, Sequence[float]]], note: str) -> None:
+    """How many tracks have which value of ``metric``: a panel for each (system, values), on the same bins."""
+    everything = np.concatenate([np.asarray(numbers, float) for _, numbers in values])
+    # One bin where all are equal; numpy's rule, but never fewer tracks a bin than can be seen.
+    edges = np.histogram_bin_edges(everything, bins=min(40, max(8, int(2 * len(everything) ** 0.5))))
+    with drawing():
+        figure = _figure(len(values) + 1)
+        panels = figure.subplots(len(values), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for i, (ax, (name, numbers)) in enumerate(zip(panels, values, strict=True)):
+            colour = _PALETTE[i % len(_PALETTE)]
+            ax.hist(numbers, edges, color=colour, alpha=0.75, edgecolor="white", linewidth=0.5)
+            if len(numbers):
+                ax.axvline(np.median(numbers), color="black", linewidth=1.4)
+            ax.set_title(f"{fitted(name, 60, 1)}{'' if len(numbers) else ': undefined'}", fontsize=9, pad=2)
+            ax.yaxis.get_major_locator().set_params(integer=True)
+            ax.tick_params(labelsize=8)
+        panels[-1].set_xlabel(_axis_label(metric))
+        figure.suptitle(f"{metric.label}: {metric.better} is better", fontsize=11, x=0.01, ha="left")
+        figure.supylabel("tracks", fontsize=9)
+        _note(figure, f"{note}. Bars: tracks; line: median.")
+        save(figure, path)
+
+
 def draw_differences(
     path: Path, metric: Metric, first: str, differences: Sequence[tuple[str, Sequence[float]]], note: str
 ) -> None:

@@ -1,212 +1,183 @@
-"""``report.html``: everything of an evaluation in one file, images included, that needs no network."""
+"""``report.html``: all of an evaluation on one page that needs no network.
+
+Tables, figures and spectrograms are inside; the sounds of its players lie in a folder beside it. The page itself is
+``templates/report.html.j2``; here is what it shows.
+"""
+
+from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ldm_sep.evaluate import tables
+from ldm_sep.evaluate.excerpt import PLAYERS, SECONDS, Player
 from ldm_sep.evaluate.published import HEADING, SOURCE
 from ldm_sep.evaluate.summary import Summary
+from ldm_sep.evaluate.waves import LENGTH_TOLERANCE
 from ldm_sep.files import shown
 from ldm_sep.statistics import RESAMPLES, SEED
 
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; margin: 2rem auto; max-width: 1180px;
-  padding: 0 1.2rem; }
-h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.4rem; }
-.note { color: #555; font-size: .88rem; }
-.scroll { overflow: auto; max-height: 75vh; border: 1px solid #ddd; border-radius: 4px; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e6e6e6; }
-th { position: sticky; top: 0; background: #f4f5f7; cursor: pointer; user-select: none; white-space: normal; }
-th.text, td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
-td.none { color: #777; }
-th[data-order="1"]::after { content: " \\25B4"; } th[data-order="-1"]::after { content: " \\25BE"; }
-.published table { background: #fbf7ec; } .failed li { color: #8a1c00; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(430px, 1fr)); gap: 1rem; }
-img { max-width: 100%; height: auto; border: 1px solid #eee; }
-summary { cursor: pointer; padding: .25rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .5rem 1.2rem; }
-code { overflow-wrap: anywhere; }
-"""
-
-# Sorts by data-v where a cell has it, cells without a value last.
-_SCRIPT = """
-for (const th of document.querySelectorAll('th')) th.addEventListener('click', () => {
-  const table = th.closest('table'), body = table.tBodies[0], column = th.cellIndex;
-  const order = th.dataset.order === '1' ? -1 : 1;
-  for (const other of table.querySelectorAll('th')) delete other.dataset.order;
-  th.dataset.order = order;
-  const value = row => { const c = row.cells[column]; return c.dataset.v === undefined ? c.textContent : c.dataset.v; };
-  const rows = Array.from(body.rows).sort((a, b) => {
-    const x = value(a), y = value(b);
-    if (x === '' || y === '') return (x === '') - (y === '');
-    const n = Number(x) - Number(y);
-    return order * (Number.isNaN(n) ? x.localeCompare(y, undefined, {numeric: true}) : n);
-  });
-  body.append(...rows);
-});
-"""
+_JPEG_QUALITY = 80
 
 
-def _text(value: str) -> str:
-    return f'<td class="text">{escape(shown(value))}</td>'
+@dataclass(frozen=True)
+class _Cell:
+    """A text, with a second line, and the number that it sorts by; or of a column of texts."""
+
+    text: str
+    value: float | None = None
+    detail: str = ""
+    text_column: bool = False
 
 
-def _value(text: str, value: float | None) -> str:
-    """A cell that sorts by its number."""
-    if value is None:
-        return f'<td class="none" data-v="">{escape(text)}</td>'
-    return f'<td data-v="{value!r}">{escape(text)}</td>'
+@dataclass(frozen=True)
+class _Table:
+    head: Sequence[str]
+    text_columns: int
+    rows: Sequence[Sequence[_Cell]]
 
 
-def _table(head: Sequence[str], text_columns: int, rows: Sequence[Sequence[str]]) -> str:
-    """A sortable table of ready cells; the first columns are text."""
-    heads = "".join(
-        f'<th class="text">{escape(name)}</th>' if i < text_columns else f"<th>{escape(name)}</th>"
-        for i, name in enumerate(head)
+@dataclass(frozen=True)
+class _Picture:
+    name: str
+    data: str
+
+
+@dataclass(frozen=True)
+class _Listen:
+    track: str
+    players: Sequence[Player]
+    sheet: str | None
+
+
+def html_report(
+    summary: Summary,
+    plots: Sequence[Path],
+    sheets: Mapping[str, Path],
+    players: Mapping[str, Sequence[Player]] | None = None,
+) -> str:
+    """The page. ``plots`` are figures over tracks, ``sheets`` the spectrograms and ``players`` the sounds by track."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    templates = Path(__file__).parent / "templates"
+
+    def printable(value: Any) -> Any:
+        return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        loader=FileSystemLoader(templates), autoescape=True, finalize=printable, undefined=StrictUndefined
     )
-    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    sounds = players or {}
+    context = {
+        "style": Markup((templates / "report.css").read_text(encoding="utf-8")),
+        "script": Markup((templates / "report.js").read_text(encoding="utf-8")),
+        "summary": summary,
+        "note": tables.list_note(summary),
+        "measured": _measured(summary),
+        "interval_note": tables.interval_note(summary),
+        "published": _published() if summary.published else None,
+        "published_heading": HEADING,
+        "published_source": SOURCE,
+        "plots": [_Picture(path.stem.replace("_", " "), _base64(path.read_bytes())) for path in plots],
+        "listen": [
+            _Listen(track, sounds.get(track, ()), _jpeg(sheets[track]) if track in sheets else None)
+            for track in summary.tracks
+            if track in sheets or track in sounds
+        ],
+        "seconds": f"{SECONDS:.0f}",
+        "sounds": PLAYERS,
+        "tests": _tests(summary),
+        "untested": tables.untested_note(summary),
+        "test_note": tables.test_note(),
+        "tracks": _tracks(summary),
+        "undefined_scores": _undefined(summary),
+        "metrics": {metric.label: metric.definition for metric in summary.metrics},
+        "settings": {
+            "metrics": ", ".join(metric.key for metric in summary.metrics),
+            "track list": f"SHA-256 of the sorted names, one a line, first 12 digits: {summary.track_hash}",
+            "lengths": f"files that differ by up to {LENGTH_TOLERANCE} samples are cut to the shorter one",
+            "bootstrap": f"{RESAMPLES} resamples of the tracks, seed {SEED}",
+            "versions": ", ".join(f"{name} {number}" for name, number in summary.versions.items()),
+        },
+    }
+    return environment.get_template("report.html.j2").render(context) + "\n"
 
 
-def _image(data: bytes, kind: str, alt: str) -> str:
-    text = base64.b64encode(data).decode("ascii")
-    return f'<img src="data:image/{kind};base64,{text}" alt="{escape(shown(alt), quote=True)}">'
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
-def _sheet(track: str, path: Path) -> str:
-    """A spectrogram sheet, folded away. As a JPEG: a fifth of the size, and fifty tracks should still open."""
+def _jpeg(path: Path) -> str:
+    """A sheet as a JPEG: a fifth of the size, and fifty tracks should still open."""
     from matplotlib.image import imread, imsave
 
     data = io.BytesIO()
-    imsave(data, imread(path), format="jpeg", pil_kwargs={"quality": 80})
-    image = _image(data.getvalue(), "jpeg", f"spectrograms of {track}")
-    return f"<details><summary>{escape(shown(track))}</summary>{image}</details>"
+    imsave(data, imread(path), format="jpeg", pil_kwargs={"quality": _JPEG_QUALITY})
+    return _base64(data.getvalue())
 
 
-def _measured(summary: Summary) -> str:
+def _words(text: str) -> _Cell:
+    return _Cell(text, text_column=True)
+
+
+def _measured(summary: Summary) -> _Table:
     rows = []
     for system in summary.systems:
-        scores = summary.scores[system]
-        cells = []
+        cells = [_words(system)]
         for metric in summary.metrics:
-            score = scores[metric.key]
-            cell = _value(tables.cell(score, metric.key, len(summary.tracks)), score.value)
+            score = summary.scores[system][metric.key]
             # The interval on a line of its own: more metrics side by side.
-            cells.append(cell.replace(" [", "<br>[", 1))
-        rows.append([_text(system), *cells])
-    head = ["system", *(tables.heading(metric) for metric in summary.metrics)]
-    return _table(head, 1, rows) + _note(summary, tables.interval_note(summary))
+            text, bracket, detail = tables.cell(score, metric.key, len(summary.tracks)).partition(" [")
+            cells.append(_Cell(text, score.value, bracket.strip() + detail))
+        rows.append(cells)
+    return _Table(["system", *(tables.heading(metric) for metric in summary.metrics)], 1, rows)
 
 
-def _published() -> str:
+def _published() -> _Table:
     head, rows = tables.published_rows()
-    cells = [[_text(row[0]), *(f"<td>{escape(text)}</td>" for text in row[1:])] for row in rows]
-    table = _table(head, 1, cells)
-    note = f'<p class="note">{escape(SOURCE)}</p>'
-    return f'<section class="published"><h2>{escape(HEADING)}</h2>{table}{note}</section>'
+    return _Table(head, 1, [[_words(row[0]), *(_words(text) for text in row[1:])] for row in rows])
 
 
-def _tests(summary: Summary) -> str:
+def _tests(summary: Summary) -> _Table | None:
     labels = {metric.key: metric.label for metric in summary.metrics}
     rows = [
         [
-            _text(labels[c.metric]),
-            _text(c.first),
-            _text(c.second),
-            _value(str(c.test.n), c.test.n),
-            _value(tables.difference(c.test, c.metric), c.test.difference),
-            _value(tables.p_value(c.test.p), c.test.p),
-            _value(tables.p_value(c.test.p_holm), c.test.p_holm),
-            _text(c.test.reason or ""),
+            _words(labels[c.metric]),
+            _words(c.first),
+            _words(c.second),
+            _Cell(str(c.test.n), c.test.n),
+            _Cell(tables.difference(c.test, c.metric), c.test.difference),
+            _Cell(tables.p_value(c.test.p), c.test.p),
+            _Cell(tables.p_value(c.test.p_holm), c.test.p_holm),
         ]
         for c in summary.comparisons
+        if c.test.p is not None
     ]
-    head = ["metric", "first", "second", "n", "first - second", "p", "p (Holm)", ""]
-    return f"<h2>Paired tests</h2>{_table(head, 3, rows)}{_note(summary, tables.test_note())}"
+    return _Table(["metric", "first", "second", "n", "first - second", "p", "p (Holm)"], 3, rows) if rows else None
 
 
-def _tracks(summary: Summary) -> str:
+def _tracks(summary: Summary) -> _Table:
     rows = []
     for track in summary.tracks:
         for system in summary.systems:
-            row = summary.rows[track, system]
-            cells = []
+            cells = [_words(track), _words(system)]
             for metric in summary.metrics:
-                score = row.scores.get(metric.key)
+                score = summary.rows[track, system].scores.get(metric.key)
                 value = None if score is None else score.value
-                cells.append(_value(tables.number(value, metric.key), value))
-            rows.append([_text(track), _text(system), *cells])
+                cells.append(_Cell(tables.number(value, metric.key), value))
+            rows.append(cells)
     head = ["track", "system", *(tables.heading(metric).replace(" median", "") for metric in summary.metrics)]
-    return f"<h2>Tracks</h2>{_table(head, 2, rows)}{_note(summary, 'A click on a heading sorts.')}"
+    return _Table(head, 2, rows)
 
 
-def _undefined(summary: Summary) -> str:
-    found = tables.undefined_lines(summary)
-    if not found:
-        return ""
-    rows = [[_text(s), _text(label), _text(reason), _value(str(count), count)] for s, label, count, reason in found]
-    return f"<h2>Undefined</h2>{_table(['system', 'metric', 'reason', 'tracks'], 3, rows)}{_note(summary, '')}"
-
-
-def _failed(summary: Summary) -> str:
-    if not summary.failures:
-        return ""
-    items = "".join(
-        f"<li>{escape(shown(f.track))}, {escape(shown(f.system))}: {escape(shown(f.message))}</li>"
-        for f in summary.failures
-    )
-    return f'<section class="failed"><h2>Failed</h2><ul>{items}</ul></section>'
-
-
-def _note(summary: Summary, text: str) -> str:
-    return f'<p class="note">{escape(tables.list_note(summary))}. {escape(text)}</p>'
-
-
-def _definitions(pairs: Mapping[str, str]) -> str:
-    return (
-        "<dl>" + "".join(f"<dt>{escape(shown(k))}</dt><dd>{escape(shown(v))}</dd>" for k, v in pairs.items()) + "</dl>"
-    )
-
-
-def _settings(summary: Summary) -> str:
-    settings = {
-        "metrics": ", ".join(metric.key for metric in summary.metrics),
-        "track list": f"SHA-256 of the sorted names, one a line, first 12 digits: {summary.track_hash}",
-        "bootstrap": f"{RESAMPLES} resamples of the tracks, seed {SEED}",
-        "versions": ", ".join(f"{name} {number}" for name, number in summary.versions.items()),
-    }
-    return _definitions(settings)
-
-
-def html_report(summary: Summary, plots: Sequence[Path], sheets: Mapping[str, Path]) -> str:
-    """The page. ``plots`` are figures over tracks, ``sheets`` the spectrograms by track."""
-    parts = [
-        "<h1>Evaluation</h1>",
-        f'<p class="note">{escape(tables.list_note(summary))}; {len(summary.systems)} systems.</p>',
-        _failed(summary),
-        "<h2>Measured</h2>",
-        _measured(summary),
-        _published() if summary.published else "",
+def _undefined(summary: Summary) -> _Table | None:
+    rows = [
+        [_words(system), _words(label), _words(reason), _Cell(str(count), count)]
+        for system, label, count, reason in tables.undefined_lines(summary)
     ]
-    if plots:
-        images = "".join(_image(path.read_bytes(), "png", path.stem.replace("_", " ")) for path in plots)
-        parts.append(f'<h2>Distributions and differences</h2><div class="plots">{images}</div>')
-    if summary.comparisons:
-        parts.append(_tests(summary))
-    parts += [_tracks(summary), _undefined(summary)]
-    if sheets:
-        parts.append("<h2>Spectrograms</h2>")
-        parts += [_sheet(track, path) for track, path in sheets.items()]
-    parts += ["<h2>Metrics</h2>", _definitions({m.label: m.definition for m in summary.metrics})]
-    parts += ["<h2>Systems</h2>", _definitions(summary.about), "<h2>Settings</h2>", _settings(summary)]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>ldm-sep evaluation</title><style>{_STYLE}</style></head><body>\n"
-        + "\n".join(part for part in parts if part)
-        + f"\n<script>{_SCRIPT}</script></body></html>\n"
-    )
+    return _Table(["system", "metric", "reason", "tracks"], 3, rows) if rows else None

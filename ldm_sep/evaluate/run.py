@@ -1,31 +1,26 @@
 """An evaluation from matched tracks to finished tables."""
 
-import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from ldm_sep.errors import ConfigError, need_package
-from ldm_sep.evaluate import tables
 from ldm_sep.evaluate.match import CODEC_BASELINE, TrackFiles, is_baseline, need_mixtures
+from ldm_sep.evaluate.output import sheet_files, write_results
 from ldm_sep.evaluate.rows import (
     Row,
     RowFile,
-    hash_of,
     identity,
     is_done,
     merged,
     row_key,
     versions,
-    write_text,
 )
 from ldm_sep.evaluate.score import CodecShelf, score_track
 from ldm_sep.evaluate.summary import Failure, Summary, summarise
-from ldm_sep.evaluate.task import CodecFiles, Sheet, Task, after_crash
+from ldm_sep.evaluate.task import CodecFiles, Sheet, SheetFiles, Task, after_crash
 from ldm_sep.files import shown
 from ldm_sep.metrics import DEFAULT_METRICS, METRICS, check_installed
 from ldm_sep.workers import work_through
@@ -36,10 +31,6 @@ _ABOUT = {
     "silence": "baseline: digital silence",
     "karaoke": "baseline: what centre cancellation (L - R) takes away, (L + R) / 2 in both channels",
 }
-SHEETS, PLOTS = "spectrograms", "plots"
-# Changes when sheets are drawn differently.
-_SHEET_VERSION = 1
-_SHEET_NAME = re.compile(r".* [0-9a-f]{12}\.png", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ class _Plan:
     """Row keys by (track, system), sheet files by track, and what is left to do."""
 
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
-    sheets: dict[str, Path] = field(default_factory=dict)
+    sheets: dict[str, SheetFiles] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
 
 
@@ -68,12 +59,13 @@ def evaluate(
     A system is a name in the tracks' estimates or a baseline: ``irm``, ``mixture``, ``silence``, ``karaoke``, or
     ``codec:CHECKPOINT``, the true vocals through a checkpoint's codec and back. Rows go to ``scores.jsonl`` as they
     are finished; rows in it that still hold are not computed again. Then ``summary.json``, ``table.md``,
-    ``scores.csv``, ``plots/*.png``, ``spectrograms/*.png`` and ``report.html`` are written, each whole or not at all.
+    ``scores.csv``, ``plots/*.png``, ``spectrograms/*.png``, ``excerpts/*/*.flac`` and ``report.html`` are written, each
+    whole or not at all.
 
     Args:
         jobs: processes, of one thread each; the numbers do not depend on it.
         metrics: keys of `ldm_sep.metrics.METRICS`.
-        spectrograms: whether to draw a sheet for each track.
+        spectrograms: whether to make a sheet of spectrograms and excerpts to listen to for each track.
         published: whether to put the paper's rows in a table of their own beside the measured ones.
         codec_weights: the pretrained EnCodec's file, for ``codec:`` checkpoints made on it.
         report: called with (rows done, rows in all, the row) for each new row, and before the first with None.
@@ -120,7 +112,7 @@ def evaluate(
         failures=failures,
         published=published,
     )
-    _write(summary, out, {track: path for track, path in plan.sheets.items() if path.is_file()})
+    write_results(summary, out, {track: files for track, files in plan.sheets.items() if files.picture.is_file()})
     return summary
 
 
@@ -153,7 +145,7 @@ def _check(tracks: Sequence[TrackFiles], systems: Sequence[str], metrics: Sequen
             raise ConfigError(f"the system '{shown(system)}' has no estimate of the track '{shown(lacking[0])}'")
     need_mixtures(tracks, systems)
     check_installed(metrics)
-    for package in ("scipy", "matplotlib"):
+    for package in ("scipy", "matplotlib", "jinja2"):
         need_package("evaluation", package)
 
 
@@ -194,25 +186,17 @@ def _plan(
                 wanted.append((system, tuple(metric for metric in metrics if metric not in have)))
         sheet = None
         if sheets is not None:
-            path = sheets / SHEETS / _sheet_name(track.name, [plan.keys[track.name, s] for s in systems], systems)
-            plan.sheets[track.name] = path
+            keys = [plan.keys[track.name, system] for system in systems]
+            files = plan.sheets[track.name] = sheet_files(sheets, track.name, keys, systems)
             # A system that failed is not on it, and may be this time.
             failed = any((row := kept.rows.get((track.name, s))) is not None and row.error for s in systems)
-            sheet = None if path.is_file() and not failed else path
+            sheet = None if files.picture.is_file() and not failed else files
         if wanted or sheet:
             keys = {system: plan.keys[track.name, system] for system, _ in wanted}
             plan.tasks.append(Task(track, tuple(wanted), keys, tuple(systems), sheet, dict(codecs)))
     # The longest first, so that no process is left alone with one at the end.
     plan.tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
     return plan
-
-
-def _sheet_name(track: str, keys: Sequence[str], systems: Sequence[str]) -> str:
-    """A file name that changes with what the sheet shows."""
-    plain = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in shown(track)).strip(" .")
-    # Room for the hash within the 255 bytes of a file name.
-    plain = plain.encode("utf-8")[:120].decode("utf-8", "ignore")
-    return f"{plain} {hash_of(json.dumps([_SHEET_VERSION, track, list(keys), list(systems)]))}.png"
 
 
 def _about(system: str, tracks: Sequence[TrackFiles]) -> str:
@@ -223,36 +207,3 @@ def _about(system: str, tracks: Sequence[TrackFiles]) -> str:
         name = system.removeprefix(CODEC_BASELINE)
         return f"baseline: the true vocals encoded and decoded by the codec of {shown(name)}"
     return _ABOUT[system]
-
-
-def _write(summary: Summary, out: Path, sheets: Mapping[str, Path]) -> None:
-    from ldm_sep.evaluate.plots import draw_boxes, draw_differences
-    from ldm_sep.evaluate.report import html_report
-
-    write_text(out / "summary.json", tables.summary_json(summary))
-    write_text(out / "table.md", tables.markdown(summary))
-    write_text(out / "scores.csv", tables.scores_csv(summary))
-    note = tables.list_note(summary)
-    plots = []
-    for metric in summary.metrics:
-        values = [(system, list(summary.values(system, metric.key).values())) for system in summary.systems]
-        plots.append(out / PLOTS / f"{metric.key}.png")
-        draw_boxes(plots[-1], metric, values, note)
-        first, *others = summary.systems
-        if others:
-            pairs = [(other, summary.differences(other, first, metric.key)) for other in others]
-            plots.append(out / PLOTS / f"{metric.key}_differences.png")
-            draw_differences(plots[-1], metric, first, pairs, note)
-    drawn = [f"{metric.key}{kind}.png" for metric in METRICS for kind in ("", "_differences")]
-    _remove({out / PLOTS / name for name in drawn} - set(plots))
-    if sheets:
-        # Only what has a name as given above: the folder may hold other pictures.
-        ours = {path for path in (out / SHEETS).glob("*.png") if _SHEET_NAME.fullmatch(path.name)}
-        _remove(ours - set(sheets.values()))
-    write_text(out / "report.html", html_report(summary, plots, sheets))
-
-
-def _remove(stale: set[Path]) -> None:
-    for path in stale:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)

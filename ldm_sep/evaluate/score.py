@@ -11,8 +11,8 @@ import numpy as np
 
 from ldm_sep.errors import AudioError, LdmSepError
 from ldm_sep.evaluate.baselines import codec_round_trip, irm, karaoke, silence
+from ldm_sep.evaluate.excerpt import Excerpt, draw_sheet, loudest_part, write_players
 from ldm_sep.evaluate.rows import Row
-from ldm_sep.evaluate.sheet import Excerpt, draw_sheet, loudest_part
 from ldm_sep.evaluate.task import CodecFiles, Result, Sheet, Task
 from ldm_sep.evaluate.waves import Wave, read_wave
 from ldm_sep.files import shown
@@ -93,7 +93,7 @@ def score_track(task: Task, shelf: CodecShelf) -> Iterator[Result]:
                 if metrics:
                     measured = track.measure(estimate, metrics)
                 if task.sheet:
-                    excerpts[system] = estimate[:, excerpt].mean(0)
+                    excerpts[system] = estimate[:, excerpt]
             del estimate
         except Exception as error:
             fault = _line(error)
@@ -108,14 +108,17 @@ def score_track(task: Task, shelf: CodecShelf) -> Iterator[Result]:
 
 def _draw(task: Task, track: _Track, excerpt: slice, excerpts: dict[str, np.ndarray]) -> Sheet:
     reference, mixture = track.reference, track.mixture
-    waves = {"mixture": mixture.samples[:, excerpt].mean(0)} if mixture else {}
-    waves |= {"reference": reference.samples[:, excerpt].mean(0)}
+    waves = {"mixture": mixture.samples[:, excerpt]} if mixture else {}
+    waves |= {"reference": reference.samples[:, excerpt]}
     # The mixture as a baseline is there already.
     waves |= {system: excerpts[system] for system in task.systems if system in excerpts and system != "mixture"}
+    part = Excerpt(task.track.name, waves, reference.rate, excerpt.start / reference.rate)
     try:
-        draw_sheet(task.sheet, Excerpt(task.track.name, waves, reference.rate, excerpt.start / reference.rate))
+        write_players(task.sheet.players, part, task.systems)
+        # The sheet last: where it is, all of the excerpt is.
+        draw_sheet(task.sheet.picture, part)
     except Exception as error:
-        return Sheet(task.track.name, f"the spectrogram sheet of '{shown(task.track.name)}': {_line(error)}")
+        return Sheet(task.track.name, f"the excerpt of '{shown(task.track.name)}': {_line(error)}")
     return Sheet(task.track.name, None)
 
 

@@ -3,15 +3,18 @@
 import csv
 import io
 import json
+from collections import Counter
 
 from ldm_sep.evaluate.published import HEADING, PUBLISHED, SOURCE
 from ldm_sep.evaluate.summary import Summary, SystemScore
+from ldm_sep.files import shown
+from ldm_sep.markdown import markdown_escape, table
 from ldm_sep.metrics import METRICS, Metric
 from ldm_sep.statistics import CONFIDENCE, MIN_PAIRS, PairedTest, aggregate_of
 
+# What begins a formula in spreadsheets (OWASP, "CSV injection"); tabs and line ends are escaped anyway.
+_FORMULA = ("=", "+", "-", "@")
 _ARROWS = {"higher": "↑", "lower": "↓"}
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-_MARKUP = "\\`*_[]|~"
 
 
 def digits(metric: str) -> int:
@@ -91,25 +94,12 @@ def undefined_lines(summary: Summary) -> list[tuple[str, str, int, str]]:
     ]
 
 
-def markdown_escape(text: str) -> str:
-    """``text`` as it is in a Markdown table's cell: no bars, markup, tags or line ends."""
-    return "".join(_ENTITIES.get(sign, f"\\{sign}" if sign in _MARKUP else sign) for sign in " ".join(text.split()))
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
-
-
 def markdown(summary: Summary) -> str:
     """``table.md``: measured systems; published ones apart; paired tests; what is undefined; what failed."""
     note = f"{list_note(summary)}. "
     keys = summary.metrics
     lines = ["# Evaluation", "", "## Measured", ""]
-    lines += _table(
+    lines += table(
         ["system", *(markdown_escape(heading(metric)) for metric in keys)],
         [
             [markdown_escape(s), *(cell(summary.scores[s][m.key], m.key, len(summary.tracks)) for m in keys)]
@@ -119,11 +109,14 @@ def markdown(summary: Summary) -> str:
     lines += ["", note + interval_note(summary)]
     if summary.published:
         lines += ["", f"## {HEADING}", "", *_published_table(), "", SOURCE]
+    tested = [c for c in summary.comparisons if c.test.p is not None]
+    untested = untested_note(summary)
     if summary.comparisons:
         lines += ["", "## Paired tests", ""]
+    if tested:
         labels = {metric.key: metric.label for metric in keys}
-        lines += _table(
-            ["metric", "first", "second", "n", "first - second", "p", "p (Holm)", ""],
+        lines += table(
+            ["metric", "first", "second", "n", "first - second", "p", "p (Holm)"],
             [
                 [
                     labels[c.metric],
@@ -133,15 +126,16 @@ def markdown(summary: Summary) -> str:
                     difference(c.test, c.metric),
                     p_value(c.test.p),
                     p_value(c.test.p_holm),
-                    c.test.reason or "",
                 ]
-                for c in summary.comparisons
+                for c in tested
             ],
         )
         lines += ["", note + test_note()]
+    if untested:
+        lines += ["", untested] if tested else [untested]
     if undefined := undefined_lines(summary):
         lines += ["", "## Undefined", ""]
-        lines += _table(
+        lines += table(
             ["system", "metric", "tracks", "reason"],
             [[markdown_escape(s), label, str(count), markdown_escape(why)] for s, label, count, why in undefined],
         )
@@ -163,6 +157,16 @@ def test_note() -> str:
     )
 
 
+def untested_note(summary: Summary) -> str:
+    """In one line, how many pairs of systems could not be compared by a test, and why; empty if all were."""
+    reasons = Counter(c.test.reason for c in summary.comparisons if c.test.p is None)
+    if not reasons:
+        return ""
+    why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    count, total = sum(reasons.values()), len(summary.comparisons)
+    return f"No test for {count} of {total} comparisons: {why}. Their mean differences are in summary.json."
+
+
 def published_rows() -> tuple[list[str], list[list[str]]]:
     """Head and rows of the paper's table."""
     metrics = [metric for metric in METRICS if metric.key in PUBLISHED[0].scores]
@@ -181,7 +185,13 @@ def published_rows() -> tuple[list[str], list[list[str]]]:
 
 def _published_table() -> list[str]:
     head, rows = published_rows()
-    return _table([markdown_escape(text) for text in head], rows)
+    return table([markdown_escape(text) for text in head], rows)
+
+
+def plain_cell(text: str) -> str:
+    """``text`` on one printable line, with an apostrophe before what a spreadsheet would compute as a formula."""
+    line = shown(text)
+    return f"'{line}" if line.lstrip().startswith(_FORMULA) else line
 
 
 def scores_csv(summary: Summary) -> str:
@@ -197,11 +207,11 @@ def scores_csv(summary: Summary) -> str:
             undefined = {key: row.scores[key].reason for key in keys if key in row.scores and row.scores[key].reason}
             writer.writerow(
                 [
-                    track,
-                    system,
+                    plain_cell(track),
+                    plain_cell(system),
                     *("" if value is None else repr(value) for value in values),
-                    "; ".join(f"{key}: {reason}" for key, reason in undefined.items()),
-                    row.error or "",
+                    plain_cell("; ".join(f"{key}: {reason}" for key, reason in undefined.items())),
+                    plain_cell(row.error or "; ".join(f"{key}: {why}" for key, why in row.failed.items())),
                     f"{row.seconds:.3f}",
                 ]
             )

@@ -16,22 +16,30 @@ class CodecFiles:
 
 
 @dataclass(frozen=True)
+class SheetFiles:
+    """Where the excerpt of a track goes: the ``picture`` of its spectrograms, and the folder of its ``players``."""
+
+    picture: Path
+    players: Path
+
+
+@dataclass(frozen=True)
 class Task:
-    """What is to be done for one track: the ``wanted`` pairs of system and metrics, in order, and the spectrogram
-    sheet, if any, with all of ``systems``. Row ``keys`` by system, ``codecs`` by the baseline's name.
+    """What is to be done for one track: the ``wanted`` pairs of system and metrics, in order, and the sheet of its
+    excerpt, if any, with all of ``systems``. Row ``keys`` by system, ``codecs`` by the baseline's name.
     """
 
     track: TrackFiles
     wanted: tuple[tuple[str, tuple[str, ...]], ...]
     keys: dict[str, str]
     systems: tuple[str, ...]
-    sheet: Path | None
+    sheet: SheetFiles | None
     codecs: dict[str, CodecFiles]
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A spectrogram sheet that was drawn, or an ``error`` in one line."""
+    """The sheet of a track that was made, or an ``error`` in one line."""
 
     track: str
     error: str | None

@@ -6,6 +6,7 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from ldm_sep.checkpoint.writing import Provenance, save_codec
 from ldm_sep.config import parse_config
 from ldm_sep.errors import CheckpointError, ConfigError, DataError
 from ldm_sep.evaluate import Row, Summary, codec_round_trip, evaluate, irm, match_tracks
+from ldm_sep.evaluate.excerpt import loudest_part
 from ldm_sep.evaluate.rows import RowFile
-from ldm_sep.evaluate.sheet import loudest_part
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.metrics import DEFAULT_METRICS, measure
 
@@ -374,7 +375,14 @@ def test_a_sheet_for_each_track_is_drawn_when_something_changed(songs: Path) -> 
     run(songs, "ours", "irm", sheets=True)
     sheets = sorted((songs / "o/spectrograms").glob("*.png"))
     assert len(sheets) == 3 and all(path.read_bytes().startswith(b"\x89PNG") for path in sheets)
-    assert (songs / "o/report.html").read_text().count("<details>") == 3
+    report = (songs / "o/report.html").read_text()
+    assert report.count("<details") == 3 and report.count("<audio ") == 12
+    # What is heard is what was scored, from the page's own folder on.
+    sounds = [unquote(url) for url in re.findall(r'<audio [^>]*src="([^"]+)"', report)]
+    vocals, ours = (read(songs / place / "c" / "vocals.wav") for place in ("ref",)), read(songs / "ours/c.wav")
+    heard = {Path(sound).name[3:-5]: read(songs / "o" / sound) for sound in sounds if "/c " in sound}
+    assert set(heard) == {"mixture", "reference", "ours", "irm"}
+    assert np.array_equal(heard["ours"], ours) and np.array_equal(heard["reference"], next(vocals))
     before = {path: path.stat().st_mtime_ns for path in sheets}
     bystander = songs / "o/spectrograms/mine.png"
     bystander.write_bytes(b"x")
@@ -384,6 +392,7 @@ def test_a_sheet_for_each_track_is_drawn_when_something_changed(songs: Path) -> 
     assert bystander.exists()
     # The changed track's sheet is another file now, the old one is gone.
     assert len(after) == 4 and len(before.items() & after.items()) == 2
+    assert len(list((songs / "o/excerpts").iterdir())) == 3
 
 
 def test_a_system_that_failed_for_once_is_on_the_next_sheet(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

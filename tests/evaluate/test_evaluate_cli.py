@@ -32,6 +32,7 @@ def test_one_command_gives_tables_plots_and_a_report(folders: Path) -> None:
     assert "20.00" in done.stdout and "SDR (dB) ↑" in done.stdout and "n = 2 tracks" in done.stdout
     assert "C.wav: no such track to compare ours with" in done.stderr
     assert sorted(path.name for path in out.iterdir()) == [
+        "excerpts",
         "plots",
         "report.html",
         "scores.csv",
@@ -42,6 +43,7 @@ def test_one_command_gives_tables_plots_and_a_report(folders: Path) -> None:
     ]
     assert {path.name for path in (out / "plots").iterdir()} == {
         "sdr.png",
+        "sdr_histogram.png",
         "sdr_differences.png",
         "lsd.png",
         "lsd_differences.png",

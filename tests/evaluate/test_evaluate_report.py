@@ -13,7 +13,8 @@ import pytest
 from matplotlib.image import imread
 
 from ldm_sep.evaluate import PUBLISHED, Row, Summary, paired_test
-from ldm_sep.evaluate.plots import draw_boxes, draw_differences, fitted
+from ldm_sep.evaluate.excerpt import Player
+from ldm_sep.evaluate.plots import draw_boxes, draw_differences, draw_histograms, fitted
 from ldm_sep.evaluate.published import HEADING
 from ldm_sep.evaluate.report import html_report
 from ldm_sep.evaluate.rows import track_hash
@@ -145,7 +146,8 @@ class Page(HTMLParser):
 def test_the_report_is_one_file_without_network_and_shows_names_as_text(summary: Summary, tmp_path: Path) -> None:
     metric = next(m for m in METRICS if m.key == "sdr")
     draw_boxes(tmp_path / "sdr.png", metric, [(s, list(summary.values(s, "sdr").values())) for s in SYSTEMS], "n = 9")
-    text = html_report(summary, [tmp_path / "sdr.png"], {NASTY: tmp_path / "sdr.png"})
+    players = {NASTY: [Player("reference", "excerpts/a/00%20reference.flac"), Player(SYSTEMS[0], "excerpts/a/01.flac")]}
+    text = html_report(summary, [tmp_path / "sdr.png"], {NASTY: tmp_path / "sdr.png"}, players)
     page = Page()
     page.feed(text)
     page.close()
@@ -153,15 +155,47 @@ def test_the_report_is_one_file_without_network_and_shows_names_as_text(summary:
     for tag, attributes in page.tags:
         assert tag not in ("link", "iframe", "object", "base")
         for name in ("src", "href", "srcset", "data"):
-            assert (attributes.get(name) or "data:image/").startswith("data:image/")
+            address = attributes.get(name) or "#"
+            # Inside the page, on it, or in the folder beside it.
+            assert address.startswith(("data:image/", "#", "excerpts/"))
     assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert [tag for tag, _ in page.tags].count("img") == 2
+    assert [tag for tag, _ in page.tags].count("audio") == 2
     assert NASTY in page.texts and "one|<b>" in page.texts
     assert any("file <x>: 2 Hz, but y has 3; resample" in said for said in page.texts)
     for metric in summary.metrics:
         assert metric.definition in page.texts
     assert sum(track_hash(TRACKS) in said for said in page.texts) >= 5
+
+
+def test_tests_that_cannot_be_made_are_one_line(summary: Summary) -> None:
+    few = TRACKS[:4]
+    small = summarise(summary.rows, few, SYSTEMS, METRIC_KEYS, about=summary.about, versions={})
+    for text in (markdown(small), html_report(small, [], {})):
+        (line,) = (line for line in text.splitlines() if "No test for 9 of 9 comparisons" in line)
+        assert "only 4 pairs, the test needs 6 (" in line and "only 3 pairs" in line
+        assert "p (Holm)" not in text
+    assert json.loads(summary_json(small))["paired_tests"][0]["mean_difference"] is not None
+    assert "No test for" not in markdown(summary)
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", " =", "\t=", "\r="])
+def test_no_cell_of_the_csv_is_a_formula(sign: str) -> None:
+    nasty = f"{sign}HYPERLINK(1)"
+    row = Row(nasty, nasty, "k", {}, nasty, 0.5)
+    one = summarise({(nasty, nasty): row}, [nasty], [nasty], ["sdr"], about={nasty: ""}, versions={})
+    (read,) = csv.DictReader(io.StringIO(scores_csv(one), newline=""))
+    for column in ("track", "system", "error"):
+        assert read[column].strip()[0] not in "=+-@" and read[column].isprintable() and "HYPERLINK(1)" in read[column]
+
+
+def test_a_metric_that_failed_is_listed_with_its_reason(summary: Summary) -> None:
+    rows = {("t", "s"): Row("t", "s", "k", {"sdr": Score(1.0)}, None, 0.5, {"pesq": "OSError: gone"})}
+    one = summarise(rows, ["t"], ["s"], ["sdr", "pesq"], about={"s": ""}, versions={})
+    assert "- t, s: PESQ: OSError: gone" in markdown(one)
+    assert "PESQ: OSError: gone" in html_report(one, [], {}) and "pesq: OSError: gone" in scores_csv(one)
+    assert summarise(rows, ["t"], ["s"], ["sdr"], about={"s": ""}, versions={}).failures == ()
 
 
 def test_the_report_gives_every_system_its_own_numbers(summary: Summary) -> None:
@@ -197,12 +231,14 @@ def test_figures_bear_any_name_and_any_number_of_values(tmp_path: Path) -> None:
     values = [(NASTY, rng.normal(size=500)), ("one value", [1.0]), ("none", []), ("", [2.0, 2.0])]
     draw_boxes(tmp_path / "a.png", metric, values, "n = 500 tracks")
     draw_differences(tmp_path / "b.png", metric, NASTY, values, "n = 500 tracks")
-    for name in ("a.png", "b.png"):
+    draw_histograms(tmp_path / "c.png", metric, values, "n = 500 tracks")
+    draw_histograms(tmp_path / "d.png", metric, [("none", [])], "n = 1 track")
+    for name in ("a.png", "b.png", "c.png", "d.png"):
         picture = imread(tmp_path / name)[..., :3]
         # Nothing is cut: the outermost pixels are paper.
         edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
         assert (edge == 1).all() and (picture < 0.5).any()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png", "d.png"]
 
 
 def test_long_names_are_cut_to_what_fits() -> None:

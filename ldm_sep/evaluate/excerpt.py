@@ -1,19 +1,27 @@
-"""The spectrogram sheet of a track: mixture, reference and every estimate below each other, in one colour scale."""
+"""An excerpt of a track, to look at and to listen to: mixture, reference and every estimate.
+
+Its spectrogram sheet has one panel for each, in one colour scale; its players are 16-bit FLAC files.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
+from ldm_sep.audio import AudioWriter
 from ldm_sep.evaluate.plots import drawing, fitted, save
+from ldm_sep.files import as_file_name, replacing
 from ldm_sep.metrics import spectrogram
 from ldm_sep.signal.loudness import loudest_window
 
 SECONDS = 30.0
+# The folder of the sounds, beside the page.
+PLAYERS = "excerpts"
 _LOWEST_HZ = 60.0
 _RANGE_DB = 80.0
 _ROWS = 220
@@ -23,12 +31,20 @@ _TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Mono waves ``(T,)`` of one length at ``sample_rate`` Hz, by what they are; ``start`` is their place, in s."""
+    """Waves ``(C, T)`` at ``sample_rate`` Hz, by what they are; ``start`` is their place in the track, in s."""
 
     track: str
     waves: Mapping[str, np.ndarray]
     sample_rate: int
     start: float
+
+
+@dataclass(frozen=True)
+class Player:
+    """A sound of the report: what it is, and its address relative to the page."""
+
+    name: str
+    url: str
 
 
 def loudest_part(wave: np.ndarray, sample_rate: int, seconds: float = SECONDS) -> slice:
@@ -43,8 +59,8 @@ def draw_sheet(path: Path, excerpt: Excerpt) -> None:
     from matplotlib.figure import Figure
 
     rate = excerpt.sample_rate
-    duration = max(len(wave) for wave in excerpt.waves.values()) / rate
-    pictures = {name: _picture(wave, rate) for name, wave in excerpt.waves.items()}
+    duration = max(wave.shape[1] for wave in excerpt.waves.values()) / rate
+    pictures = {name: _picture(wave.mean(0), rate) for name, wave in excerpt.waves.items()}
     top = max(float(picture.max()) for picture in pictures.values())
     with drawing():
         figure = Figure(figsize=(10, 0.9 + 1.55 * len(pictures)))
@@ -70,6 +86,29 @@ def draw_sheet(path: Path, excerpt: Excerpt) -> None:
         bar = figure.colorbar(image, ax=list(axes), pad=0.01, aspect=40, fraction=0.03)
         bar.set_label("dB, relative to full scale" if top > -200 else "silence")
         save(figure, path)
+
+
+def write_players(folder: Path, excerpt: Excerpt, systems: Sequence[str]) -> None:
+    """Write the excerpt's waves into ``folder``, whole or not at all. AudioError if they cannot be written."""
+    with replacing(folder) as temporary:
+        for name, file in _files(systems).items():
+            if name in excerpt.waves:
+                wave = excerpt.waves[name]
+                with AudioWriter(temporary / file, excerpt.sample_rate, len(wave), subtype="int16") as writer:
+                    writer.write(wave)
+
+
+def players(folder: Path, systems: Sequence[str]) -> list[Player]:
+    """What `write_players` wrote into ``folder``, which lies in a folder beside the page."""
+    files = _files(systems)
+    below = f"{folder.parent.name}/{folder.name}"
+    return [Player(name, quote(f"{below}/{file}")) for name, file in files.items() if (folder / file).is_file()]
+
+
+def _files(systems: Sequence[str]) -> dict[str, str]:
+    # Numbered, since different names may look the same in a path.
+    names = dict.fromkeys(["mixture", "reference", *systems])
+    return {name: f"{number:02d} {as_file_name(name, 60)}.flac" for number, name in enumerate(names)}
 
 
 def _picture(wave: np.ndarray, rate: int) -> np.ndarray:

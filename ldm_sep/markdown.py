@@ -1,0 +1,22 @@
+"""Markdown tables."""
+
+from collections.abc import Sequence
+
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_MARKUP = "\\`*_[]|~"
+
+
+def markdown_escape(text: str) -> str:
+    """``text`` as it is in a table's cell: no bars, markup, tags or line ends."""
+    return "".join(_ENTITIES.get(sign, f"\\{sign}" if sign in _MARKUP else sign) for sign in " ".join(text.split()))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table of ready cells. ValueError for a row of another length than ``head``."""
+    if any(len(row) != len(head) for row in rows):
+        raise ValueError(f"every row of the table needs {len(head)} cells")
+    return [
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
