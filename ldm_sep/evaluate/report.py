@@ -140,7 +140,16 @@ def _measured(summary: Summary) -> _Table:
 
 def _published() -> _Table:
     head, rows = tables.published_rows()
-    return _Table(head, 1, [[_words(row[0]), *(_words(text) for text in row[1:])] for row in rows])
+    cells = [[_words(name), *(_Cell(text, _number(text)) for text in texts)] for name, *texts in rows]
+    return _Table(head, 1, cells)
+
+
+def _number(text: str) -> float | None:
+    """The number that a cell such as ``116 M`` begins with."""
+    try:
+        return float(text.split()[0])
+    except ValueError:
+        return None
 
 
 def _tests(summary: Summary) -> _Table | None:
