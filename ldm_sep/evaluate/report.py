@@ -62,20 +62,20 @@ def html_report(
 ) -> str:
     """The page. ``plots`` are figures over tracks, ``sheets`` the spectrograms and ``players`` the sounds by track."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     templates = Path(__file__).parent / "templates"
 
     def printable(value: Any) -> Any:
-        return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        # What the template marks as safe is markup of its own.
+        return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(
         loader=FileSystemLoader(templates), autoescape=True, finalize=printable, undefined=StrictUndefined
     )
     sounds = players or {}
     context = {
-        "style": Markup((templates / "report.css").read_text(encoding="utf-8")),
-        "script": Markup((templates / "report.js").read_text(encoding="utf-8")),
+        "style": (templates / "report.css").read_text(encoding="utf-8"),
+        "script": (templates / "report.js").read_text(encoding="utf-8"),
         "summary": summary,
         "note": tables.list_note(summary),
         "measured": _measured(summary),

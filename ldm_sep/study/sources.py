@@ -10,7 +10,7 @@ from ldm_sep.audio import probe, read
 from ldm_sep.errors import DataError
 from ldm_sep.evaluate import match_songs, match_tracks
 from ldm_sep.files import shown
-from ldm_sep.metrics import voiced_frames
+from ldm_sep.metrics import active_frames
 
 # Excerpts begin on this grid.
 _GRID_SECONDS = 0.1
@@ -57,7 +57,7 @@ def draw_excerpt(song: Song, seconds: float, least_voiced: float, rng: np.random
     """An excerpt of ``seconds`` in whose frames somebody sings for at least the share ``least_voiced``, all of them
     equally likely. If there is none, the highest share that any excerpt has.
 
-    Where somebody sings is told by the true vocals: frames within 40 dB of the loudest (`voiced_frames`). Without them,
+    Where somebody sings is told by the true vocals: frames within 40 dB of the loudest (`active_frames`). Without them,
     it is where most of the estimates say so. DataError for files of different lengths, or shorter than ``seconds``.
     """
     length = _common_length(song)
@@ -103,7 +103,7 @@ def files_of(song: Song) -> Sequence[Path]:
 
 def _voiced(path: Path, length: float) -> np.ndarray:
     wave, rate = read(path)
-    mask = voiced_frames(wave, rate).mask
+    mask = active_frames(wave, rate).mask
     # A hop is a whole number of samples, so at odd rates it is not quite 10 ms.
     hop = int(rate / 100) / rate
     index = np.minimum((np.arange(round(length / _FRAME_SECONDS)) * _FRAME_SECONDS / hop).astype(int), len(mask) - 1)

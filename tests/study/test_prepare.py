@@ -14,7 +14,7 @@ from material import SYSTEMS, make_songs
 
 from ldm_sep.errors import ConfigError, DataError, LdmSepError
 from ldm_sep.files import sha256_of
-from ldm_sep.metrics import voiced_frames
+from ldm_sep.metrics import active_frames
 from ldm_sep.study import methods
 from ldm_sep.study.prepare import Prepared, Settings, prepare
 from ldm_sep.study.records import Role, load_key, load_study, pages
@@ -109,7 +109,7 @@ def test_the_excerpts_are_those_where_somebody_sings(songs: dict[str, Path], tmp
     made = make(songs, tmp_path / "study", least_voiced=0.6)
     for trial in made.key.trials:
         wave, rate = sf.read(songs["reference"] / trial.item / "vocals.wav", always_2d=True)
-        mask = voiced_frames(wave.T, rate).mask[round(trial.start * 100) :][: round(trial.seconds * 100)]
+        mask = active_frames(wave.T, rate).mask[round(trial.start * 100) :][: round(trial.seconds * 100)]
         assert trial.voiced == pytest.approx(mask.mean(), abs=0.01) and mask.mean() >= 0.59
 
 
