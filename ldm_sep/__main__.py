@@ -1,6 +1,33 @@
-"""`python -m ldm_sep`: the command `ldm-sep`."""
+"""The command `ldm-sep`, and `python -m ldm_sep`: signals first, then everything that takes time to import."""
 
-from ldm_sep.cli import main
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    # Nothing may disturb the tidying up that follows.
+    for other in _signals():
+        signal.signal(other, signal.SIG_IGN)
+    sys.stderr.write("ldm-sep: interrupted; finished files are complete, nothing half-written is left\n")
+    # An exception, so that half-written files are taken away; 128 + number is what shells expect.
+    raise SystemExit(128 + number)
+
+
+def _signals() -> list[signal.Signals]:
+    return [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C, SIGTERM and a closed terminal end it without half-written files."""
+    for number in _signals():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
+    from ldm_sep import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

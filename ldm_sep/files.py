@@ -6,9 +6,12 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ldm_sep.errors import ConfigError
@@ -215,12 +218,57 @@ def make_folder(folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
 
 
+def status_of(path: Path) -> os.stat_result | None:
+    """What the operating system says of a file or folder, links followed; ``None`` where there is none to be seen."""
+    try:
+        return path.stat()
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is below a folder: ``audio`` files, sorted; how many other files of each suffix; a line for each place that
+    cannot be read.
+    """
+
+    audio: list[Path]
+    others: Counter[str]
+    unreadable: list[str]
+
+
+def list_audio(root: Path) -> Listing:
+    """The files below ``root``; hidden files and folders, such as what macOS leaves, are passed over.
+
+    Links are followed. A folder that several names lead to, as in a loop, is listed once.
+    """
+    audio: list[Path] = []
+    others: Counter[str] = Counter()
+    unreadable: list[str] = []
+    seen: set[tuple[int, int]] = set()
+
+    def refuse(error: OSError) -> None:
+        unreadable.append(f"{shown(error.filename or root)}: cannot be read ({reason(error)}); check its permissions")
+
+    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        folder = Path(place)
+        status = status_of(folder)
+        if status is None or (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            status = status_of(folder / name)
+            if name.startswith(".") or status is None or not stat.S_ISREG(status.st_mode):
+                continue
+            if (folder / name).suffix.lower() in AUDIO_SUFFIXES:
+                audio.append(folder / name)
+            else:
+                others[(folder / name).suffix.lower() or "no suffix"] += 1
+    return Listing(sorted(audio), others, unreadable)
+
+
 def audio_files(root: Path) -> list[Path]:
-    """The audio files below ``root``, sorted; hidden files and folders, such as what macOS leaves, are passed over."""
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.is_file()
-    )
+    """The audio files below ``root``, as `list_audio` finds them."""
+    return list_audio(root).audio

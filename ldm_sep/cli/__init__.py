@@ -1,9 +1,7 @@
 """The command `ldm-sep`. Nothing heavy is imported before a command runs, so that help is instant."""
 
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+import warnings
 
 import typer
 
@@ -28,16 +26,13 @@ app.add_typer(study.app, name="study")
 app.command("doctor")(models.doctor)
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    # An exception, so that half-written files are taken away; 128 + number is what shells expect.
-    typer.echo("ldm-sep: interrupted; finished files are complete, nothing half-written is left", err=True)
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
-    """Run the command line; what a user can mend is printed as one line, with exit code 1."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    """Run the command line; what a user can mend is printed as one line, with exit code 1, and so are warnings."""
+
+    def warn(message: Warning | str, *rest: object) -> None:
+        typer.echo(f"ldm-sep: warning: {message}", err=True)
+
+    warnings.showwarning = warn
     try:
         app()
     except LdmSepError as error:

@@ -43,6 +43,7 @@ def separate(
     codec_weights: Annotated[
         Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
     ] = None,
+    max_hours: Annotated[float, typer.Option(min=0, help="Longest song; 0 for any length.")] = 12,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Pass over songs whose outputs exist, to go on with a folder.")
@@ -54,12 +55,13 @@ def separate(
     from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 
     from ldm_sep.errors import ConfigError, LdmSepError
+    from ldm_sep.files import shown
     from ldm_sep.separation.jobs import parse_stems, plan_jobs
 
     if format is Container.flac and samples is SampleFormat.float:
         raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
     wanted = parse_stems(stems)
-    jobs = plan_jobs(inputs, out, wanted, format.value, overwrite=overwrite, skip_existing=skip_existing)
+    work = plan_jobs(inputs, out, wanted, format.value, overwrite=overwrite, skip_existing=skip_existing)
 
     # Only now the heavy imports: mistakes in names and folders are told at once.
     from ldm_sep.separation.separator import Options, Separator
@@ -70,16 +72,18 @@ def separate(
     options = Options(preset=preset, steps=steps, seed=seed, segment=segment, overlap=overlap)
     # A mistake in the options is told once, not for every song.
     separator.plan(options)
-    failures = 0
+    done = failures = 0
     console = Console(stderr=True)
 
     def tell(line: str) -> None:
         console.print(f"ldm-sep: {line}", markup=False, highlight=False, soft_wrap=True)
 
+    for line in work.unreadable:
+        tell(line)
     columns = "{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()
-    for job in jobs:
+    for job in work.jobs:
         bar = Progress(*columns, console=console)
-        task = bar.add_task(escape(job.input.name), total=1.0)
+        task = bar.add_task(escape(shown(job.input.name)), total=1.0)
 
         def progress(fraction: float, bar: Progress = bar, task: TaskID = task) -> None:
             # Shown from the first result on, so that an input that cannot be read leaves one line and no more.
@@ -94,10 +98,12 @@ def separate(
                 stems=wanted,
                 suffix=format.value,
                 subtype=samples.value if samples else None,
+                longest=3600 * max_hours or None,
                 progress=progress,
                 notice=lambda text: tell(f"warning: {text}"),
             )
             progress(1.0)
+            done += 1
         except LdmSepError as error:
             # One bad file does not stop the rest.
             failures += 1
@@ -107,6 +113,7 @@ def separate(
             if bar.live.is_started:
                 bar.stop()
         for path in written.values():
-            typer.echo(str(path))
-    if failures:
+            typer.echo(shown(path))
+    typer.echo(work.summary(done, failures))
+    if failures or work.unreadable:
         raise typer.Exit(1)

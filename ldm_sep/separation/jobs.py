@@ -1,15 +1,19 @@
 """What a command line of files and folders asks for, checked before any work."""
 
-from collections.abc import Sequence
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from ldm_sep.errors import AudioError, ConfigError
-from ldm_sep.files import AUDIO_SUFFIXES, audio_files
+from ldm_sep.files import AUDIO_SUFFIXES, list_audio, shown, status_of
 
 Stem = Literal["vocals", "instrumental"]
 STEMS: tuple[Stem, ...] = get_args(Stem)
+_WRITTEN_SUFFIXES = (".wav", ".flac", ".mp3")
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,24 @@ class Job:
 
     input: Path
     folder: Path
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to do: ``jobs``, inputs ``skipped`` because their stems are there, other files ``passed_over`` in
+    folders by suffix, and a line for each place that is ``unreadable``.
+    """
+
+    jobs: list[Job]
+    skipped: int
+    passed_over: Counter[str]
+    unreadable: list[str]
+
+    def summary(self, done: int, failed: int) -> str:
+        """The line at the end of a run."""
+        counts = f"{done} separated, {self.skipped} skipped, {failed + len(self.unreadable)} failed"
+        kinds = ", ".join(f"{suffix} {count}" for suffix, count in sorted(self.passed_over.items()))
+        return f"{counts}, {self.passed_over.total()} passed over" + (f" ({shown(kinds)})" if kinds else "")
 
 
 def parse_stems(text: str) -> tuple[Stem, ...]:
@@ -37,40 +59,76 @@ def plan_jobs(
     *,
     overwrite: bool = False,
     skip_existing: bool = False,
-) -> list[Job]:
-    """A job for every input file; folders stand for the audio files below them, but for those below ``out``.
+) -> Work:
+    """A job for every input file; folders stand for the audio files below them, but for what runs into ``out`` wrote.
 
     With ``skip_existing`` inputs whose stems are all there are left out. AudioError, before anything is written, for a
-    missing input, a folder without audio, two inputs that would write to one folder, or outputs that exist without
-    ``overwrite`` or ``skip_existing``.
+    missing input, a folder without audio, two inputs that would write to one folder, outputs that are inputs too, or
+    outputs that exist without ``overwrite`` or ``skip_existing``.
     """
-    results = out.resolve()
     jobs: list[Job] = []
+    passed_over: Counter[str] = Counter()
+    unreadable: list[str] = []
+    results = out.resolve()
     for path in inputs:
-        if path.is_dir():
-            # What an earlier run wrote into a folder inside this one is no song.
+        status = status_of(path)
+        if status is None:
+            raise AudioError(f"{shown(path)}: no such file or folder; check the name")
+        if stat.S_ISDIR(status.st_mode):
+            listing = list_audio(path)
             inside = path.resolve() in results.parents
-            found = [p for p in audio_files(path) if not (inside and p.resolve().is_relative_to(results))]
-            if not found:
-                raise AudioError(f"{path}: no audio files in this folder; known are {', '.join(AUDIO_SUFFIXES)}")
-            jobs += [Job(p, out / p.relative_to(path).parent / p.stem) for p in found]
-        elif path.exists():
-            jobs.append(Job(path, out / path.stem))
+            found = [p for p in listing.audio if not (inside and p.resolve().is_relative_to(results))]
+            if not found and not listing.unreadable:
+                known = ", ".join(AUDIO_SUFFIXES)
+                raise AudioError(f"{shown(path)}: no audio files in this folder; known are {known}")
+            jobs += _without_results([Job(p, out / p.relative_to(path).parent / track_name(p)) for p in found])
+            passed_over += listing.others
+            unreadable += listing.unreadable
         else:
-            raise AudioError(f"{path}: no such file or folder; check the name")
+            jobs.append(Job(path, out / track_name(path)))
+    jobs = list({(job.input.resolve(), job.folder): job for job in jobs}.values())
+    due = list(_due(jobs, stems, suffix, overwrite, skip_existing))
+    return Work(due, len(jobs) - len(due), passed_over, unreadable)
+
+
+def track_name(path: Path) -> str:
+    """The name of the folder for a file's stems: its own without suffix, or whole where that would be no name."""
+    return path.stem if path.stem.strip(". ") else path.name
+
+
+def _without_results(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs but for stems that an earlier run wrote for one of them, into its folder."""
+    folders = {job.folder.resolve() for job in jobs}
+    return [
+        job
+        for job in jobs
+        if not (
+            job.input.stem in STEMS and job.input.suffix in _WRITTEN_SUFFIXES and job.input.parent.resolve() in folders
+        )
+    ]
+
+
+def _due(
+    jobs: Sequence[Job], stems: Sequence[Stem], suffix: str, overwrite: bool, skip_existing: bool
+) -> Iterator[Job]:
+    inputs = {(status.st_dev, status.st_ino): job.input for job in jobs if (status := status_of(job.input))}
     taken: dict[Path, Path] = {}
-    due: list[Job] = []
     for job in jobs:
+        name = shown(job.input)
         if job.folder in taken:
             raise AudioError(
-                f"{job.input}: would be written to {job.folder}, as {taken[job.folder]} would; "
+                f"{name}: would be written to {shown(job.folder)}, as {shown(taken[job.folder])} would; "
                 "rename one or separate them into different --out folders"
             )
         taken[job.folder] = job.input
-        there = [target for stem in stems if (target := job.folder / f"{stem}.{suffix}").exists()]
+        there = [target for stem in stems if os.path.lexists(target := job.folder / f"{stem}.{suffix}")]
         if there and not (overwrite or skip_existing):
-            raise AudioError(f"{there[0]}: exists already; add --overwrite or --skip-existing, or name another --out")
+            raise AudioError(
+                f"{shown(there[0])}: exists already; add --overwrite or --skip-existing, or name another --out"
+            )
         # Half a result is made again: stems of one run belong together.
         if overwrite or len(there) < len(stems):
-            due.append(job)
-    return due
+            for target in there:
+                if (status := status_of(target)) and (status.st_dev, status.st_ino) in inputs:
+                    raise AudioError(f"{shown(target)}: would be written over and is an input; name another --out")
+            yield job

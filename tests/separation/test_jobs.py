@@ -1,0 +1,131 @@
+"""Folders full of songs: what is found, what is left out, where stems go, and the line that counts it all."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+from conftest import RATE, played, run_cli
+
+from ldm_sep.errors import AudioError
+from ldm_sep.files import list_audio
+from ldm_sep.separation.jobs import STEMS, Job, Work, plan_jobs, track_name
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def plan(*inputs: Path, out: Path, **options: bool) -> Work:
+    return plan_jobs(inputs, out, STEMS, "wav", **options)
+
+
+def names(work: Work) -> list[str]:
+    return [job.input.name for job in work.jobs]
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    songs, elsewhere = tmp_path / "songs", tmp_path / "elsewhere"
+    touch(songs / "album/a.wav", elsewhere / "b.m4a")
+    (songs / "loop").symlink_to(songs)
+    (songs / "album/up").symlink_to(songs / "album")
+    (songs / "more").symlink_to(elsewhere)
+    (songs / "more again").symlink_to(elsewhere)
+    (songs / "c.flac").symlink_to(elsewhere / "b.m4a")
+    (songs / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (songs / "self.wav").symlink_to(songs / "self.wav")
+    found = list_audio(songs)
+    assert [str(p.relative_to(songs)) for p in found.audio] == ["album/a.wav", "c.flac", "more/b.m4a"]
+    assert not found.unreadable
+
+
+def test_a_folder_as_its_own_output_does_not_grow(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "album/b.flac")
+    (tmp_path / "same").symlink_to(tmp_path)
+    for out in (tmp_path, tmp_path / "album/..", tmp_path / "same"):
+        first = plan(tmp_path, out=out, skip_existing=True)
+        assert names(first) == ["a.wav", "b.flac"]
+        touch(*(job.folder / f"{stem}.wav" for job in first.jobs for stem in STEMS))
+        again = plan(tmp_path, out=out, skip_existing=True)
+        assert again.jobs == [] and again.skipped == 2
+        for job in first.jobs:
+            for stem in STEMS:
+                (job.folder / f"{stem}.wav").unlink()
+    touch(tmp_path / "multitrack/vocals.wav")  # of no song here: a song itself
+    assert names(plan(tmp_path, out=tmp_path, skip_existing=True)) == ["a.wav", "b.flac", "vocals.wav"]
+
+
+def test_results_inside_the_input_are_no_songs(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "out/other/vocals.wav")
+    assert names(plan(tmp_path, out=tmp_path / "out")) == ["a.wav"]
+
+
+@pytest.mark.parametrize(("name", "folder"), [("...wav", "...wav"), ("a.b.wav", "a.b"), (" .wav", " .wav"), ("x", "x")])
+def test_stems_stay_inside_the_output_folder_whatever_the_song_is_called(name: str, folder: str) -> None:
+    assert track_name(Path("in") / name) == folder
+
+
+def test_an_input_of_the_same_run_is_not_written_over(tmp_path: Path) -> None:
+    touch(tmp_path / "song.wav", tmp_path / "out/song/vocals.wav")
+    with pytest.raises(AudioError, match=r"vocals\.wav: would be written over and is an input"):
+        plan(tmp_path / "song.wav", tmp_path / "out/song/vocals.wav", out=tmp_path / "out", overwrite=True)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "out/song/vocals.wav")
+    with pytest.raises(AudioError, match="is an input"):
+        plan(tmp_path / "song.wav", tmp_path / "link.wav", out=tmp_path / "out", overwrite=True)
+
+
+def test_a_song_named_twice_is_separated_once_and_two_of_one_name_are_told(tmp_path: Path) -> None:
+    touch(tmp_path / "in/a.wav", tmp_path / "in/a.mp3")
+    song = tmp_path / "in/a.wav"
+    assert plan(song, song, out=tmp_path / "out").jobs == [Job(song, tmp_path / "out/a")]
+    with pytest.raises(AudioError, match=r"a\.wav: would be written to .*a, as .*a\.mp3 would"):
+        plan(tmp_path / "in", out=tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_names_that_no_terminal_can_show_and_names_too_long_are_one_line(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    touch(odd)
+    for path in (Path(f"{odd}x"), tmp_path / ("x" * 300), tmp_path / "nul\0"):
+        with pytest.raises(AudioError) as caught:
+            plan(path, out=tmp_path / "out")
+        assert str(caught.value).isprintable() and "no such file" in str(caught.value)
+    (work,) = plan(odd, out=tmp_path / "out").jobs
+    touch(work.folder / "vocals.wav")
+    with pytest.raises(AudioError) as caught:
+        plan(odd, out=tmp_path / "out")
+    assert str(caught.value).isprintable() and "exists already" in str(caught.value)
+
+
+def test_a_run_ends_with_a_count_of_everything(trained: Path, tmp_path: Path) -> None:
+    songs = tmp_path / "songs"
+    touch(songs / "notes.TXT", songs / "cover.jpg", songs / "more/cover.jpg", songs / "README", songs / ".hidden.txt")
+    for name in ("a.wav", "b.wav", "c.aiff"):
+        sf.write(songs / name, played(1, 1).T, RATE)
+    (songs / "broken.m4a").write_bytes(bytes(range(256)))
+    touch(tmp_path / "out/c/vocals.wav", tmp_path / "out/c/instrumental.wav")
+    words = ("separate", songs, "-o", tmp_path / "out", "-n", trained / "stage2/separator", "-d", "cpu")
+    done = run_cli(*words, "--skip-existing", "--steps", 1)
+    assert done.returncode == 1 and done.stderr.count("ldm-sep: ") == 1 and "broken.m4a: is damaged" in done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last == "2 separated, 1 skipped, 1 failed, 4 passed over (.jpg 2, .txt 1, no suffix 1)"
+    refused = run_cli(*words, "--skip-existing", "--max-hours", "0.0001")
+    assert refused.stdout.splitlines()[-1].startswith("0 separated, 3 skipped, 1 failed")
+
+
+def test_places_that_cannot_be_read_are_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "closed/b.wav")
+    scandir = os.scandir
+
+    def closed(path: object) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    work = plan(tmp_path, out=tmp_path / "out")
+    assert names(work) == ["a.wav"] and len(work.unreadable) == 1 and "closed: cannot be read" in work.unreadable[0]
+    assert work.summary(1, 0) == "1 separated, 0 skipped, 1 failed, 0 passed over"
