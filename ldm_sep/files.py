@@ -193,7 +193,9 @@ def complete_leftovers(folder: Path) -> None:
                 (folder / temporary).rename(folder / name)
         sync(folder)
     for leftover in unfinished:
-        if not leftover.is_dir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
             leftover.unlink(missing_ok=True)
 
 

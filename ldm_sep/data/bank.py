@@ -15,6 +15,7 @@ from torch import Tensor
 from ldm_sep.audio import read, resample
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import DataError
+from ldm_sep.files import complete_leftovers, locked, replacing
 
 # 6 dB of headroom: lossy files and sums of stems pass 1.0 now and then.
 _SCALE = 16384.0
@@ -61,7 +62,10 @@ class AudioBank:
         data, index = cache / f"bank-{self.key}.i16", cache / f"bank-{self.key}.json"
         if not (data.is_file() and index.is_file()):
             try:
-                _decode(tracks, sample_rate, data, index, progress)
+                cache.mkdir(parents=True, exist_ok=True)
+                with locked(cache):
+                    complete_leftovers(cache)
+                    _decode(tracks, sample_rate, data, index, progress)
             except OSError as error:
                 raise DataError(
                     f"{error.filename or cache}: the decoded audio cannot be kept there ({error.strerror}); "
@@ -137,31 +141,28 @@ def _decode(
     index: Path,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    data.parent.mkdir(parents=True, exist_ok=True)
     entries: list[list[dict[str, int] | None]] = []
     offset = 0
-    partial = data.with_name(f"{data.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            # A few tracks in flight at a time: decoding all at once would hold the whole set in memory.
-            ahead = 2 * (os.cpu_count() or 1)
-            for first in range(0, len(tracks), ahead):
-                group = tracks[first : first + ahead]
-                for waves in pool.map(lambda t: _load_track(t, sample_rate), group):
-                    entry: list[dict[str, int] | None] = []
-                    for wave in waves:
-                        if wave is None:
-                            entry.append(None)
-                            continue
-                        file.write(np.clip(np.round(wave * _SCALE), -32768, 32767).astype(np.int16).tobytes())
-                        entry.append(asdict(Part(offset, wave.shape[0], wave.shape[1])))
-                        offset += wave.size
-                    entries.append(entry)
-                if progress is not None:
-                    progress(min(first + ahead, len(tracks)), len(tracks))
-        temporary = index.with_name(f"{index.name}.{os.getpid()}.tmp")
+    with (
+        replacing(data) as partial,
+        partial.open("wb") as file,
+        ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
+    ):
+        # A few tracks in flight at a time: decoding all at once would hold the whole set in memory.
+        ahead = 2 * (os.cpu_count() or 1)
+        for first in range(0, len(tracks), ahead):
+            group = tracks[first : first + ahead]
+            for waves in pool.map(lambda t: _load_track(t, sample_rate), group):
+                entry: list[dict[str, int] | None] = []
+                for wave in waves:
+                    if wave is None:
+                        entry.append(None)
+                        continue
+                    file.write(np.clip(np.round(wave * _SCALE), -32768, 32767).astype(np.int16).tobytes())
+                    entry.append(asdict(Part(offset, wave.shape[0], wave.shape[1])))
+                    offset += wave.size
+                entries.append(entry)
+            if progress is not None:
+                progress(min(first + ahead, len(tracks)), len(tracks))
+    with replacing(index) as temporary:
         temporary.write_text(json.dumps(entries), encoding="utf-8")
-        partial.replace(data)
-        temporary.replace(index)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ldm_sep.errors import DataError
-from ldm_sep.files import AUDIO_SUFFIXES, audio_files
+from ldm_sep.files import AUDIO_SUFFIXES, audio_files, replacing
 
 Split = Literal["train", "valid", "test"]
 Layout = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
@@ -228,18 +228,15 @@ class RoleRow(NamedTuple):
 
 def add_roles(folder: Path, rows: Sequence[RoleRow]) -> None:
     """Put ``rows`` into ``folder/manifest.csv``, in the place of those of the same paths; the others stay."""
-    manifest, partial = folder / "manifest.csv", folder / "manifest.csv.tmp"
+    manifest = folder / "manifest.csv"
     new = {row.path for row in rows}
     old = read_rows(manifest, set(RoleRow._fields)) if manifest.is_file() else []
     kept = [tuple(row[name] for name in RoleRow._fields) for row in old if row["path"] not in new]
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with replacing(manifest) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([RoleRow._fields, *kept, *rows])
-        partial.replace(manifest)
     except OSError as error:
         raise DataError(f"{manifest}: cannot be written ({error.strerror}); make room, or name another --out") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_roles(path: Path) -> list[Track]:

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ldm_sep.config import OptimiserConfig
+from ldm_sep.files import complete_leftovers, replacing
 from ldm_sep.training.state import ExponentialMovingAverage, Reached, find_states, load_state, save_state, saving
 
 
@@ -61,7 +62,7 @@ class CsvLog:
         if path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
                 kept = [row for row in csv.DictReader(file) if row.get("step") and int(row["step"]) <= step]
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns, extrasaction="ignore", restval="")
             writer.writeheader()
             writer.writerows(kept)
@@ -119,7 +120,9 @@ def fit(
     main = accelerator.is_main_process
     if main:
         with saving(run, before.step):
-            (run / "config.json").write_text(record, encoding="utf-8")
+            complete_leftovers(run)
+            with replacing(run / "config.json") as temporary:
+                temporary.write_text(record, encoding="utf-8")
     train_log = validation_log = None
     scores: Mapping[str, float] | None = None
     board = _open_board(run) if main else None

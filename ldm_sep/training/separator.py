@@ -16,7 +16,7 @@ from ldm_sep.training.loop import Progress, fit, step_seed
 from ldm_sep.training.objectives import PredictorObjective, SeparatorObjective
 from ldm_sep.training.pairs import Pairs, PairSource
 from ldm_sep.training.start import Runs
-from ldm_sep.training.validation import score_separator, write_samples
+from ldm_sep.training.validation import score_separator, validation_plans, write_samples
 
 
 def draw_predictor_step(
@@ -58,7 +58,7 @@ def train(
     ``run/separator``: the averaged weights. Returns that folder.
     """
     settings, device, rank = config.training, accelerator.device, accelerator.process_index
-    counts, speeds = sorted({1, config.sampling.steps}), config.sampling.speeds
+    plans, speeds = validation_plans(config.sampling), config.sampling.speeds
     if settings.stage == 0:
         objective: nn.Module = PredictorObjective(separator, settings)
     else:
@@ -76,8 +76,8 @@ def train(
         return draw_step(pairs, settings, step, rank)
 
     def validate(step: int) -> dict[str, float]:
-        write_samples(separator, items, config.sampling.steps, speeds, device, run / "samples" / f"{step:08d}")
-        return score_separator(separator, items, counts, speeds, device)
+        write_samples(separator, items, plans[config.sampling.steps], device, run / "samples" / f"{step:08d}")
+        return score_separator(separator, items, plans, device)
 
     reached, scores = fit(
         accelerator,

@@ -1,7 +1,6 @@
 """The state of a training on disk: a killed run resumes from it as if nothing had happened."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import nn
 
 from ldm_sep.config import Config
 from ldm_sep.errors import CheckpointError
+from ldm_sep.files import replacing
 
 _KEEP_STATES = 2
 
@@ -71,25 +71,13 @@ def save_state(
                 "resume from the last state with a smaller learning rate"
             )
     final = run / f"state-{reached.step:08d}"
-    temporary = run / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
     averaged = {str(i): v.cpu().contiguous() for i, v in enumerate(ema.shadow)}
-    try:
-        with saving(run, reached.step):
-            temporary.mkdir(parents=True)
-            save_file(weights, temporary / "model.safetensors")
-            save_file(averaged, temporary / "ema.safetensors")
-            torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
-            (temporary / "progress.json").write_text(json.dumps(asdict(reached)), encoding="utf-8")
-            for file in temporary.iterdir():
-                _fsync(file)
-            _fsync(temporary)
-            if final.exists():
-                shutil.rmtree(final)
-            temporary.rename(final)
-            _fsync(run)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with saving(run, reached.step), replacing(final) as folder:
+        folder.mkdir()
+        save_file(weights, folder / "model.safetensors")
+        save_file(averaged, folder / "ema.safetensors")
+        torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+        (folder / "progress.json").write_text(json.dumps(asdict(reached)), encoding="utf-8")
     for old in find_states(run)[:-_KEEP_STATES]:
         shutil.rmtree(old)
     return final
@@ -106,14 +94,6 @@ def saving(run: Path, step: int) -> Iterator[None]:
         raise CheckpointError(
             f"{run}: step {step} could not be saved ({reason}); see that there is room, and go on with --resume"
         ) from error
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def find_states(run: Path) -> list[Path]:

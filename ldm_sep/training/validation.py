@@ -1,35 +1,36 @@
-"""Validation of a separator in training: scores on fixed items, and samples to listen to."""
+"""Validation of a separator: scores on fixed items, and samples to listen to, separated as users separate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ldm_sep.audio import AudioWriter
+from ldm_sep.config import SamplingConfig
 from ldm_sep.data.items import Item
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
-from ldm_sep.signal.noise import noise_field
+from ldm_sep.separation.engine import WindowEngine
+from ldm_sep.separation.options import Options, Plan, settle
+from ldm_sep.signal.windows import Window
 
 
-@torch.no_grad()
-def separate_item(
-    separator: LatentSeparator, item: Item, steps: int, speeds: Sequence[float], device: torch.device
-) -> np.ndarray:
-    """The vocals (2, T) estimated from an item's mixture as one window, with the noise of seed 0."""
-    codec = separator.codec
-    mixture = torch.from_numpy(item.mixture)[None].to(device)
-    noise = noise_field(0, codec.latent_channels, 0, mixture.shape[2] // codec.hop)[None].to(device)
-    return separator.separate(mixture, [noise], steps, speeds=speeds)[0].cpu().numpy()
+def validation_plans(sampling: SamplingConfig) -> dict[int, Plan]:
+    """The checkpoint's defaults, and the same with one step, by the number of steps."""
+    return {steps: settle(Options(steps=steps, threads=1), sampling) for steps in sorted({1, sampling.steps})}
+
+
+def separate_item(separator: LatentSeparator, item: Item, plan: Plan, device: torch.device) -> np.ndarray:
+    """The vocals (2, T) estimated from an item's mixture as one window."""
+    frames = item.mixture.shape[1]
+    with WindowEngine(separator, plan, device) as engine:
+        (vocals,) = engine.run([Window(0, item.mixture, 0, frames)])
+    return vocals
 
 
 def score_separator(
-    separator: LatentSeparator,
-    items: Sequence[Item],
-    steps: Sequence[int],
-    speeds: Sequence[float],
-    device: torch.device,
+    separator: LatentSeparator, items: Sequence[Item], plans: Mapping[int, Plan], device: torch.device
 ) -> dict[str, float]:
     """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's
     beside it, as 16-bit files.
@@ -40,8 +41,8 @@ def score_separator(
         reference, mixture = as_pcm16(item.vocals), as_pcm16(item.mixture)
         before = si_sdr(reference, mixture).value
         values.setdefault(f"{item.group}/lsd_mixture", []).append(lsd(reference, mixture, rate).value)
-        for count in steps:
-            estimate = as_pcm16(separate_item(separator, item, count, speeds, device))
+        for count, plan in plans.items():
+            estimate = as_pcm16(separate_item(separator, item, plan, device))
             after = si_sdr(reference, estimate).value
             gain = None if before is None or after is None else after - before
             values.setdefault(f"{item.group}/si_sdr_gain_{count}", []).append(gain)
@@ -51,12 +52,7 @@ def score_separator(
 
 
 def write_samples(
-    separator: LatentSeparator,
-    items: Sequence[Item],
-    steps: int,
-    speeds: Sequence[float],
-    device: torch.device,
-    folder: Path,
+    separator: LatentSeparator, items: Sequence[Item], plan: Plan, device: torch.device, folder: Path
 ) -> None:
     """Mixture, reference and estimate of the first item of each group, as float wav, to listen to."""
     rate = separator.codec.sample_rate
@@ -68,4 +64,4 @@ def write_samples(
                 with AudioWriter(folder.parent / f"{item.name}-{name}.wav", rate, 2) as writer:
                     writer.write(wave)
         with AudioWriter(folder / f"{item.name}-estimate.wav", rate, 2) as writer:
-            writer.write(separate_item(separator, item, steps, speeds, device))
+            writer.write(separate_item(separator, item, plan, device))

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -181,6 +182,30 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, ste
     changed = run_cli(*words, "--resume", "--set", "mix.reverb=0.5", "--set", "training.steps=9")
     assert changed.returncode == 0, changed.stderr
     assert "changed: mix.reverb 0.3 -> 0.5, training.steps 8 -> 9" in changed.stderr
+
+
+def test_what_a_killed_run_left_unfinished_is_gone_when_it_goes_on(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+
+    module = _Flaky()
+    (tmp_path / ".ldm-sep-0011223344556677").mkdir()
+    (tmp_path / ".ldm-sep-0011223344556677/model.safetensors").write_bytes(b"half a state")
+    (tmp_path / ".ldm-sep-8899aabbccddeeff.csv").write_text("half a log")
+    fit(
+        Accelerator(cpu=True),
+        module,
+        torch.optim.AdamW(module.parameters(), 0.1),
+        lambda step: (torch.tensor(step),),
+        loop(1, 0.5),
+        tmp_path,
+        resume=True,
+        max_minutes=None,
+        record="{}",
+        validate=lambda _: {"weight": 0.0},
+        report=lambda _: None,
+    )
+    names = {path.name for path in tmp_path.iterdir()} - {"tensorboard"}
+    assert names == {"config.json", "train.csv", "validation.csv", "state-00000001"}
 
 
 def test_minutes_add_up_over_the_processes_of_a_run(tmp_path: Path) -> None:
@@ -396,11 +421,15 @@ def test_a_disk_without_room_is_one_line_and_leaves_the_older_state(tmp_path: Pa
     module = _Flaky()
     optimizer, ema = torch.optim.AdamW(module.parameters()), ExponentialMovingAverage([module.weight], 0.9)
     save_state(tmp_path, Reached(1), module, ema, optimizer)
-    # A file of that name is in the way of the temporary folder.
-    (tmp_path / ".state-00000002.tmp").write_text("in the way")
-    with pytest.raises(CheckpointError, match=r"step 2 could not be saved .*; see that there is room"):
-        save_state(tmp_path, Reached(2), module, ema, optimizer)
-    assert [p.name for p in find_states(tmp_path)] == ["state-00000001"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Files of more than 40 bytes are refused, as a full disk refuses them.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"step 2 could not be saved .*; see that there is room"):
+            save_state(tmp_path, Reached(2), module, ema, optimizer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in tmp_path.iterdir()] == ["state-00000001"]
 
 
 def test_a_state_with_weights_that_are_not_finite_is_never_written(tmp_path: Path) -> None:

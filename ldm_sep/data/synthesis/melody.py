@@ -1,6 +1,5 @@
 """Melodies that voices are led along: the tunes of MIDI songs as arrays, and how a singer phrases them."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from ldm_sep.data.synthesis.midi import read_archive, read_song
 from ldm_sep.errors import DataError
-from ldm_sep.files import make_folder
+from ldm_sep.files import make_folder, replacing
 
 # Of the tunes kept in caches: raise it when they are read in another way.
 _FORMAT = 1
@@ -43,12 +42,8 @@ def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | Non
         if unusable and report is not None:
             report(f"{scores}: {unusable} songs passed over: not MIDI files with a tune in a track MELODY and a PIANO")
         make_folder(cache)
-        temporary = kept.with_name(f".{kept.stem}.{os.getpid()}.npz")
-        try:
+        with replacing(kept) as temporary:
             np.savez_compressed(temporary, notes=np.concatenate(melodies), lengths=[len(m) for m in melodies])
-            temporary.replace(kept)
-        finally:
-            temporary.unlink(missing_ok=True)
     with np.load(kept) as arrays:
         return np.split(arrays["notes"], np.cumsum(arrays["lengths"])[:-1])
 

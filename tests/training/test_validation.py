@@ -1,0 +1,79 @@
+"""Validation hears what users hear; mixed precision touches networks alone."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import RATE, ROOT, played, sung
+from torch import Tensor
+
+from ldm_sep.config import SamplingConfig, load_config
+from ldm_sep.data.items import Item
+from ldm_sep.separation.separator import Options, Separator
+from ldm_sep.training.objectives import SeparatorObjective
+from ldm_sep.training.pairs import make_pairs, needed_arrays
+from ldm_sep.training.start import Start, begin_separator
+from ldm_sep.training.validation import score_separator, separate_item, validation_plans
+
+CPU = torch.device("cpu")
+
+
+def item(seconds: float = 0.96) -> Item:
+    vocals, band = np.repeat(sung(seconds, 220, 0)[None], 2, 0), played(seconds, 0)
+    return Item("one", "songs", vocals, band)
+
+
+def test_items_are_separated_by_the_plan_that_users_get(trained: Path) -> None:
+    user = Separator.load(trained / "stage1/separator", device="cpu")
+    separator, sampling = user.model, user.manifest.config.sampling
+    chosen = {"start": 0.6, "eta": 0.5, "averages": 2}
+    plan = validation_plans(sampling.model_copy(update=chosen))[2]
+    heard = separate_item(separator, item(), plan, CPU)
+    expected = user.separate(item().mixture, RATE, Options(**chosen)).vocals
+    assert np.abs(heard - expected).max() < 1e-4 * np.abs(expected).max()
+    for change in ({"start": 1.0}, {"eta": 0.0}, {"averages": 1}):
+        other = separate_item(separator, item(), plan.model_copy(update=change), CPU)
+        assert np.abs(other - heard).max() > 1e-4, change
+
+
+def test_scores_are_taken_at_one_step_and_at_the_default() -> None:
+    seen = []
+
+    class Silent:
+        codec = SimpleNamespace(hop=160, latent_channels=3, sample_rate=RATE)
+
+        def separate(self, mixture: Tensor, noises: list[Tensor], steps: int, **dials: object) -> Tensor:
+            seen.append((steps, len(noises), dials["start"], dials["eta"], dials["speeds"]))
+            return 0.5 * mixture
+
+    sampling = SamplingConfig(steps=8, start=0.3, eta=0.2, averages=3, speeds=(1.0, 1.5))
+    scores = score_separator(Silent(), [item()], validation_plans(sampling), CPU)
+    assert seen == [(1, 3, 0.3, 0.2, (1.0, 1.5)), (8, 3, 0.3, 0.2, (1.0, 1.5))]
+    # Half of the mixture is no improvement over it.
+    assert scores["songs/si_sdr_gain_1"] == pytest.approx(0, abs=0.01) and "songs/lsd_8" in scores
+
+
+def test_in_bf16_only_the_network_rounds(trained: Path) -> None:
+    vocals, mixture = (torch.from_numpy(w)[None] for w in (item().vocals, item().mixture))
+    heard, said = {}, {}
+    for precision in ("fp32", "bf16"):
+        # Stage 2 makes the condition in the objective, stage 1 beforehand.
+        config = load_config(ROOT / "configs/tiny.toml", [f'training.precision="{precision}"', "training.stage=2"])
+        separator, _ = begin_separator(config, Start(init=trained / "stage1/separator"))
+        pairs = make_pairs(
+            separator, vocals, mixture, needed_arrays(config), lambda wave, of=separator: of.predictor(wave)
+        )
+        noise = torch.randn(pairs.z0.shape, generator=torch.Generator().manual_seed(0))
+
+        def listen(_: object, given: tuple[Tensor, ...], out: Tensor, precision: str = precision) -> None:
+            heard[precision], said[precision] = given, out
+
+        separator.unet.register_forward_hook(listen)
+        objective = SeparatorObjective(separator, config.training)
+        assert objective(pairs, noise, torch.tensor([0.4]))["loss"].dtype == torch.float32
+    for now, then in zip(heard["fp32"], heard["bf16"], strict=True):
+        assert torch.equal(now, then)
+    error = ((said["bf16"].float() - said["fp32"]).abs().max() / said["fp32"].abs().max()).item()
+    assert said["bf16"].dtype == torch.bfloat16 and 1e-6 < error < 0.1
