@@ -120,10 +120,10 @@ def train(
     frozen = open_pack(pack, resolved, separator, accelerator.device) if pack is not None else None
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
+    _enter_run(run, resume, accelerator, resolved)
     stage = resolved.training.stage
     if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
         sources.warn(f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor")
-    _enter_run(run, resume, accelerator, resolved)
     folder = act(
         resolved,
         separator,
