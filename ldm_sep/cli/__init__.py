@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from ldm_sep.cli import data, evaluate, models, separate, study, training
+from ldm_sep.cli import data, evaluate, models, separate, study, training, validate
 from ldm_sep.errors import LdmSepError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("train-codec")(training.train_codec)
 app.command("whiten")(training.whiten)
 app.command("train")(training.train)
+app.command("validate")(validate.validate)
 app.command("inspect")(models.inspect)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -2,26 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ldm_sep.cli.training import Changes, CodecWeights, show_decoding
+from ldm_sep.cli.options import DEFAULT_CACHE, Cache, Changes, CodecWeights, Layout, LayoutName, load_experiment
+from ldm_sep.cli.training import show_decoding
 
 app = typer.Typer(no_args_is_help=True, help="Look at training data, and make more.")
-
-
-class LayoutName(StrEnum):
-    """Layouts of a data set; the README describes each."""
-
-    musdb18hq = "musdb18hq"
-    stems = "stems"
-    pairs = "pairs"
-    csv = "csv"
-    roles = "roles"
 
 
 @contextmanager
@@ -119,18 +109,18 @@ def preview(
     items: Annotated[int, typer.Option(min=1, max=100, help="How many items.")] = 8,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the training's.")] = None,
     changes: Changes = [],  # noqa: B006  (typer copies it)
-    cache: Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")] = Path(".cache"),
+    cache: Cache = DEFAULT_CACHE,
+    layout: Layout = None,
 ) -> None:
     """Write training items as mixture and vocals to listen to, and a sheet of their spectrograms."""
     import torch
 
     from ldm_sep.build import build_mixer, codec_hop
-    from ldm_sep.config import load_config
     from ldm_sep.data.preview import preview as act
     from ldm_sep.errors import ConfigError
     from ldm_sep.training.sources import Sources
 
-    resolved = load_config(config, changes)
+    resolved = load_experiment(config, changes, layout)
     settings = resolved.training or resolved.codec_training
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")
@@ -157,7 +147,8 @@ def freeze(
     ] = 0.0,
     waves: Annotated[bool, typer.Option("--waves", help="Keep waves even where training reads latents alone.")] = False,
     changes: Changes = [],  # noqa: B006  (typer copies it)
-    cache: Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")] = Path(".cache"),
+    cache: Cache = DEFAULT_CACHE,
+    layout: Layout = None,
     codec_weights: CodecWeights = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:1.")] = "cpu",
 ) -> None:
@@ -167,12 +158,11 @@ def freeze(
     """
     import torch
 
-    from ldm_sep.config import load_config
     from ldm_sep.training.freeze import freeze as act
     from ldm_sep.training.sources import Sources
     from ldm_sep.training.start import Start, begin_separator
 
-    resolved = load_config(config, changes)
+    resolved = load_experiment(config, changes, layout)
     model, _ = begin_separator(resolved, Start(separator, codec, predictor, codec_weights))
     bank = Sources(resolved, data, typer.echo, typer.echo).open_bank(cache, torch.device(device), show_decoding)
     with _progress("freezing", 1) as progress:

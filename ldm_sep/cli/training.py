@@ -8,6 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ldm_sep.cli.options import (
+    DEFAULT_CACHE,
+    Cache,
+    Changes,
+    CodecWeights,
+    ConfigPath,
+    Cpu,
+    Data,
+    Init,
+    Items,
+    Layout,
+    MaxMinutes,
+    Resume,
+    Run,
+    Steps,
+    load_experiment,
+)
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -16,52 +34,27 @@ if TYPE_CHECKING:
     from ldm_sep.training.loop import Progress
     from ldm_sep.training.sources import Sources
 
-ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
-Data = Annotated[
-    list[Path],
-    typer.Option(help="The data set: its folder, or its table for the layouts csv and roles. May be repeated."),
-]
-Run = Annotated[Path, typer.Option(help="Where states, logs, samples and the result go.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last state in --run.")]
-Init = Annotated[Path | None, typer.Option(help="A checkpoint folder whose weights to start from.")]
-Changes = Annotated[
-    list[str],
-    typer.Option("--set", help="TABLE.KEY=VALUE, instead of what the configuration says there. May be repeated."),
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's number of steps.")]
-MaxMinutes = Annotated[float | None, typer.Option(min=0, help="Stop, with everything saved, after this long.")]
-Cache = Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")]
-Items = Annotated[
-    Path | None,
-    typer.Option(help="Table of validation items, files of the first --data; default: the validation songs."),
-]
-Cpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")]
-CodecWeights = Annotated[
-    Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
-]
-_DEFAULT_CACHE = Path(".cache")
-
 
 def train_codec(
     config: ConfigPath,
     data: Data,
     run: Run,
+    layout: Layout = None,
     items: Items = None,
     init: Init = None,
     resume: Resume = False,
     changes: Changes = [],  # noqa: B006  (typer copies it)
     steps: Steps = None,
     max_minutes: MaxMinutes = None,
-    cache: Cache = _DEFAULT_CACHE,
+    cache: Cache = DEFAULT_CACHE,
     cpu: Cpu = False,
 ) -> None:
     """Train a codec; writes RUN/codec."""
-    from ldm_sep.config import load_config
     from ldm_sep.training.codec import train_codec as act
     from ldm_sep.training.provenance import provenance
     from ldm_sep.training.start import begin_codec
 
-    resolved = _with_steps(load_config(config, changes), "codec_training", steps)
+    resolved = _with_steps(load_experiment(config, changes, layout), "codec_training", steps)
     # What can be said at once is not said after minutes of decoding.
     codec, before = begin_codec(resolved, init)
     accelerator = _accelerator(resolved.codec_training.precision, cpu)
@@ -88,6 +81,7 @@ def train(
     config: ConfigPath,
     data: Data,
     run: Run,
+    layout: Layout = None,
     codec: Annotated[Path | None, typer.Option(help="A trained codec's folder, to start from.")] = None,
     predictor: Annotated[
         Path | None, typer.Option(help="A separator's folder, of any codec, whose predictor to take.")
@@ -99,21 +93,20 @@ def train(
     changes: Changes = [],  # noqa: B006  (typer copies it)
     steps: Steps = None,
     max_minutes: MaxMinutes = None,
-    cache: Cache = _DEFAULT_CACHE,
+    cache: Cache = DEFAULT_CACHE,
     pack: Annotated[
         Path | None, typer.Option(help="Train on the items that 'ldm-sep data freeze' wrote there, mixing none.")
     ] = None,
     cpu: Cpu = False,
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
-    from ldm_sep.config import load_config
     from ldm_sep.training.freeze import open_pack
     from ldm_sep.training.pairs import mix_pairs
     from ldm_sep.training.provenance import provenance
     from ldm_sep.training.separator import train as act
     from ldm_sep.training.start import Start, begin_separator
 
-    resolved = _with_steps(load_config(config, changes), "training", steps)
+    resolved = _with_steps(load_experiment(config, changes, layout), "training", steps)
     # What can be said at once is not said after minutes of decoding.
     separator, before = begin_separator(resolved, Start(init, codec, predictor, codec_weights))
     accelerator = _accelerator(resolved.training.precision, cpu)
@@ -144,9 +137,10 @@ def whiten(
     config: ConfigPath,
     data: Data,
     out: Annotated[Path, typer.Option(help="The codec folder to write.")],
+    layout: Layout = None,
     codec: Annotated[Path | None, typer.Option(help="A trained codec's folder to measure again.")] = None,
     codec_weights: CodecWeights = None,
-    cache: Cache = _DEFAULT_CACHE,
+    cache: Cache = DEFAULT_CACHE,
     cpu: Cpu = False,
 ) -> None:
     """Measure a codec's latents (mean and spread of each channel) and write its folder, ready for `train`."""
@@ -155,12 +149,11 @@ def whiten(
     from ldm_sep.checkpoint.manifest import read_manifest, require_same_codec
     from ldm_sep.checkpoint.reading import load_codec
     from ldm_sep.checkpoint.writing import require_replaceable, save_codec
-    from ldm_sep.config import load_config
     from ldm_sep.errors import ConfigError
     from ldm_sep.training.codec import measure_whitening
     from ldm_sep.training.provenance import provenance
 
-    resolved = load_config(config)
+    resolved = load_experiment(config, [], layout)
     require_replaceable(out)
     if codec is not None:
         require_same_codec(codec, read_manifest(codec), resolved)

@@ -1,16 +1,22 @@
 """Validation hears what users hear; mixed precision touches networks alone."""
 
+import csv
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from conftest import RATE, ROOT, played, sung
 from torch import Tensor
+from typer.testing import CliRunner
 
+from ldm_sep.cli import app
+from ldm_sep.cli.options import LayoutName, load_experiment
 from ldm_sep.config import SamplingConfig, load_config
 from ldm_sep.data.items import Item
+from ldm_sep.errors import DataError
 from ldm_sep.separation.separator import Options, Separator
 from ldm_sep.training.objectives import SeparatorObjective
 from ldm_sep.training.pairs import make_pairs, needed_arrays
@@ -77,3 +83,42 @@ def test_in_bf16_only_the_network_rounds(trained: Path) -> None:
         assert torch.equal(now, then)
     error = ((said["bf16"].float() - said["fp32"]).abs().max() / said["fp32"].abs().max()).item()
     assert said["bf16"].dtype == torch.bfloat16 and 1e-6 < error < 0.1
+
+
+def test_validate_repeats_the_last_validation_of_the_training_and_writes_samples(
+    trained: Path, stems_folder: Path, tmp_path: Path
+) -> None:
+    last = list(csv.DictReader((trained / "stage1/validation.csv").read_text().splitlines()))[-1]
+    told = CliRunner().invoke(
+        app,
+        [
+            *("validate", str(trained / "stage1/separator"), "--data", str(stems_folder)),
+            *("--samples", str(tmp_path), "--device", "cpu"),
+        ],
+    )
+    assert told.exit_code == 0, told.output
+    values = dict(line.split() for line in told.stdout.splitlines() if "/" in line.split(" ")[0])
+    assert values.keys() == last.keys() - {"step"}
+    for name, value in values.items():
+        # The checkpoint's weights are rounded to 16 bits.
+        assert float(value) == pytest.approx(float(last[name]), abs=0.02)
+    assert len(list(tmp_path.rglob("*-estimate.wav"))) == 1 and len(list(tmp_path.glob("*-vocals.wav"))) == 1
+
+
+def test_a_layout_on_the_command_line_wins_over_the_configuration(stems_folder: Path, tmp_path: Path) -> None:
+    tiny = load_experiment(ROOT / "configs/tiny.toml", [], LayoutName.pairs)
+    assert tiny.data.layout == "pairs" and load_config(ROOT / "configs/tiny.toml").data.layout == "stems"
+    for song in sorted(stems_folder.glob("*/*")):
+        pair = tmp_path / song.relative_to(stems_folder)
+        pair.mkdir(parents=True)
+        vocals, band = (sf.read(song / f"{name}.wav", always_2d=True)[0] for name in ("vocals", "drums"))
+        sf.write(pair / "vocals.wav", vocals, RATE)
+        sf.write(pair / "mixture.wav", 0.5 * band + vocals, RATE)
+    for layout, found in (("pairs", 2), ("csv", None)):
+        words = ["data", "preview", str(ROOT / "configs/tiny.toml"), "--data", str(tmp_path), "--layout", layout]
+        words += ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--items", "1"]
+        told = CliRunner().invoke(app, words)
+        if found is None:
+            assert isinstance(told.exception, DataError) and "tracks.csv" in str(told.exception)
+        else:
+            assert f"data: {found} tracks" in told.stdout

@@ -1,0 +1,65 @@
+"""Options that several commands share, and what they come to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ldm_sep.config import Config
+
+
+class LayoutName(StrEnum):
+    """Layouts of a data set; docs/data.md describes each."""
+
+    musdb18hq = "musdb18hq"
+    stems = "stems"
+    pairs = "pairs"
+    csv = "csv"
+    roles = "roles"
+
+
+ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
+Data = Annotated[
+    list[Path],
+    typer.Option(help="The data set: its folder, or its table for the layouts csv and roles. May be repeated."),
+]
+Run = Annotated[Path, typer.Option(help="Where states, logs, samples and the result go.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last state in --run.")]
+Init = Annotated[Path | None, typer.Option(help="A checkpoint folder whose weights to start from.")]
+Changes = Annotated[
+    list[str],
+    typer.Option("--set", help="TABLE.KEY=VALUE, instead of what the configuration says there. May be repeated."),
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's number of steps.")]
+MaxMinutes = Annotated[float | None, typer.Option(min=0, help="Stop, with everything saved, after this long.")]
+Cache = Annotated[Path, typer.Option(help="Where the decoded audio is kept between runs.")]
+Items = Annotated[
+    Path | None,
+    typer.Option(help="Table of validation items, files of the first --data; default: the validation songs."),
+]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")]
+CodecWeights = Annotated[
+    Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
+]
+DEFAULT_CACHE = Path(".cache")
+Layout = Annotated[
+    LayoutName | None, typer.Option(help="How --data is laid out, where it is not as the configuration says.")
+]
+
+
+def load_experiment(path: Path, changes: list[str], layout: LayoutName | None) -> Config:
+    """The configuration in ``path`` with what the command line has otherwise."""
+    from ldm_sep.config import load_config
+
+    return laid_out(load_config(path, changes), layout)
+
+
+def laid_out(config: Config, layout: LayoutName | None) -> Config:
+    """``config`` for data of another ``layout``, unless that is None."""
+    if layout is None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"layout": layout.value})})
