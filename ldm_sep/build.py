@@ -98,6 +98,8 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
     predictor = None
     if config.separator.codec_residual and (config.predictor is None or not codec.keeps_level):
         raise ConfigError(f"{config.name}: codec_residual needs a [predictor] and a codec that keeps the level")
+    if config.separator.refines and not (gated and config.predictor is not None):
+        raise ConfigError(f"{config.name}: refines needs a [predictor] and gated_anchor")
     if config.predictor is not None:
         if codec.channels != 2:
             raise ConfigError(f"{config.name}: a predictor hears stereo; the codec has {codec.channels} channel")
@@ -114,6 +116,7 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
         codec,
         unet,
         gated_anchor=gated,
+        refines=config.separator.refines,
         predictor=predictor,
         level_head=head,
         refiner=refiner,

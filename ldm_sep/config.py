@@ -100,10 +100,12 @@ class SeparatorConfig(Record):
 
     ``texture_above``: Hz above which the fine structure comes from the mixture (`method.refinement`); leave it out for
     the purely generative output. ``codec_residual``: what the codec loses of the predictor's estimate is added to what
-    is decoded.
+    is decoded. ``refines``: diffusion begins at the predictor's estimate and a small t instead of at noise, and the
+    network gives the clean latents themselves.
     """
 
     gated_anchor: bool = False
+    refines: bool = False
     texture_above: Annotated[float, Field(gt=0)] | None = None
     codec_residual: bool = False
 
@@ -198,9 +200,14 @@ class SeparatorTrainingConfig(OptimiserConfig):
     decoded posterior mean of the items at t = 1, so that what is heard counts and not only what is encoded: its
     thresholded SNR in bels, plus ``outline_weight`` times its log-mel distance (at 0.3, 10 dB off in all bands weighs
     as much as 1.5 dB of distortion).
+
+    A separator that refines is trained at t up to ``latest``, which then takes the place of 1 above.
+    ``estimate_share``: share of items whose noised latents are those of the estimate; the others' are the truth's.
     """
 
     stage: Literal[0, 1, 2]
+    latest: DiffusionTime = 1.0
+    estimate_share: Share = 0.0
     conditioner_rate: Annotated[float, Field(gt=0)] = 1.0
     terminal_share: Share = 0.0
     max_snr: Annotated[float, Field(gt=0)] | None = None

@@ -138,6 +138,15 @@ def test_a_wrong_configuration_names_file_and_key(tmp_path: Path, text: str, nee
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("change", ["separator.gated_anchor=false", "separator.refines=true"])
+def test_refinement_needs_an_estimate_and_its_gate(change: str) -> None:
+    # The paper's networks have neither; those that refine have both.
+    name = "open_refine" if "gated" in change else "paper_stage1"
+    config = load_config(ROOT / f"configs/{name}.toml", [change])
+    with torch.device("meta"), pytest.raises(ConfigError, match=r"refines needs a \[predictor\] and gated_anchor"):
+        build_separator(config)
+
+
 def test_extends_overrides_key_by_key() -> None:
     one, two = (load_config(ROOT / f"configs/open_stage{n}.toml") for n in (1, 2))
     assert one.codec == two.codec and one.unet == two.unet

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.codec.base import Codec
-from ldm_sep.method.diffusion import alpha_sigma, sample, schedule
+from ldm_sep.method.diffusion import add_noise, alpha_sigma, sample, schedule
 from ldm_sep.method.level import LevelHead, normalising_gain, set_level
 from ldm_sep.method.whitening import Whitening
 
@@ -32,6 +32,11 @@ class LatentSeparator(nn.Module):
     square-root latents underestimates the level once squared. With a predictor the gate is twice the sigmoid to that
     power: an estimate that is too quiet can be raised, and a new U-Net leaves the estimate as it is.
 
+    With ``refines`` sampling begins at the estimate: z_start = alpha c + sigma noise at a small t. The U-Net then gives
+    the clean latents, z0_hat = gate(g) c + r, and v_hat = (alpha z_t - z0_hat) / sigma follows. In training the noised
+    latents may be those of the estimate while the target is the truth; v itself would then be error / sigma, which
+    explodes as t goes to 0 (DiCoSe, arXiv 2412.06965, and its loss on z0_hat).
+
     With ``codec_residual`` what a round trip through the codec loses of the predictor's estimate is added to what is
     decoded: where diffusion leaves the estimate's latents alone, the result is the estimate, not a coded copy of it.
 
@@ -45,6 +50,7 @@ class LatentSeparator(nn.Module):
         unet: nn.Module,
         *,
         gated_anchor: bool = False,
+        refines: bool = False,
         predictor: nn.Module | None = None,
         level_head: LevelHead | None = None,
         refiner: nn.Module | None = None,
@@ -55,11 +61,13 @@ class LatentSeparator(nn.Module):
             raise ValueError("this codec's latents lose the level: a level head is needed")
         if codec_residual and (predictor is None or not codec.keeps_level):
             raise ValueError("a codec residual needs a predictor and a codec that keeps the level")
+        if refines and not (gated_anchor and predictor is not None):
+            raise ValueError("refinement needs a predictor's estimate and its gate")
         self.codec = codec
         self.conditioner = copy.deepcopy(codec.encoder)
         self.unet = unet
         self.whitening = Whitening(codec.latent_channels)
-        self.gated_anchor = gated_anchor
+        self.gated_anchor, self.refines = gated_anchor, refines
         self.predictor = predictor
         self.level_head = level_head
         self.refiner = refiner
@@ -134,9 +142,13 @@ class LatentSeparator(nn.Module):
         mask = torch.exp(self.codec.latent_exponent * (F.logsigmoid(g) + math.log(largest)))
         # Silence is a raw latent of zero, so the mask acts on raw latents and is whitened again.
         offset = self.whitening.mean / self.whitening.std
-        anchor = mask * (cond[:, -self.codec.latent_channels :] + offset) - offset
-        _, sigma = alpha_sigma(t)
-        return r - sigma * anchor
+        anchor = mask * (self._anchor(cond) + offset) - offset
+        alpha, sigma = alpha_sigma(t)
+        return (alpha * z_t - anchor - r) / sigma if self.refines else r - sigma * anchor
+
+    def _anchor(self, cond: Tensor) -> Tensor:
+        """The latents (B, D, N) in ``cond`` of the predictor's estimate, or else of the mixture."""
+        return cond[:, -self.codec.latent_channels :]
 
     def render(self, z0: Tensor, cond: Tensor, estimate: Tensor | None, mixture: Tensor) -> Tensor:
         """`decode`, then level and refinement where there are any; ``mixture (B, C, T)`` at the network's level."""
@@ -157,8 +169,9 @@ class LatentSeparator(nn.Module):
     ) -> Tensor:
         """Whitened latents z0 (B, D, N) of the vocals by DDIM from ``noise (B, D, N)`` and ``cond (B, E, N)``.
 
-        ``steps`` network calls from ``t = start`` down; below 1 the start is the posterior mean (one more call at t
-        = 1) noised to ``start``. ``fresh(i)`` gives the noise of step i for ``eta > 0``.
+        ``steps`` network calls from ``t = start`` down. Below 1 it begins at the predictor's estimate noised to
+        ``start`` where the separator refines, else at the posterior mean noised to ``start`` (one more call at t = 1).
+        ``fresh(i)`` gives the noise of step i for ``eta > 0``.
         """
 
         def predict(z_t: Tensor, t: Tensor) -> Tensor:
@@ -167,8 +180,8 @@ class LatentSeparator(nn.Module):
         z = noise
         if start < 1:
             one = torch.ones(len(noise), device=noise.device)
-            alpha, sigma = alpha_sigma(torch.tensor(start, device=noise.device))
-            z = alpha * -predict(noise, one) + sigma * noise
+            begin = self._anchor(cond) if self.refines else -predict(noise, one)
+            z = add_noise(begin, noise, start * one)
         return sample(predict, z, schedule(steps, start), eta, fresh)
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from ldm_sep.config import SeparatorTrainingConfig
@@ -40,7 +41,9 @@ class PredictorObjective(nn.Module):
 class SeparatorObjective(nn.Module):
     """Eq. (9): E |v_hat - v|^2 over (vocals, mixture) pairs, with the optional weights of `SeparatorTrainingConfig`.
 
-    ``forward(pairs, noise (B, D, N), t (B,))``; the pairs without ``cond`` get theirs from the conditioner.
+    ``forward(pairs, noise (B, D, N), t (B,), from_estimate (B,))``; the pairs without ``cond`` get theirs from the
+    conditioner. For a separator that refines the loss is E |z0_hat - z0|^2, the same times sigma^2, and the noised
+    latents are those of the estimate where ``from_estimate`` is true.
     """
 
     def __init__(self, separator: LatentSeparator, settings: SeparatorTrainingConfig) -> None:
@@ -50,13 +53,15 @@ class SeparatorObjective(nn.Module):
         weight = separator.whitening.std**settings.channel_weight_power
         self.register_buffer("channel_weight", weight / weight.mean(), persistent=False)
 
-    def forward(self, pairs: Pairs, noise: Tensor, t: Tensor) -> Mapping[str, Tensor]:
+    def forward(self, pairs: Pairs, noise: Tensor, t: Tensor, from_estimate: Tensor) -> Mapping[str, Tensor]:
         settings, separator, z0 = self.settings, self.separator, pairs.z0
         cond = pairs.cond if pairs.cond is not None else separator.conditioning(pairs.mixture, pairs.estimate)
-        z_t = add_noise(z0, noise, t)
+        estimate = cond[:, -z0.shape[1] :]
+        z_t = add_noise(torch.where(from_estimate[:, None, None], estimate, z0), noise, t)
         with in_precision(settings.precision, z_t.device):
             v_hat = separator.predict_v(z_t, t, cond)
-        error = (v_hat - v_target(z0, noise, t)).square() * self.channel_weight
+        error = z0_from_v(z_t, v_hat, t) - z0 if separator.refines else v_hat - v_target(z0, noise, t)
+        error = error.square() * self.channel_weight
         weighted = error if settings.max_snr is None else error * truncated_snr_weight(t, settings.max_snr)
         loss = weighted.mean()
         losses = {"v_loss": loss}
@@ -65,17 +70,17 @@ class SeparatorObjective(nn.Module):
             losses["level_loss"] = separator.level_head.loss(z0_hat, cond[:, : z0.shape[1]], pairs.level_db)
             loss = loss + settings.level_weight * losses["level_loss"]
         if settings.decoder_weight > 0:
-            losses["decoder_loss"] = self._decoder_loss(pairs, v_hat, t == 1)
+            terminal = t == settings.latest
+            losses["decoder_loss"] = self._decoder_loss(pairs, z0_from_v(z_t, v_hat, t)[terminal], terminal)
             loss = loss + settings.decoder_weight * losses["decoder_loss"]
         return {"loss": loss, **losses}
 
-    def _decoder_loss(self, pairs: Pairs, v_hat: Tensor, terminal: Tensor) -> Tensor:
-        # A batch may have no item at t = 1; then the term is zero, not the mean of nothing.
+    def _decoder_loss(self, pairs: Pairs, z0_hat: Tensor, terminal: Tensor) -> Tensor:
+        # A batch may have no item where sampling begins; then the term is zero, not the mean of nothing.
         if not terminal.any():
-            return v_hat.new_zeros(())
-        # At t = 1, z0_hat = -v_hat.
+            return z0_hat.new_zeros(())
         estimate = None if pairs.estimate is None else pairs.estimate[terminal]
-        heard = self.separator.decode(-v_hat[terminal], estimate)
+        heard = self.separator.decode(z0_hat, estimate)
         wanted = pairs.vocals[terminal]
         distortion = thresholded_snr_loss(heard, wanted, pairs.mixture[terminal])
         return distortion + self.settings.outline_weight * self.spectral(heard, wanted)

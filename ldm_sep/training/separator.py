@@ -29,15 +29,17 @@ def draw_predictor_step(
 
 def draw_step(
     pairs: PairSource, settings: SeparatorTrainingConfig, step: int, rank: int
-) -> tuple[Pairs, Tensor, Tensor]:
-    """Pairs, noise and t of one step: a pure function of (seed, step, rank)."""
+) -> tuple[Pairs, Tensor, Tensor, Tensor]:
+    """Pairs, noise, t in (0, latest] and whether the estimate is noised, of one step: a pure function of (seed, step,
+    rank).
+    """
     drawn = pairs(step, rank)
     size, device = len(drawn.z0), drawn.z0.device
     generator = torch.Generator(device).manual_seed(step_seed(settings.seed, step, rank))
     noise = torch.randn(drawn.z0.shape, generator=generator, device=device)
-    t = torch.rand(size, generator=generator, device=device)
-    terminal = torch.rand(size, generator=generator, device=device) < settings.terminal_share
-    return drawn, noise, torch.where(terminal, 1.0, t)
+    t, terminal, from_estimate = torch.rand(3, size, generator=generator, device=device)
+    t = torch.where(terminal < settings.terminal_share, 1.0, 1 - t)
+    return drawn, noise, settings.latest * t, from_estimate < settings.estimate_share
 
 
 def train(

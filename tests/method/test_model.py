@@ -18,7 +18,9 @@ def small_codec(exponent: float = 1.0) -> SpectralCodec:
     return SpectralCodec(16000, SpectralSizes(160, 20, 6, 4, 2, width=16, blocks=1, exponent=exponent))
 
 
-def small_separator(gated: bool, predicting: bool = False, exponent: float = 1.0) -> LatentSeparator:
+def small_separator(
+    gated: bool, predicting: bool = False, exponent: float = 1.0, refines: bool = False
+) -> LatentSeparator:
     torch.manual_seed(0)
     codec = small_codec(exponent)
     unet = UNet1d(
@@ -29,7 +31,7 @@ def small_separator(gated: bool, predicting: bool = False, exponent: float = 1.0
         cond_channels=64 if predicting else 32,
     )
     predictor = MaskPredictor(16000, 256, 80, (4, 8)) if predicting else None
-    return LatentSeparator(codec, unet, gated_anchor=gated, predictor=predictor).eval()
+    return LatentSeparator(codec, unet, gated_anchor=gated, refines=refines, predictor=predictor).eval()
 
 
 @pytest.fixture
@@ -52,6 +54,39 @@ def test_without_a_gate_the_network_alone_decides(mixture: torch.Tensor) -> None
     z = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
     # A new network returns zero.
     assert not separator.predict_v(z, torch.ones(2), z).any()
+
+
+@pytest.mark.parametrize(("start", "steps"), [(0.1, 1), (0.1, 4), (1.0, 3)])
+def test_a_new_refiner_leaves_the_estimate_as_it_is(mixture: torch.Tensor, start: float, steps: int) -> None:
+    separator = small_separator(gated=True, predicting=True, refines=True)
+    separator.whitening.measure([separator.codec.encoder(mixture).detach()])
+    cond, estimate = separator.condition(mixture)
+    noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    z0 = separator.sample(cond, noise, steps, start)
+    assert torch.allclose(z0, separator.encode(estimate), atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_refiner_that_knows_the_correction_gives_the_truth(mixture: torch.Tensor, steps: int) -> None:
+    separator = small_separator(gated=True, predicting=True, refines=True)
+    cond, estimate = separator.condition(mixture)
+    truth = separator.encode(0.5 * mixture)
+    heard = []
+
+    class Knowing(torch.nn.Module):
+        def forward(self, z_t: torch.Tensor, t: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+            heard.append((z_t, t))
+            correction = truth - separator.encode(estimate)
+            return torch.cat([correction, torch.zeros_like(correction)], 1)
+
+    separator.unet = Knowing()
+    noise = torch.randn(2, 32, 60, generator=torch.Generator().manual_seed(2))
+    assert torch.allclose(separator.sample(cond, noise, steps, 0.1), truth, atol=1e-4)
+    # It began at the estimate, with a little noise.
+    z_start, t = heard[0]
+    angle = torch.tensor(torch.pi / 2 * 0.1)
+    assert torch.allclose(t, torch.full((2,), 0.1))
+    assert torch.allclose(z_start, angle.cos() * separator.encode(estimate) + angle.sin() * noise, atol=1e-5)
 
 
 def test_stages_choose_what_is_trained() -> None:

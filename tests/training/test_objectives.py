@@ -18,6 +18,7 @@ from ldm_sep.training.separator import draw_step
 SHAPE = (3, 2, 4096)
 STD = torch.tensor([[[1.0], [3.0]]])
 TIMES = torch.tensor([0.05, 0.4, 1.0])
+TRUTH = torch.tensor([False, False, False])
 
 
 def waves(seed: int) -> Tensor:
@@ -36,8 +37,8 @@ def pairs(vocals: Tensor, mixture: Tensor) -> Pairs:
 class Separator:
     """Latents are the wave itself; ``v_hat`` is what the network answers."""
 
-    def __init__(self, v_hat: Tensor) -> None:
-        self.v_hat, self.level_head = v_hat, None
+    def __init__(self, v_hat: Tensor, refines: bool = False) -> None:
+        self.v_hat, self.refines, self.level_head = v_hat, refines, None
         self.codec = SimpleNamespace(sample_rate=16000)
         self.whitening = SimpleNamespace(std=STD)
 
@@ -66,7 +67,7 @@ def test_the_v_loss_is_equation_9_with_its_weights(max_snr: float | None, power:
     vocals, mixture, noise = waves(0), waves(1), torch.randn(SHAPE, generator=torch.Generator().manual_seed(2))
     v_hat = waves(3)
     objective = SeparatorObjective(Separator(v_hat), settings(max_snr=max_snr, channel_weight_power=power))
-    loss = objective(pairs(vocals, mixture), noise, TIMES)["loss"]
+    loss = objective(pairs(vocals, mixture), noise, TIMES, TRUTH)["loss"]
     error = np.square(v_hat.numpy() - velocity(vocals, mixture, noise, TIMES))
     if max_snr is not None:
         snr = 1 / np.tan(np.pi / 2 * TIMES.numpy().astype(np.float64)) ** 2
@@ -81,12 +82,12 @@ def test_the_decoder_loss_hears_the_posterior_mean_and_only_there() -> None:
     terms = []
     for factor in (1.0, 0.5):
         objective = SeparatorObjective(Separator(factor * v), settings(decoder_weight=1.0, outline_weight=0.0))
-        terms.append(float(objective(pairs(vocals, mixture), noise, TIMES)["decoder_loss"]))
+        terms.append(float(objective(pairs(vocals, mixture), noise, TIMES, TRUTH)["decoder_loss"]))
     # Only the third item is at t = 1: there -v is the vocals, of which all is heard, and then half.
     wanted, floor = np.square(vocals[2].numpy()).mean(), 1e-3 * np.square(mixture[2].numpy()).mean()
     assert terms[0] == pytest.approx(np.log10(floor / (wanted + floor)), abs=1e-3)
     assert terms[1] == pytest.approx(np.log10((wanted / 4 + floor) / (wanted + floor)), abs=1e-3)
-    early = objective(pairs(vocals, mixture), noise, torch.full((3,), 0.5))
+    early = objective(pairs(vocals, mixture), noise, torch.full((3,), 0.5), TRUTH)
     assert float(early["decoder_loss"]) == 0
 
 
@@ -104,15 +105,48 @@ def test_a_share_of_items_is_drawn_at_pure_noise(share: float) -> None:
     dials = settings(terminal_share=share, seed=3)
     silence = SimpleNamespace(z0=torch.zeros(50, 4, 4))
     drawn = [draw_step(lambda *_: silence, dials, step, 0) for step in range(20)]
-    times = torch.cat([t for _, _, t in drawn])
+    times = torch.cat([t for _, _, t, _ in drawn])
     assert float((times == 1).float().mean()) == pytest.approx(share, abs=0.05)
     others = times[times < 1]
     if len(others):
-        assert float(others.mean()) == pytest.approx(0.5, abs=0.03) and float(others.min()) >= 0
-    noise = torch.stack([n for _, n, _ in drawn])
+        assert float(others.mean()) == pytest.approx(0.5, abs=0.03) and float(others.min()) > 0
+    noise = torch.stack([n for _, n, _, _ in drawn])
     assert noise.shape == (20, 50, 4, 4) and float(noise.std()) == pytest.approx(1, abs=0.02)
     again = draw_step(lambda *_: silence, dials, 7, 0)
     assert torch.equal(again[1], drawn[7][1]) and not torch.equal(drawn[6][1], drawn[7][1])
+
+
+def test_a_refiner_is_asked_for_the_truth_whatever_is_noised() -> None:
+    vocals, mixture, noise = waves(0), waves(1), waves(2)
+    v_hat = waves(3)
+    seen = []
+
+    class Listening(Separator):
+        def predict_v(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            seen.append(z_t)
+            return self.v_hat
+
+    from_estimate = torch.tensor([True, False, True])
+    objective = SeparatorObjective(Listening(v_hat, refines=True), settings(latest=0.4))
+    loss = objective(pairs(vocals, mixture), noise, 0.4 * TIMES, from_estimate)["loss"]
+    gain = 0.1 / np.sqrt(np.square(mixture.numpy()).mean((1, 2), keepdims=True))
+    angle = np.pi / 2 * 0.4 * TIMES.numpy()[:, None, None]
+    truth, estimate = vocals.numpy() * gain, mixture.numpy() * gain
+    noised = np.where(from_estimate[:, None, None], estimate, truth)
+    z_t = np.cos(angle) * noised + np.sin(angle) * noise.numpy()
+    assert np.allclose(seen[0], z_t, atol=1e-6)
+    error = np.cos(angle) * z_t - np.sin(angle) * v_hat.numpy() - truth
+    assert float(loss) == pytest.approx(np.square(error).mean(), rel=1e-4)
+
+
+def test_refiners_see_small_times_and_both_kinds_of_states() -> None:
+    dials = settings(latest=0.1, estimate_share=0.5, terminal_share=0.3, seed=1)
+    silence = SimpleNamespace(z0=torch.zeros(50, 4, 4))
+    drawn = [draw_step(lambda *_: silence, dials, step, 0) for step in range(40)]
+    times, states = (torch.cat([d[k] for d in drawn]) for k in (2, 3))
+    assert float(times.min()) > 0 and float(times.max()) == pytest.approx(0.1)
+    assert float((times == times.max()).float().mean()) == pytest.approx(0.3, abs=0.04)
+    assert float(states.float().mean()) == pytest.approx(0.5, abs=0.04)
 
 
 def codec_objective(decoder: torch.nn.Module, **weights: float) -> CodecObjective:
