@@ -13,7 +13,6 @@ the table and writes ``ablations.json`` and ``ablations.png`` (scores against T)
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,13 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from script import run_script
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.data.items import Item, items_digest, read_items
-from ldm_sep.errors import ConfigError, LdmSepError, need_package
+from ldm_sep.errors import ConfigError
 from ldm_sep.evaluate import parse_metrics
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import make_folder
+from ldm_sep.markdown import markdown_table
 from ldm_sep.method.level import normalising_gain
 from ldm_sep.metrics import measure
 from ldm_sep.separation.separator import Options, Separator
@@ -185,17 +187,14 @@ def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics
 def table(results: Sequence[Result], groups: Sequence[str], metrics: Sequence[str]) -> str:
     """Markdown, one row a setting; groups joined by slashes."""
     shown = ("si_sdr_gain", *(m for m in metrics if m != "si_sdr"), "voiceless")
-    lines = [
-        f"| setting | {' | '.join(shown)} | s per audio s |",
-        "|---" * (len(shown) + 2) + "|",
-    ]
+    rows = []
     for result in results:
         cells = []
         for metric in shown:
             numbers = [result.scores.get(f"{group}/{metric}") for group in groups]
             cells.append(" / ".join("-" if n is None else f"{n:.2f}" for n in numbers))
-        lines.append(f"| {result.name} | {' | '.join(cells)} | {result.seconds:.3f} |")
-    return "\n".join(lines)
+        rows.append([result.name, *cells, f"{result.seconds:.3f}"])
+    return "\n".join(markdown_table(["setting", *shown, "s per audio s"], rows))
 
 
 def figure(results: Sequence[Result], groups: Sequence[str], path: Path) -> None:
@@ -231,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/ablations"))
     options = parser.parse_args(arguments)
-    need_package("the figure", "matplotlib")
+    need_matplotlib("the figure")
     separator = Separator.load(options.name, device=options.device)
     rate = separator.model.codec.sample_rate
     items = read_items(options.items, options.data, rate, separator.model.codec.hop)
@@ -269,7 +268,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LdmSepError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    run_script(main, __file__)

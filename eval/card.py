@@ -10,11 +10,12 @@ tracks and the hash of their list.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
+from script import run_script
+
 from ldm_sep.checkpoint.writing import add_evaluation
-from ldm_sep.errors import DataError, LdmSepError
+from ldm_sep.errors import DataError
 
 METRICS = "si_sdr,lsd,mel_mae,log_f0_rmse,voicing_recall,pesq,mr_stft"
 
@@ -63,7 +64,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LdmSepError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    run_script(main, __file__)

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from quantiser import FIT_FRAMES, OwnQuantiser, Quantiser, ResidualQuantiser, fit_quantiser
+from script import run_script
 from torch import Tensor
 
 from ldm_sep.audio import read, resample
@@ -34,9 +35,11 @@ from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.codec.base import Codec
 from ldm_sep.codec.encodec_48khz import load_encodec_48khz
 from ldm_sep.device import choose_device
-from ldm_sep.errors import ConfigError, DataError, LdmSepError, need_package
+from ldm_sep.errors import ConfigError, DataError
 from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import make_folder
+from ldm_sep.markdown import markdown_table
 from ldm_sep.method.level import coding_gain
 from ldm_sep.metrics import sdr
 from ldm_sep.signal.loudness import is_silent
@@ -186,17 +189,17 @@ def measure(
 
 def table(scores: Mapping[str, Sequence[Sequence[float]]], features: Mapping[str, int]) -> str:
     """Markdown: measured means with intervals, and published SDR, by noise level."""
-    lines = [f"| SDR, dB | features | {' | '.join(f'{std:g}' for std in STDS)} |", "|---" * (len(STDS) + 2) + "|"]
+    rows = []
     for name, columns in scores.items():
         cells = []
         for values in columns:
             interval = bootstrap_interval(values)
             cells.append(f"{np.mean(values):.2f}" + (f" [{interval.low:.2f}, {interval.high:.2f}]" if interval else ""))
-        lines.append(f"| {name} | {features[name]} | {' | '.join(cells)} |")
+        rows.append([name, str(features[name]), *cells])
         if name in PUBLISHED:
             cells = [f"{value:.2f}" for value in PUBLISHED[name]]
-            lines.append(f"| {name}, published (EnCodec) | {PUBLISHED_FEATURES[name]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append([f"{name}, published (EnCodec)", str(PUBLISHED_FEATURES[name]), *cells])
+    return "\n".join(markdown_table(["SDR, dB", "features", *(f"{std:g}" for std in STDS)], rows))
 
 
 def figure(scores: Mapping[str, Sequence[Sequence[float]]], title: str, path: Path) -> None:
@@ -238,7 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/codec_robustness"))
     options = parser.parse_args(arguments)
-    need_package("the figure", "matplotlib")
+    need_matplotlib("the figure")
     if not min(options.seconds, options.segment) > 0 or min(options.codebooks, options.codebook_size) < 1:
         raise ConfigError("--seconds, --segment, --codebooks and --codebook-size must be positive")
     kind, codec, own = load(options.name, options.codec_weights, choose_device(options.device))
@@ -285,7 +288,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LdmSepError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    run_script(main, __file__)

@@ -13,12 +13,13 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from clock import warm_seconds
+from script import run_script
 
 from ldm_sep.build import build_codec
 from ldm_sep.checkpoint.names import find_checkpoint
@@ -28,8 +29,10 @@ from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
 from ldm_sep.data.items import Item, items_digest, read_items
 from ldm_sep.device import choose_device
-from ldm_sep.errors import ConfigError, LdmSepError, need_package
+from ldm_sep.errors import ConfigError
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import make_folder
+from ldm_sep.markdown import markdown_table
 from ldm_sep.training.codec import score_codec
 
 _SECONDS = 6.0
@@ -96,15 +99,14 @@ def measure(
     return CodecRow(title, kind, latents, parameter_count(codec), scores, seconds)
 
 
-def table(rows: Sequence[CodecRow], devices: Iterable[str]) -> str:
+def table(rows: Sequence[CodecRow], devices: Collection[str]) -> str:
     """Markdown, one line a codec; costs as encoding + decoding."""
     heads = ["codec", "kind", "latents", "parameters", *COLUMNS.values(), *(f"s per audio s, {d}" for d in devices)]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines = []
     for row in rows:
         cells = [row.name, row.kind, row.latents, f"{row.parameters:,}", *(f"{row.scores[k]:.2f}" for k in COLUMNS)]
-        cells += [" + ".join(f"{s:.4f}" for s in row.seconds[d]) for d in devices]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([*cells, *(" + ".join(f"{s:.4f}" for s in row.seconds[d]) for d in devices)])
+    return "\n".join(markdown_table(heads, lines))
 
 
 def figure(rows: Sequence[CodecRow], device: str, path: Path) -> None:
@@ -137,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/codec_sizes"))
     options = parser.parse_args(arguments)
-    need_package("the figure", "matplotlib")
+    need_matplotlib("the figure")
     if options.repeats < 1:
         raise ConfigError(f"--repeats must be at least 1, not {options.repeats}")
     devices = {word: choose_device(word) for word in options.device.split(",")}
@@ -159,7 +161,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LdmSepError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    run_script(main, __file__)

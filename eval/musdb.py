@@ -18,12 +18,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from script import run_script
+
 from ldm_sep.audio import AudioWriter, probe
 from ldm_sep.build import codec_sample_rate
 from ldm_sep.checkpoint.manifest import read_manifest
 from ldm_sep.checkpoint.names import find_checkpoint
 from ldm_sep.data.items import items_digest, read_items
-from ldm_sep.errors import ConfigError, DataError, LdmSepError
+from ldm_sep.errors import ConfigError, DataError
 from ldm_sep.evaluate import TrackFiles, evaluate, match_tracks, parse_metrics
 from ldm_sep.metrics import DEFAULT_METRICS, check_installed
 from ldm_sep.separation.separator import Options, Separator
@@ -155,7 +157,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LdmSepError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    run_script(main, __file__)

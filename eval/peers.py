@@ -11,17 +11,17 @@ today's torch, so the network is written here after the paper and the shapes of 
 
 import argparse
 import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from script import run_script
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.audio import AudioWriter, read, resample
-from ldm_sep.errors import DependencyError, LdmSepError
+from ldm_sep.errors import DependencyError
 
 RATE = 44100
 _WINDOW, _HOP = 4096, 1024
@@ -135,11 +135,8 @@ def main() -> None:
     parser.add_argument("songs", type=Path, nargs="+", help="Audio files; mixture.wav is named by its folder.")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    try:
-        separate_files(arguments.songs, arguments.out)
-    except LdmSepError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    separate_files(arguments.songs, arguments.out)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, __file__)

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from clock import warm_seconds
+from script import run_script
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,9 +35,11 @@ from ldm_sep.audio import AudioWriter
 from ldm_sep.checkpoint.names import find_checkpoint
 from ldm_sep.checkpoint.writing import parameter_count
 from ldm_sep.device import choose_device
-from ldm_sep.errors import ConfigError, LdmSepError, need_package
+from ldm_sep.errors import ConfigError
 from ldm_sep.evaluate import bootstrap_interval
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import make_folder
+from ldm_sep.markdown import markdown_table
 from ldm_sep.separation.separator import Options, Separator
 
 
@@ -168,13 +171,14 @@ def cold_run(checkpoint: Path, preset: str | None, device: str, seconds: float, 
 
 def tables(name: str, costs: Sequence[DeviceCost], sizes: dict[str, int], work: dict[str, float]) -> str:
     """Markdown: sizes by part, then times of each device."""
-    lines = ["| part | parameters | GFLOP per audio second |", "|---|---|---|"]
-    lines += [f"| {part} | {sizes[part]:,} | {work[part] / 1e9:.3f} |" for part in sizes]
+    lines = markdown_table(
+        ["part", "parameters", "GFLOP per audio second"],
+        [[part, f"{size:,}", f"{work[part] / 1e9:.3f}"] for part, size in sizes.items()],
+    )
     for cost in costs:
         lines += ["", f"{name} on {cost.device}, {torch.get_num_threads()} threads", ""]
-        lines += ["| part | s per audio second | lowest | highest |", "|---|---|---|---|"]
-        for part, values in cost.parts.items():
-            lines.append(f"| {part} | {np.median(values):.4f} | {min(values):.4f} | {max(values):.4f} |")
+        rows = [[part, *(f"{s:.4f}" for s in (np.median(v), min(v), max(v)))] for part, v in cost.parts.items()]
+        lines += markdown_table(["part", "s per audio second", "lowest", "highest"], rows)
         factors = [1 / value for value in cost.parts["whole separation"]]
         interval = bootstrap_interval(factors)
         shown = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
@@ -228,7 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-cold", action="store_true", help="leave the cold run out")
     parser.add_argument("--out", type=Path, default=Path("results/speed"))
     options = parser.parse_args(arguments)
-    need_package("the figure", "matplotlib")
+    need_matplotlib("the figure")
     words = options.device.split(",") if options.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     try:
         durations = sorted(float(word) for word in options.durations.split(","))
@@ -263,7 +267,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LdmSepError as error:
-        sys.exit(f"{Path(__file__).name}: {error}")
+    run_script(main, __file__)

@@ -11,7 +11,7 @@ def markdown_escape(text: str) -> str:
     return "".join(_ENTITIES.get(sign, f"\\{sign}" if sign in _MARKUP else sign) for sign in " ".join(text.split()))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table of ready cells. ValueError for a row of another length than ``head``."""
     if any(len(row) != len(head) for row in rows):
         raise ValueError(f"every row of the table needs {len(head)} cells")

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "ldm_sep"
 # Rooms and loose modules, from the ground up: each may import from the floors below it.
 FLOORS = [
     {"errors"},
-    {"config", "device", "files", "markdown", "statistics", "thirdparty", "signal"},
+    {"config", "device", "figures", "files", "markdown", "statistics", "thirdparty", "signal"},
     {"audio", "metrics", "codec", "network", "workers"},
     {"method", "data"},
     {"build"},

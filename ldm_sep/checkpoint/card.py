@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ldm_sep.markdown import markdown_table
+
 # What a run can train; "unet" with the conditioner and the level head.
 PARTS = ("codec", "predictor", "unet")
 _SCORES = (
@@ -13,7 +15,7 @@ _SCORES = (
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     labels = list(rows[0]["scores"])
-    lines = [f"| group | system | {' | '.join(labels)} |", "|---" * (len(labels) + 2) + "|"]
+    lines = []
     for row in rows:
         cells = []
         for label in labels:
@@ -24,10 +26,11 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 interval = f" [{score[1]:.2f}, {score[2]:.2f}]" if len(score) == 3 else ""
                 fewer = f" (n = {row['defined'][label]})" if label in row.get("defined", {}) else ""
                 cells.append(f"{score[0]:.2f}{interval}{fewer}")
-        lines.append(f"| {row['group']} | {row['system']} | {' | '.join(cells)} |")
+        lines.append([row["group"], row["system"], *cells])
     tracks = dict.fromkeys((row["group"], row["n"], row["hash"]) for row in rows)
     counts = ", ".join(f"{group or 'all'}: n = {n}, track list {digest}" for group, n, digest in tracks)
-    return [*lines, "", f"Means with 95 % bootstrap intervals over tracks; {counts}."]
+    table = markdown_table(["group", "system", *labels], lines)
+    return [*table, "", f"Means with 95 % bootstrap intervals over tracks; {counts}."]
 
 
 def trainings(facts: Mapping[str, Any], parts: Iterable[str] = PARTS) -> list[dict[str, Any]]:
@@ -56,16 +59,13 @@ def model_card(facts: dict[str, Any]) -> str:
         "",
         f"A {facts['kind']} of ldm-sep. {facts['config'].get('description', '')}".rstrip(),
     ]
-    lines += ["", "## Sizes", "", "| part | parameters |", "|---|---|"]
-    lines += [f"| {part} | {count:,} |" for part, count in facts["parameters"].items()]
+    sizes = [[part, f"{count:,}"] for part, count in facts["parameters"].items()]
+    lines += ["", "## Sizes", "", *markdown_table(["part", "parameters"], sizes)]
     if facts.get("evaluation"):
         lines += ["", "## Evaluation", "", *_evaluation_table(facts["evaluation"])]
     if facts["scores"]:
-        lines += ["", "## Scores on the validation items", "", _SCORES, "", "| score | value |", "|---|---|"]
-        lines += [
-            f"| {name} | {'undefined' if value is None else f'{value:.3f}'} |"
-            for name, value in facts["scores"].items()
-        ]
+        scores = [[key, "undefined" if value is None else f"{value:.3f}"] for key, value in facts["scores"].items()]
+        lines += ["", "## Scores on the validation items", "", _SCORES, "", *markdown_table(["score", "value"], scores)]
     lines += ["", "## Training", ""]
     for run in trainings(facts):
         work = f"{run['steps']:,} steps in {run['minutes']:.0f} minutes on {run['hardware'] or 'unrecorded hardware'}"

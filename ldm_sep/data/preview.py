@@ -7,7 +7,7 @@ import torch
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.data.mixer import Mixer
-from ldm_sep.errors import need_package
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.metrics import spectrogram
 
 _WINDOW_SECONDS = 0.046
@@ -21,7 +21,7 @@ def preview(mixer: Mixer, count: int, batch_size: int, seed: int, out: Path) -> 
     They are ``NN-mixture.wav``, ``NN-vocals.wav`` and, of their spectrograms, ``sheet.png`` in ``out``. Returns what
     was written. DependencyError without matplotlib.
     """
-    need_package("the spectrogram sheet", "matplotlib")
+    need_matplotlib("the spectrogram sheet")
     from matplotlib.figure import Figure
 
     # Whole batches, as in training: what an item becomes depends on its batch.

@@ -15,6 +15,7 @@ import numpy as np
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.evaluate.plots import drawing, fitted, save
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import as_file_name, replacing
 from ldm_sep.metrics import spectrogram
 from ldm_sep.signal.loudness import loudest_window
@@ -56,6 +57,7 @@ def loudest_part(wave: np.ndarray, sample_rate: int, seconds: float = SECONDS) -
 
 def draw_sheet(path: Path, excerpt: Excerpt) -> None:
     """One panel for each wave: logarithmic frequency, 80 dB below the loudest point of all, time in the track."""
+    need_matplotlib("a spectrogram sheet")
     from matplotlib.figure import Figure
 
     rate = excerpt.sample_rate

@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ldm_sep.evaluate.rows import write_bytes
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import shown
 from ldm_sep.metrics import Metric
 from ldm_sep.statistics import CONFIDENCE, bootstrap_interval
@@ -35,11 +36,12 @@ _ROW_INCHES = 0.62
 @contextmanager
 def drawing() -> Iterator[None]:
     """Settings for all figures, put back afterwards. A ``$`` in a name stays a ``$``."""
+    need_matplotlib("a figure")
     import matplotlib
     from matplotlib import font_manager
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": [name for name in _FONTS if name in installed] or ["sans-serif"],
         "font.size": 10,
         "text.parse_math": False,

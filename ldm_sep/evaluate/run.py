@@ -21,6 +21,7 @@ from ldm_sep.evaluate.rows import (
 from ldm_sep.evaluate.score import CodecShelf, score_track
 from ldm_sep.evaluate.summary import Failure, Summary, summarise
 from ldm_sep.evaluate.task import CodecFiles, Sheet, SheetFiles, Task, after_crash
+from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import shown
 from ldm_sep.metrics import DEFAULT_METRICS, METRICS, check_installed
 from ldm_sep.workers import work_through
@@ -145,7 +146,8 @@ def _check(tracks: Sequence[TrackFiles], systems: Sequence[str], metrics: Sequen
             raise ConfigError(f"the system '{shown(system)}' has no estimate of the track '{shown(lacking[0])}'")
     need_mixtures(tracks, systems)
     check_installed(metrics)
-    for package in ("scipy", "matplotlib", "jinja2"):
+    need_matplotlib("evaluation")
+    for package in ("scipy", "jinja2"):
         need_package("evaluation", package)
 
 
@@ -192,8 +194,8 @@ def _plan(
             failed = any((row := kept.rows.get((track.name, s))) is not None and row.error for s in systems)
             sheet = None if files.picture.is_file() and not failed else files
         if wanted or sheet:
-            keys = {system: plan.keys[track.name, system] for system, _ in wanted}
-            plan.tasks.append(Task(track, tuple(wanted), keys, tuple(systems), sheet, dict(codecs)))
+            row_keys = {system: plan.keys[track.name, system] for system, _ in wanted}
+            plan.tasks.append(Task(track, tuple(wanted), row_keys, tuple(systems), sheet, dict(codecs)))
     # The longest first, so that no process is left alone with one at the end.
     plan.tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
     return plan

@@ -13,7 +13,7 @@ from ldm_sep.errors import AudioError, LdmSepError
 from ldm_sep.evaluate.baselines import codec_round_trip, irm, karaoke, silence
 from ldm_sep.evaluate.excerpt import Excerpt, draw_sheet, loudest_part, write_players
 from ldm_sep.evaluate.rows import Row
-from ldm_sep.evaluate.task import CodecFiles, Result, Sheet, Task
+from ldm_sep.evaluate.task import CodecFiles, Result, Sheet, SheetFiles, Task
 from ldm_sep.evaluate.waves import Wave, read_wave
 from ldm_sep.files import shown
 from ldm_sep.metrics import Reference, Score, scorers
@@ -103,20 +103,20 @@ def score_track(task: Task, shelf: CodecShelf) -> Iterator[Result]:
             yield Row(task.track.name, system, key, measured.scores, fault, seconds, measured.failed)
         started = time.perf_counter()
     if task.sheet:
-        yield _draw(task, track, excerpt, excerpts)
+        yield _draw(task.sheet, track, excerpt, excerpts)
 
 
-def _draw(task: Task, track: _Track, excerpt: slice, excerpts: dict[str, np.ndarray]) -> Sheet:
-    reference, mixture = track.reference, track.mixture
+def _draw(files: SheetFiles, track: _Track, excerpt: slice, excerpts: dict[str, np.ndarray]) -> Sheet:
+    task, reference, mixture = track.task, track.reference, track.mixture
     waves = {"mixture": mixture.samples[:, excerpt]} if mixture else {}
     waves |= {"reference": reference.samples[:, excerpt]}
     # The mixture as a baseline is there already.
     waves |= {system: excerpts[system] for system in task.systems if system in excerpts and system != "mixture"}
     part = Excerpt(task.track.name, waves, reference.rate, excerpt.start / reference.rate)
     try:
-        write_players(task.sheet.players, part, task.systems)
+        write_players(files.players, part, task.systems)
         # The sheet last: where it is, all of the excerpt is.
-        draw_sheet(task.sheet.picture, part)
+        draw_sheet(files.picture, part)
     except Exception as error:
         return Sheet(task.track.name, f"the excerpt of '{shown(task.track.name)}': {_line(error)}")
     return Sheet(task.track.name, None)

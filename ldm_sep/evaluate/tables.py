@@ -8,7 +8,7 @@ from collections import Counter
 from ldm_sep.evaluate.published import HEADING, PUBLISHED, SOURCE
 from ldm_sep.evaluate.summary import Summary, SystemScore
 from ldm_sep.files import shown
-from ldm_sep.markdown import markdown_escape, table
+from ldm_sep.markdown import markdown_escape, markdown_table
 from ldm_sep.metrics import METRICS, Metric
 from ldm_sep.statistics import CONFIDENCE, MIN_PAIRS, PairedTest, aggregate_of
 
@@ -99,7 +99,7 @@ def markdown(summary: Summary) -> str:
     note = f"{list_note(summary)}. "
     keys = summary.metrics
     lines = ["# Evaluation", "", "## Measured", ""]
-    lines += table(
+    lines += markdown_table(
         ["system", *(markdown_escape(heading(metric)) for metric in keys)],
         [
             [markdown_escape(s), *(cell(summary.scores[s][m.key], m.key, len(summary.tracks)) for m in keys)]
@@ -115,7 +115,7 @@ def markdown(summary: Summary) -> str:
         lines += ["", "## Paired tests", ""]
     if tested:
         labels = {metric.key: metric.label for metric in keys}
-        lines += table(
+        lines += markdown_table(
             ["metric", "first", "second", "n", "first - second", "p", "p (Holm)"],
             [
                 [
@@ -135,7 +135,7 @@ def markdown(summary: Summary) -> str:
         lines += ["", untested] if tested else [untested]
     if undefined := undefined_lines(summary):
         lines += ["", "## Undefined", ""]
-        lines += table(
+        lines += markdown_table(
             ["system", "metric", "tracks", "reason"],
             [[markdown_escape(s), label, str(count), markdown_escape(why)] for s, label, count, why in undefined],
         )
@@ -185,7 +185,7 @@ def published_rows() -> tuple[list[str], list[list[str]]]:
 
 def _published_table() -> list[str]:
     head, rows = published_rows()
-    return table([markdown_escape(text) for text in head], rows)
+    return markdown_table([markdown_escape(text) for text in head], rows)
 
 
 def plain_cell(text: str) -> str:

@@ -66,7 +66,8 @@ def mel_mae_of(reference: Reference, est: np.ndarray) -> tuple[Score, Score]:
         return Score(None, _SILENT_THERE), Score(None, _SILENT_THERE)
     r_db, e_db = _decibels(reference.mel_power), _decibels(e)
     under_own = np.abs((r_db - r_db.max()) - (e_db - e_db.max()))
-    return tuple(Score(float(d.mean(dtype=np.float64))) for d in (under_own, np.abs(r_db - e_db)))
+    under_one = np.abs(r_db - e_db)
+    return Score(float(under_own.mean(dtype=np.float64))), Score(float(under_one.mean(dtype=np.float64)))
 
 
 def _decibels(power: np.ndarray) -> np.ndarray:
