@@ -126,4 +126,4 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
 
 def build_mixer(config: MixConfig, bank: AudioBank, seconds: float, hop: int) -> Mixer:
     """The source of training batches of about ``seconds``: whole frames of ``hop`` samples."""
-    return Mixer(bank, round(seconds * bank.sample_rate / hop) * hop, **config.model_dump())
+    return Mixer(bank, round(seconds * bank.sample_rate / hop) * hop, config)

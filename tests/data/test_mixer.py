@@ -8,6 +8,7 @@ import soundfile as sf
 import torch
 from conftest import RATE, played, sung
 
+from ldm_sep.config import MixConfig
 from ldm_sep.data.bank import AudioBank, Recording
 from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.data.synthesis.augment import active_rms
@@ -92,7 +93,7 @@ def test_a_mixture_minus_its_vocals_is_the_accompaniment(tmp_path: Path) -> None
 def test_a_batch_is_a_function_of_seed_step_and_rank(bank: AudioBank) -> None:
     spreads = {"equaliser_db": 2.0, "pitch_semitones": 3.0, "width_db": 2.0, "automation_db": 2.0}
     shares = dict.fromkeys(("reverb", "doubling", "compress", "reflections", "layering"), 0.5)
-    mixer = Mixer(bank, 4000, **{**PLAIN, **spreads, **shares})
+    mixer = Mixer(bank, 4000, MixConfig(**{**PLAIN, **spreads, **shares}))
     first, again = mixer.batch(4, 0, 7), mixer.batch(4, 0, 7)
     assert torch.equal(first.vocals, again.vocals) and torch.equal(first.mixture, again.mixture)
     for other in (mixer.batch(4, 1, 7), mixer.batch(4, 0, 8), mixer.batch(4, 0, 7, rank=1)):
@@ -103,7 +104,7 @@ def test_a_batch_is_a_function_of_seed_step_and_rank(bank: AudioBank) -> None:
 def test_real_items_keep_vocals_and_accompaniment_of_one_song_in_time(bank: AudioBank) -> None:
     # Effects are for remixes only.
     effects = {"compress": 1.0, "reflections": 1.0, "reverb": 1.0, "automation_db": 6.0}
-    batch = Mixer(bank, 8000, **{**PLAIN, **effects, "real": 1.0}).batch(12, 0, 0)
+    batch = Mixer(bank, 8000, MixConfig(**{**PLAIN, **effects, "real": 1.0})).batch(12, 0, 0)
     for vocals, accompaniment in zip(batch.vocals, batch.accompaniment, strict=True):
         song, start, swapped = _where(accompaniment, bank)
         original = bank.crop(song.vocals, start, 8000)
@@ -129,20 +130,20 @@ def _where(crop: torch.Tensor, bank: AudioBank) -> tuple[Recording, int, bool]:
 
 
 def test_shares_of_silent_and_solo_items(bank: AudioBank) -> None:
-    silent = Mixer(bank, 2000, **{**PLAIN, "silent": 1.0}).batch(4, 0, 0)
+    silent = Mixer(bank, 2000, MixConfig(**{**PLAIN, "silent": 1.0})).batch(4, 0, 0)
     assert not silent.vocals.any() and silent.accompaniment.any()
-    solo = Mixer(bank, 2000, **{**PLAIN, "solo": 1.0}).batch(4, 0, 0)
+    solo = Mixer(bank, 2000, MixConfig(**{**PLAIN, "solo": 1.0})).batch(4, 0, 0)
     assert not solo.accompaniment.any() and solo.vocals.any()
 
 
 def test_silent_items_come_in_by_and_by(bank: AudioBank) -> None:
-    mixer = Mixer(bank, 2000, **{**PLAIN, "silent": 1.0, "silent_ramp": 100})
+    mixer = Mixer(bank, 2000, MixConfig(**{**PLAIN, "silent": 1.0, "silent_ramp": 100}))
     silent = [int((mixer.batch(20, 0, step).vocals.abs().amax((1, 2)) == 0).sum()) for step in (0, 49, 99, 5000)]
     assert silent[0] <= 2 and 5 <= silent[1] <= 15 and silent[2:] == [20, 20]
 
 
 def test_remixes_are_balanced_around_zero_db(bank: AudioBank) -> None:
-    batch = Mixer(bank, 16000, **{**PLAIN, "real": 0.0, "collage": 1.0}).batch(8, 0, 3)
+    batch = Mixer(bank, 16000, MixConfig(**{**PLAIN, "real": 0.0, "collage": 1.0})).batch(8, 0, 3)
     ratio = 20 * torch.log10(active_rms(batch.vocals, RATE) / active_rms(batch.accompaniment, RATE))
     assert ratio.abs().max() < 1.5
 
@@ -156,7 +157,7 @@ def test_a_person_counts_by_the_cube_root_of_its_length_and_its_variants_share(t
     file = tmp_path / "band.wav"
     sf.write(file, played(3, 9).T, RATE)
     tracks.append(Track("band", "train", accompaniment=(file,)))
-    mixer = Mixer(AudioBank(tracks, RATE, tmp_path / "cache", CPU), 800, **{**PLAIN, "collage": 1.0})
+    mixer = Mixer(AudioBank(tracks, RATE, tmp_path / "cache", CPU), 800, MixConfig(**{**PLAIN, "collage": 1.0}))
     rng = np.random.default_rng(0)
     peaks = []
     for _ in range(600):
@@ -171,7 +172,9 @@ def test_a_person_counts_by_the_cube_root_of_its_length_and_its_variants_share(t
 
 def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
     def batch(**changes: float) -> Batch:
-        return Mixer(bank, 8000, **{**PLAIN, "real": 0.0, "collage": 0.0, "pan": 0.0, **changes}).batch(6, 0, 1)
+        return Mixer(bank, 8000, MixConfig(**{**PLAIN, "real": 0.0, "collage": 0.0, "pan": 0.0, **changes})).batch(
+            6, 0, 1
+        )
 
     def alike(a: torch.Tensor, b: torch.Tensor) -> float:
         # The channels are exchanged at random.
@@ -198,7 +201,7 @@ def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
 
 def test_a_share_of_vocals_and_accompaniments_stays_where_it_is(bank: AudioBank) -> None:
     settings = {**PLAIN, "real": 0.0, "collage": 1.0, "pan": 0.3, "centred": 0.6}
-    mixer = Mixer(bank, 4000, **settings)
+    mixer = Mixer(bank, 4000, MixConfig(**settings))
     batches = [mixer.batch(20, 3, step) for step in range(20)]
     vocals = torch.cat([batch.vocals for batch in batches])
     vocals = vocals[vocals.square().mean((1, 2)) > 1e-8]
@@ -207,7 +210,7 @@ def test_a_share_of_vocals_and_accompaniments_stays_where_it_is(bank: AudioBank)
     assert float(centred) == pytest.approx(0.6, abs=0.06)
     balance = torch.cat([b.accompaniment for b in batches]).square().mean(2)
     usual = (balance[:, 0] / balance[:, 1]).log().abs()
-    still = Mixer(bank, 4000, **{**settings, "centred": 1.0}).batch(20, 3, 0).accompaniment.square().mean(2)
+    still = Mixer(bank, 4000, MixConfig(**{**settings, "centred": 1.0})).batch(20, 3, 0).accompaniment.square().mean(2)
     assert usual.max() > 1.5 > 1.2 * (still[:, 0] / still[:, 1]).log().abs().max()
 
 
@@ -239,7 +242,9 @@ def test_loops_are_layered_at_one_tempo(tmp_path: Path) -> None:
         sf.write(tmp_path / f"{number}.wav", _burst(frequency, seconds), RATE)
         tracks.append(Track(str(number), "train", accompaniment=(tmp_path / f"{number}.wav",)))
     bank = AudioBank(tracks, RATE, tmp_path / "cache", CPU)
-    mixer = Mixer(bank, 12 * RATE, **{**PLAIN, "real": 0.0, "silent": 1.0, "layering": 1.0, "pitch_semitones": 4.0})
+    mixer = Mixer(
+        bank, 12 * RATE, MixConfig(**{**PLAIN, "real": 0.0, "silent": 1.0, "layering": 1.0, "pitch_semitones": 4.0})
+    )
     ratios = []
     for wave in mixer.batch(8, 0, 0).accompaniment.mean(1).numpy():
         short, long = _period(wave, 350, 700), _period(wave, 2200, 4300)

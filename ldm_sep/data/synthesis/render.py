@@ -34,7 +34,7 @@ _TAIL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Part:
+class MidiPart:
     """One instrument: General MIDI ``program`` (None for drums), ``volume`` and ``pan`` (0 to 127), ``reverb``."""
 
     program: int | None
@@ -44,7 +44,7 @@ class Part:
     notes: tuple[Note, ...]
 
 
-def arrange(song: Song, seconds: float, rng: np.random.Generator) -> list[Part]:
+def arrange(song: Song, seconds: float, rng: np.random.Generator) -> list[MidiPart]:
     """Parts of a random window of ``seconds``, orchestrated at random; times start at 0."""
     tempo = rng.uniform(0.85, 1.2)
     transposition = int(rng.integers(-6, 7))
@@ -63,9 +63,9 @@ def arrange(song: Song, seconds: float, rng: np.random.Generator) -> list[Part]:
             for n in inside
         )
 
-    def part(program: int, notes: Sequence[Note], shift: int = 0) -> Part:
+    def part(program: int, notes: Sequence[Note], shift: int = 0) -> MidiPart:
         volume, pan, reverb = rng.integers(60, 115), np.clip(rng.normal(64, 25), 0, 127), rng.integers(10, 80)
-        return Part(program, int(volume), int(pan), int(reverb), window(notes, transposition + shift))
+        return MidiPart(program, int(volume), int(pan), int(reverb), window(notes, transposition + shift))
 
     high = [n for n in song.piano if n.pitch >= _LOWEST_CHORD_PITCH]
     low = [n for n in song.piano if n.pitch < _LOWEST_CHORD_PITCH]
@@ -79,7 +79,7 @@ def arrange(song: Song, seconds: float, rng: np.random.Generator) -> list[Part]:
         parts.append(part(int(rng.choice(_LEADS)), song.melody, int(rng.choice([-12, 0, 0, 12]))))
     if rng.random() < 0.7:
         beats = [(b - start) / tempo for b in song.beats if start <= b < start + seconds * tempo]
-        parts.append(Part(None, int(rng.integers(60, 115)), 64, int(rng.integers(5, 50)), _drums(beats, rng)))
+        parts.append(MidiPart(None, int(rng.integers(60, 115)), 64, int(rng.integers(5, 50)), _drums(beats, rng)))
     return [p for p in parts if p.notes]
 
 
@@ -109,7 +109,7 @@ def _drums(beats: Sequence[float], rng: np.random.Generator) -> tuple[Note, ...]
     return tuple(notes)
 
 
-def write_midi(parts: Sequence[Part], path: Path) -> None:
+def write_midi(parts: Sequence[MidiPart], path: Path) -> None:
     """The parts as a type-1 MIDI file, one track each."""
     import mido
 
@@ -190,7 +190,7 @@ def render(
     return len(unusable)
 
 
-def _render_piece(parts: Sequence[Part], soundfont: Path, target: Path, seconds: float) -> None:
+def _render_piece(parts: Sequence[MidiPart], soundfont: Path, target: Path, seconds: float) -> None:
     midi, wav = target.with_suffix(".mid"), target.with_suffix(".wav")
     try:
         write_midi(parts, midi)

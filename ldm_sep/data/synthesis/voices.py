@@ -17,7 +17,7 @@ from ldm_sep.data.tracks import Clip
 _INTERVALS = (0.0, 0.0, 3.0, 4.0, 5.0, 7.0, -5.0, 12.0, -12.0)
 # How far a second take strays from the first, standard deviations.
 _LATE_SECONDS, _OFF_SEMITONES = 0.015, 0.15
-# Varispeed beyond this turns a voice into a cartoon; such notes move by octaves.
+# Beyond this many semitones a change of speed turns a voice into a cartoon; such notes move by octaves instead.
 _LARGEST_SHIFT = 9.0
 # Sung besides the window, so that it opens and ends within notes and syllables.
 _MARGIN_SECONDS = 0.25
@@ -29,9 +29,9 @@ _RELEASE_SECONDS = (0.03, 0.12)
 _LEAD_SECONDS = (0.04, 0.12)
 # Chances: the string of syllables goes on; a note is slurred to the one before, on the same vowel.
 _SAME_CLIP, _SLUR = 0.75, 0.15
-# How much farther from a note's pitch than the nearest clip the same clip may be.
+# Stay on the current clip unless another is more than this much closer to the note.
 _SAME_CLIP_SEMITONES = 3.0
-# Of takes without vibrato, drift and scoops, as beginners and samplers sing.
+# Share of takes without vibrato, drift and scoops, as beginners and samplers sing.
 _STRAIGHT = 0.35
 # How much slower than written the notes of a sustained take are, in octaves.
 _SLOWER_OCTAVES = (1.0, 2.5)
@@ -92,8 +92,8 @@ class Voices:
     melodic: share of takes that follow one of the bank's melodies, among singers whose clips have known pitches.
     vibrato_cents: largest depth of their vibrato; drift and notes reached from below grow with it. A third of them
     are sung straight.
-    sustained: share of these at a half to a sixth of the tempo. Pop tunes seldom hold a note for a second, and who
-    has never heard that takes a held vowel for an instrument.
+    sustained: share of these at a half to a sixth of the tempo. Pop tunes seldom hold a note for a second, and a
+    network that was never trained on held vowels takes them for an instrument.
     doubling: share of takes with a second one of the same singer, a double or a harmony, panned apart.
     """
 

@@ -14,7 +14,7 @@ import soundfile as sf
 from conftest import run_cli
 
 from ldm_sep.data.synthesis.midi import Note, Song, read_song
-from ldm_sep.data.synthesis.render import Part, arrange, render, write_midi
+from ldm_sep.data.synthesis.render import MidiPart, arrange, render, write_midi
 from ldm_sep.data.tracks import read_tracks
 from ldm_sep.errors import DataError, DependencyError
 
@@ -109,7 +109,9 @@ def test_a_tempo_moves_all_parts_together_and_intervals_stay() -> None:
 
 def test_written_parts_are_read_back_at_their_times(tmp_path: Path) -> None:
     notes = (Note(0.0, 0.5, 60, 80), Note(0.5, 0.25, 60, 90), Note(0.6, 1.0, 67, 70))
-    write_midi([Part(40, 100, 30, 20, notes), Part(None, 90, 64, 5, (Note(1.25, 0.1, 36, 99),))], tmp_path / "x.mid")
+    write_midi(
+        [MidiPart(40, 100, 30, 20, notes), MidiPart(None, 90, 64, 5, (Note(1.25, 0.1, 36, 99),))], tmp_path / "x.mid"
+    )
     heard, seconds, begun = [], 0.0, {}
     for message in mido.MidiFile(tmp_path / "x.mid"):
         seconds += message.time
