@@ -6,12 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import soundfile as sf
 from conftest import ROOT
@@ -104,7 +104,7 @@ def server(
         for line in process.stdout:
             said.append(line.rstrip("\n"))
             if found := re.match(r"open (http://\S+)/ ", line):
-                wait_until_up(found[1])
+                wait_until_up(process, found[1])
                 yield process, found[1], said
                 return
         raise AssertionError("\n".join(said))
@@ -115,16 +115,14 @@ def server(
         process.stdout.close()
 
 
-def wait_until_up(address: str) -> None:
-    import httpx2
-
-    for _ in range(200):
-        try:
-            if httpx2.get(f"{address}/api/door").status_code == 200:
-                return
-        except httpx2.TransportError:
-            time.sleep(0.05)
-    raise AssertionError(f"{address} does not answer")
+def wait_until_up(process: subprocess.Popen[str], address: str) -> None:
+    # What is asked before the server runs waits in the socket, and is answered then.
+    try:
+        assert httpx2.get(f"{address}/api/door", timeout=60).status_code == 200
+    except httpx2.TransportError as error:
+        process.kill()
+        assert process.stdout is not None
+        raise AssertionError(process.stdout.read()) from error
 
 
 def saved_lines(answers: Path, number: int) -> Sequence[dict[str, Any]]:
