@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -20,6 +21,16 @@ FLAGS = (
 # Writes down what the page gives to the browser's sound output: the buffers that are started, when, and from where.
 LISTEN = """
 window.started = [];
+// What reaches the listener's ears can be read from here.
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (target, ...rest) {
+  if (target === this.context.destination && !(this instanceof AnalyserNode)) {
+    window.ears ??= new AnalyserNode(this.context, { fftSize: 16384, smoothingTimeConstant: 0 });
+    connect.call(window.ears, this.context.destination);
+    return connect.call(this, window.ears);
+  }
+  return connect.call(this, target, ...rest);
+};
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (when = 0, offset = 0) {
   window.started.push({ when, offset, buffer: this.buffer, loop: this.loop, from: this.loopStart, to: this.loopEnd });
@@ -55,6 +66,11 @@ def chromium(width: int = 1200, height: int = 900) -> Iterator["Listener"]:
         web.quit()
 
 
+def is_open(scale: WebElement) -> bool:
+    """Whether something can be entered. Selenium's `is_enabled` says yes for every fieldset."""
+    return not scale.get_property("disabled")
+
+
 class Listener:
     """What a test does with a page."""
 
@@ -65,8 +81,12 @@ class Listener:
         self.web.get("about:blank")
         self.web.get(address)
 
-    def wait(self, condition: Any, seconds: float = 40) -> Any:
-        return WebDriverWait(self.web, seconds, 0.05).until(lambda _: condition())
+    def wait(self, condition: Any, seconds: float = 90) -> Any:
+        """What ``condition()`` returns once that is true. AssertionError that tells what the page shows instead."""
+        try:
+            return WebDriverWait(self.web, seconds, 0.05).until(lambda _: condition())
+        except TimeoutException:
+            raise AssertionError(f"waited in vain; the page shows:\n{self.one('body').text}") from None
 
     def heading(self) -> str:
         found = self.web.find_elements(By.TAG_NAME, "h1")
@@ -131,6 +151,14 @@ class Listener:
             self.await_heading(f"Headphone check, {trial + 1}")
             self.answer_tones(right=trial >= wrong)
 
+    def audible(self) -> float | None:
+        """The frequency of the strongest tone that comes out just now, in Hz; None in silence."""
+        return self.script(
+            "const levels = new Float32Array(ears.frequencyBinCount); ears.getFloatFrequencyData(levels);"
+            "const top = levels.indexOf(Math.max(...levels));"
+            "return levels[top] > -60 ? (top * ears.context.sampleRate) / ears.fftSize : null;"
+        )
+
     def hear(self, button: WebElement) -> None:
         button.click()
         self.wait(lambda: "heard" in button.get_attribute("class"))
@@ -145,12 +173,14 @@ class Listener:
             for row in self.all(".row:not(.head)"):
                 self.hear(row.find_element(By.CSS_SELECTOR, "button.sound"))
                 slider = row.find_element(By.CSS_SELECTOR, "input[type=range]")
-                self.wait(slider.is_enabled)
+                self.wait(
+                    lambda slider=slider: is_open(slider)
+                )  # It opens when its sound was heard, and while that plays.
                 slider.send_keys(Keys.HOME, *[Keys.PAGE_UP] * value)
         else:
             self.hear_all()
             for field in self.all("fieldset"):
-                self.wait(field.is_enabled)
+                self.wait(lambda field=field: is_open(field))
                 field.find_elements(By.TAG_NAME, "input")[value - 1].click()
 
     def save(self) -> None:

@@ -17,17 +17,24 @@ export function keysOn() {
   return enabled;
 }
 
-function belongsToTarget(event) {
-  const target = event.target;
+// Who came to a button by Tab presses it with Space or Enter. Who clicked it goes on with the keys of the page.
+let tabbed = false;
+document.addEventListener("pointerdown", () => { tabbed = false; }, true);
+
+function belongsToTarget({ key, target }) {
   if (target.closest("textarea, input[type=text]")) return true;
-  const presses = event.key === " " || event.key === "Enter";
-  return presses && target.closest("button, a, summary, input[type=checkbox]") !== null;
+  if (key !== " " && key !== "Enter") return false;
+  if (target.closest("a, summary") || (tabbed && target.closest("button"))) return true;
+  return key === " " && target.closest("input[type=checkbox], input[type=radio]:not(:checked)") !== null;
 }
 
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Tab") tabbed = true;
   if (!enabled || event.ctrlKey || event.altKey || event.metaKey || event.isComposing || belongsToTarget(event)) return;
   const act = active.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
   if (act === undefined || (event.repeat && event.key !== "," && event.key !== ".")) return;
   event.preventDefault();
+  // Some browsers press a focused button when Space comes up again.
+  event.target.closest("button")?.blur();
   act();
 });
