@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ldm_sep.cli import study_results
+
 app = typer.Typer(no_args_is_help=True, help="Listening studies: plan, prepare, serve, analyse.")
 
 
@@ -202,3 +204,26 @@ def prepare(
     typer.echo(f"{people} listeners, {songs_rated} songs, {trials} trials each, {sung}")
     typer.echo(f"to serve: {shown(out)}")
     typer.echo(f"the key, never to be served: {shown(key_path)}")
+
+
+@app.command()
+def serve(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A folder that `ldm-sep study prepare` made.")],
+    answers: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the answers, outside STUDY.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 for a network, with links for each.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    listeners: Annotated[int | None, typer.Option(min=1, help="How many take part; default all with an order.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Another name of this server, behind a proxy; repeat.")
+    ] = None,
+) -> None:
+    """Serve a study to listeners' browsers; every answer is on the disk before the next page shows."""
+    from ldm_sep.study.server import serve as run
+
+    run(study, answers, host=host, port=port, listeners=listeners, names=name or (), report=typer.echo)
+
+
+app.command("export")(study_results.export)
+app.command("analyse")(study_results.analyse)

@@ -9,7 +9,13 @@ from ldm_sep.config import checked
 from ldm_sep.errors import ConfigError
 from ldm_sep.study.records import Label, Method, Question, Role, Texts
 
-SHORT = {"p835": "ITU-T P.835", "mushra": "ITU-R BS.1534 (MUSHRA)", "bs2132": "ITU-R BS.2132", "ab": "A/B preference"}
+SHORT: dict[Method | None, str] = {
+    None: "Ratings from a table",
+    "p835": "ITU-T P.835",
+    "mushra": "ITU-R BS.1534 (MUSHRA)",
+    "bs2132": "ITU-R BS.2132",
+    "ab": "A/B preference",
+}
 # Parts of the scale from 0 to 100.
 _FIFTHS = ("bad", "poor", "fair", "good", "excellent")
 

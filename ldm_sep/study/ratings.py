@@ -29,6 +29,17 @@ class Rating(NamedTuple):
     presentation: int = 0
 
 
+class Choice(NamedTuple):
+    """An A/B choice between two systems: ``share`` is 1 where ``first`` was preferred, 0.5 where neither was."""
+
+    listener: str
+    item: str
+    first: str
+    second: str
+    share: float
+    presentation: int = 0
+
+
 @dataclass(frozen=True)
 class Ratings:
     """Columns of one question's ratings, of equal length: names are arrays of strings."""
@@ -90,6 +101,16 @@ def read_csv(path: Path) -> list[Rating]:
         rows.append(Rating(*names, question, value))
     if not rows:
         raise StudyError(f"{path}: no ratings in it; check the file")
+    return rows
+
+
+def as_ratings(choices: Iterable[Choice]) -> list[Rating]:
+    """A/B choices as ratings, the question naming the pair: 1 for the preferred system, 0 for the other, or 0.5."""
+    rows = []
+    for one in choices:
+        pair = f"{one.first} or {one.second}"
+        rows.append(Rating(one.listener, one.item, one.first, pair, one.share, one.presentation))
+        rows.append(Rating(one.listener, one.item, one.second, pair, 1 - one.share, one.presentation))
     return rows
 
 

@@ -4,13 +4,13 @@ A mean over a table of listeners and items varies with who listened, with what w
 all ratings as independent (sd / sqrt(n)) forgets the first two, and the interval is then a third to a half as wide as
 it should be. A bootstrap that draws listeners and items anew (Owen, "The pigeonhole bootstrap", 2007) keeps both, but
 counts each rating's own noise three times, which matters where every listener hears only some of the items. So the
-bootstrap gives the shape of the interval here, and its width is that of the two-way variance
+bootstrap gives the shape of the interval here, and its width is that of the two-way random-effects model
 
-    V = V_listeners + V_items - V_ratings
+    V = s_l^2 sum_l n_l^2 / N^2 + s_i^2 sum_i n_i^2 / N^2 + s_e^2 / N
 
-(Cameron, Gelbach & Miller 2011), whose parts are those of a bootstrap over listeners, over items and over ratings
-alone. With few items V itself is uncertain: the shape is stretched from the normal to the t distribution, with
-Satterthwaite's degrees of freedom.
+for N ratings, n_l of them by listener l and n_i of item i, whose variances are those of Henderson's method of moments
+(1953), unbiased whichever cells are missing. With few items V itself is uncertain: the shape is stretched from the
+normal to the t distribution, with Satterthwaite's degrees of freedom.
 """
 
 from dataclasses import dataclass
@@ -52,14 +52,32 @@ def spread(tables: np.ndarray, present: np.ndarray) -> Spread:
     total = present.sum()
     mean = np.sum(tables * present, axis=(-2, -1)) / total
     rest = (tables - mean[..., None, None]) * present
-    by_listener = np.sum(rest.sum(-1) ** 2, -1) / total**2 * listeners / (listeners - 1)
-    by_item = np.sum(rest.sum(-2) ** 2, -1) / total**2 * items / (items - 1)
-    by_rating = np.sum(rest**2, (-2, -1)) / total**2
-    # The difference of estimates may fall below each of them, and even below 0, where the true variance cannot.
-    variance = np.maximum(by_listener + by_item - by_rating, np.maximum(by_listener, by_item))
-    uncertainty = by_listener**2 / (listeners - 1) + by_item**2 / (items - 1)
+    by_listener, by_item = present.sum(1), present.sum(0)
+    squares = np.stack([np.sum(rest.sum(-1) ** 2, -1), np.sum(rest.sum(-2) ** 2, -1), np.sum(rest**2, (-2, -1))])
+    # Least squares: where each item has one listener of its own, the variances cannot be told apart and are shared out.
+    solved = np.linalg.lstsq(_expectations(present), squares.reshape(3, -1), rcond=None)[0]
+    # Estimates of small variances come out below 0 at times.
+    variances = np.maximum(solved.reshape(squares.shape), 0)
+    listener, item = (v * np.sum(n**2) / total**2 for v, n in zip(variances, (by_listener, by_item), strict=False))
+    rating = variances[2] / total
+    variance = listener + item + rating
+    uncertainty = (listener + rating) ** 2 / (listeners - 1) + (item + rating) ** 2 / (items - 1)
     freedom = np.divide(variance**2, uncertainty, out=np.ones_like(variance), where=uncertainty > 0)
     return Spread(mean, np.sqrt(variance), freedom)
+
+
+def _expectations(present: np.ndarray) -> np.ndarray:
+    """What each variance (columns: listener, item, rating) adds to each sum of squares (rows) in expectation.
+
+    The squares are |Z' P y|^2 with Z the indicators of listeners, of items, of ratings, and P y what is left of the
+    ratings without their mean; so the entries are |Z_j' P Z_k|^2.
+    """
+    total, by_listener, by_item = present.sum(), present.sum(1), present.sum(0)
+    within = [np.diag(n) - np.outer(n, n) / total for n in (by_listener, by_item)]
+    between = np.sum((present - np.outer(by_listener, by_item) / total) ** 2)
+    listeners, items = (np.sum(square**2) for square in within)
+    alone = [np.trace(square) for square in within]
+    return np.array([[listeners, between, alone[0]], [between, items, alone[1]], [alone[0], alone[1], total - 1.0]])
 
 
 def resampled_counts(
