@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -84,16 +84,15 @@ class Listener:
     def wait(self, condition: Any, seconds: float = 90) -> Any:
         """What ``condition()`` returns once that is true. AssertionError that tells what the page shows instead."""
         try:
-            return WebDriverWait(self.web, seconds, 0.05).until(lambda _: condition())
+            return WebDriverWait(self.web, seconds, 0.05, (StaleElementReferenceException,)).until(lambda _: condition())
         except TimeoutException:
             raise AssertionError(f"waited in vain; the page shows:\n{self.one('body').text}") from None
 
     def heading(self) -> str:
-        found = self.web.find_elements(By.TAG_NAME, "h1")
-        return found[0].text if found else ""
+        return self.script("return document.querySelector('h1')?.textContent ?? ''")
 
     def await_heading(self, text: str) -> None:
-        self.wait(lambda: text in self.script("return document.querySelector('h1')?.textContent ?? ''"))
+        self.wait(lambda: text in self.heading())
 
     def all(self, selector: str) -> list[WebElement]:
         return self.web.find_elements(By.CSS_SELECTOR, selector)

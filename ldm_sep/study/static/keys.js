@@ -17,7 +17,7 @@ export function keysOn() {
   return enabled;
 }
 
-// Who came to a button by Tab presses it with Space or Enter. Who clicked it goes on with the keys of the page.
+// Who came to a button by Tab presses it with Space or Enter. Who came by pointer goes on with the keys of the page.
 let tabbed = false;
 document.addEventListener("pointerdown", () => { tabbed = false; }, true);
 
@@ -25,7 +25,8 @@ function belongsToTarget({ key, target }) {
   if (target.closest("textarea, input[type=text]")) return true;
   if (key !== " " && key !== "Enter") return false;
   if (target.closest("a, summary") || (tabbed && target.closest("button"))) return true;
-  return key === " " && target.closest("input[type=checkbox], input[type=radio]:not(:checked)") !== null;
+  if (key === "Enter") return false;
+  return target.matches("input[type=checkbox]") || (tabbed && target.matches("input[type=radio]:not(:checked)"));
 }
 
 document.addEventListener("keydown", (event) => {

@@ -85,22 +85,24 @@ class RatingPage {
     const table = { ...this.transport.keys, Enter: () => this.submit() };
     for (const name of this.buttons.keys()) table[this.keyOf(name).toLowerCase()] = () => this.choose(name);
     if (this.form[0].live === null) {
-      for (let i = 0; i < 9; i += 1) table[String(i + 1)] = () => this.current().scale.pick(i);
+      for (let i = 0; i < 9; i += 1) table[String(i + 1)] = () => this.pick(i);
     }
     bindKeys(table);
   }
 
-  // The question that digits answer: the one with the focus, else the first that is open.
-  current() {
-    return this.form.find(({ scale }) => scale.node.contains(document.activeElement))
-      ?? this.form.find(({ scale }) => scale.value === null) ?? this.form[0];
+  // A digit answers the question that has the focus, else the first that is left, and goes on to the next.
+  pick(place) {
+    const focused = this.form.find(({ scale }) => scale.node.contains(document.activeElement));
+    const { scale } = focused ?? this.form.find((entry) => entry.scale.value === null) ?? this.form.at(-1);
+    if (!scale.pick(place)) return;
+    const left = this.form.find((entry) => entry.scale.value === null);
+    if (left) left.scale.focus();
+    else this.next.focus();
   }
 
   async choose(name) {
     await this.player.choose(name);
     announce(`${this.nameOf(name)} plays`);
-    const entry = this.form.find(({ live }) => live === name);
-    if (entry && !entry.scale.input.disabled) entry.scale.focus();
   }
 
   isHeard(name) {
@@ -126,8 +128,8 @@ class RatingPage {
       const open = needs.every((name) => this.isHeard(name)) && (after === null || after.scale.value !== null);
       const wasOpen = scale.isOpen;
       scale.enable(open && (live === null || (live === selected && playing)));
-      // A slider opens a moment after its sound began: the arrow keys are its own from then on.
-      if (live !== null && scale.isOpen && !wasOpen && document.activeElement === this.buttons.get(live)) scale.focus();
+      // A slider opens a moment after its sound began: the arrow keys are its own from then on, unless they are in use.
+      if (live !== null && scale.isOpen && !wasOpen && document.activeElement.matches("body, h1, .sound")) scale.focus();
     }
     this.next.classList.toggle("ready", this.missing().length === 0);
   }

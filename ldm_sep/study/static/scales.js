@@ -30,12 +30,12 @@ export class Choice {
     this.options.forEach((option, i) => { this.inputs[i].checked = option.value === value; });
   }
 
-  /** Choose the option at `place`, as a key does. */
+  /** Choose the option at `place`, as a key does; whether there is one and it can be chosen. */
   pick(place) {
-    if (this.node.disabled || place >= this.inputs.length) return;
+    if (!this.isOpen || place >= this.inputs.length) return false;
     this.inputs[place].checked = true;
-    this.inputs[place].focus();
     this.inputs[place].dispatchEvent(new Event("change"));
+    return true;
   }
 
   get isOpen() {
