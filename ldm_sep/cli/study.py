@@ -138,9 +138,7 @@ def prepare(
         int | None, typer.Option(min=1, help="Songs that each listener hears; default all.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of an excerpt.")] = 10.0,
-    voiced: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of an excerpt in which somebody sings.")
-    ] = 0.5,
+    sung: Annotated[float, typer.Option(min=0, max=1, help="Least share of an excerpt in which somebody sings.")] = 0.5,
     training: Annotated[int, typer.Option(min=0, help="Songs to practise on, not among those rated.")] = 1,
     repeats: Annotated[int, typer.Option(min=0, help="Trials that each listener hears twice.")] = 0,
     add: Annotated[
@@ -171,7 +169,7 @@ def prepare(
         songs=songs,
         per_listener=per_listener,
         seconds=seconds,
-        least_voiced=voiced,
+        least_sung=sung,
         training=training,
         repeats=repeats,
         add=tuple(role.value for role in add or []),
@@ -197,11 +195,11 @@ def prepare(
             bar.stop()
     for note in made.notes:
         typer.echo(f"ldm-sep: note: {note}", err=True)
-    shares = [trial.voiced for trial in made.key.trials if not trial.training and trial.voiced is not None]
+    shares = [trial.sung for trial in made.key.trials if not trial.training and trial.sung is not None]
     songs_rated = len({trial.item for trial in made.key.trials if not trial.training})
     people, trials = len(made.study.listeners), len(made.study.listeners[0].trials)
-    sung = f"{min(shares):.0%} to {max(shares):.0%} of each excerpt sung"
-    typer.echo(f"{people} listeners, {songs_rated} songs, {trials} trials each, {sung}")
+    words = f"{min(shares):.0%} to {max(shares):.0%} of each excerpt sung"
+    typer.echo(f"{people} listeners, {songs_rated} songs, {trials} trials each, {words}")
     typer.echo(f"to serve: {shown(out)}")
     typer.echo(f"the key, never to be served: {shown(key_path)}")
 

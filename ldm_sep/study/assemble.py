@@ -151,7 +151,7 @@ def key_of(trials: Sequence[KeyedTrial], folder: Path, seed: int, licence: str) 
                 repeats=keyed.repeats,
                 start=excerpt.start,
                 seconds=excerpt.seconds,
-                voiced=excerpt.voiced,
+                sung=excerpt.sung,
                 loudness_lufs=keyed.excerpt.loudness_lufs,
                 reference=keyed.trial.reference,
             )

@@ -82,7 +82,7 @@ def collect_table(rows: Sequence[Rating], title: str) -> Collected:
     """Ratings from a table, all of systems. The scale is 1 to 5 or 0 to 100, whichever holds them, else as far as they
     go.
     """
-    questions = []
+    questions: list[Question] = []
     for name in dict.fromkeys(row.question for row in rows):
         values = [row.rating for row in rows if row.question == name]
         low, high = min(values), max(values)

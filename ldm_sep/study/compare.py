@@ -59,7 +59,7 @@ def system_means(
     tables: Tables, scale: tuple[float, float], seed: int = 0, resamples: int = RESAMPLES
 ) -> list[SystemMean]:
     """Every system's mean, the highest first, with its two-way interval, which ends where the ``scale`` does."""
-    counts = resampled_counts(*tables.values.shape[1:], seed, resamples)
+    counts = resampled_counts(tables.values.shape[1], tables.values.shape[2], seed, resamples)
     means = []
     for system, values, present in zip(tables.systems, tables.values, tables.present, strict=True):
         total = int(present.sum())
@@ -77,7 +77,7 @@ def differences(
 
     ``systems`` in the order in which they are to be compared. Pairs that nobody rated together are left out.
     """
-    counts = resampled_counts(*tables.values.shape[1:], seed, resamples)
+    counts = resampled_counts(tables.values.shape[1], tables.values.shape[2], seed, resamples)
     pairs = combinations(systems, 2) if against is None else [(against, one) for one in systems if one != against]
     found = []
     for first, second in pairs:

@@ -1,5 +1,6 @@
 """How well `ldm-sep evaluate`'s metrics tell what listeners say."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def read_scores(path: Path) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def correlate(
-    tables: Tables, items: list[str], scores: dict[tuple[str, str], dict[str, float]], seed: int = 0
+    tables: Tables, items: list[str], scores: Mapping[tuple[str, str], Mapping[str, float]], seed: int = 0
 ) -> list[Correlation]:
     """Each metric that has values for the rated stimuli, against the mean rating of each over its listeners.
 

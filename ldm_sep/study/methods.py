@@ -53,8 +53,8 @@ def questions(method: Method) -> tuple[Question, ...]:
         "mushra": "How close is the quality of each sound to that of the reference?",
         "bs2132": "How good is each sound as the solo voice of a song?",
     }[method]
-    labels = tuple(Label(value=10 + 20 * i, text=word) for i, word in enumerate(_FIFTHS))
-    return (Question(id="quality", text=text, minimum=0, maximum=100, step=1, labels=labels),)
+    fifths = tuple(Label(value=10 + 20 * i, text=word) for i, word in enumerate(_FIFTHS))
+    return (Question(id="quality", text=text, minimum=0, maximum=100, step=1, labels=fifths),)
 
 
 def _five(name: str, text: str, words: tuple[str, ...]) -> Question:

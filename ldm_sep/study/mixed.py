@@ -52,7 +52,7 @@ def fit(ratings: Ratings, systems: Sequence[str]) -> MixedModel | None:
         warnings.simplefilter("always")
         try:
             model = mixedlm("rating ~ 0 + C(system)", table, groups="whole", re_formula="0", vc_formula=effects)
-            result = model.fit()
+            result = model.fit(method=["bfgs", "lbfgs", "cg", "powell"])
         except (np.linalg.LinAlgError, ValueError):
             return None
     names = sorted(table["system"].unique())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW_INCHES = 0.42
-_DOT = {"fmt": "o", "markersize": 6, "capsize": 3, "elinewidth": 1.8}
+_COLOUR = "#2b5d8a"
 _Row = tuple[str, float, float | None, float | None]
 
 
@@ -87,5 +87,5 @@ def _axes(rows: Sequence[_Row], title: str) -> tuple[Figure, Axes]:
 def _dots(ax: Axes, rows: Sequence[_Row], filled: Sequence[bool]) -> None:
     for place, ((_, value, low, high), solid) in enumerate(zip(rows, filled, strict=True)):
         ends = None if low is None or high is None else [[max(0.0, value - low)], [max(0.0, high - value)]]
-        face = "#2b5d8a" if solid else "white"
-        ax.errorbar(value, place, xerr=ends, color="#2b5d8a", markerfacecolor=face, **_DOT)
+        face = _COLOUR if solid else "white"
+        ax.errorbar(value, place, xerr=ends, fmt="o", color=_COLOUR, mfc=face, ms=6, capsize=3, elinewidth=1.8)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Settings:
 
     ``songs``: how many are rated, None for all that have an excerpt and are not needed for training. ``per_listener``:
     how many of them each listener hears, None for all. ``repeats``: trials that each listener hears twice.
-    ``least_voiced``: share of an excerpt's frames in which somebody must sing. ``sample_rate``: None for the highest
+    ``least_sung``: share of an excerpt's frames in which somebody must sing. ``sample_rate``: None for the highest
     among the sources. ``add``: roles rated beside the systems, with those that the method always has.
     """
 
@@ -35,7 +36,7 @@ class Settings:
     songs: int | None = None
     per_listener: int | None = None
     seconds: float = 10.0
-    least_voiced: float = 0.5
+    least_sung: float = 0.5
     training: int = 1
     repeats: int = 0
     add: tuple[Role, ...] = ()
@@ -141,12 +142,13 @@ def _draw(songs: Sequence[Song], settings: Settings) -> tuple[list[Excerpt], lis
     """Excerpts to rate and to train on, and notes on the songs left out."""
     rng = np.random.default_rng([settings.seed, 0])
     wanted = len(songs) if settings.songs is None else settings.songs + settings.training
-    excerpts, notes = [], []
+    excerpts: list[Excerpt] = []
+    notes: list[str] = []
     for index in rng.permutation(len(songs)):
         if len(excerpts) == wanted:
             break
         song = songs[int(index)]
-        found = draw_excerpt(song, settings.seconds, settings.least_voiced, rng)
+        found = draw_excerpt(song, settings.seconds, settings.least_sung, rng)
         if isinstance(found, Excerpt):
             excerpts.append(found)
         else:
@@ -156,9 +158,9 @@ def _draw(songs: Sequence[Song], settings: Settings) -> tuple[list[Excerpt], lis
     if count < (settings.songs or 2):
         need = f"{settings.songs or 2} songs to rate and {settings.training} for training"
         have = (
-            f"{len(excerpts)} of {len(songs)} songs have {settings.seconds:g} s, {settings.least_voiced:.0%} of it sung"
+            f"{len(excerpts)} of {len(songs)} songs have {settings.seconds:g} s, {settings.least_sung:.0%} of it sung"
         )
-        raise DataError(f"only {have}, and the study needs {need}; lower --voiced, --seconds, --songs or --training")
+        raise DataError(f"only {have}, and the study needs {need}; lower --sung, --seconds, --songs or --training")
     return excerpts[settings.training :], excerpts[: settings.training], notes
 
 
@@ -175,7 +177,7 @@ def _write_excerpt(
     cut = {name: stimuli.read_excerpt(path, excerpt.start, excerpt.seconds, rate) for name, path in sources.items()}
     if any(len(wave) == 2 for wave in cut.values()):
         cut = {name: np.repeat(wave, 2, axis=0) if len(wave) == 1 else wave for name, wave in cut.items()}
-    waves = {("system", name): cut[name] for name in song.estimates}
+    waves: dict[tuple[Role | Literal["given"], str], np.ndarray] = {("system", n): cut[n] for n in song.estimates}
     waves |= {(role, role): _make(role, cut, rate) for role in roles}
     given = {"p835": "mixture", "ab": "mixture", "mushra": "reference", "bs2132": None}[settings.method]
     if given is not None and given in cut:

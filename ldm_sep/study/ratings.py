@@ -55,8 +55,12 @@ def columns(rows: Iterable[Rating], question: str) -> Ratings:
     import numpy as np
 
     kept = [row for row in rows if row.question == question and row.presentation == 0]
-    names = (np.array([getattr(row, name) for row in kept], dtype=str) for name in ("listener", "item", "system"))
-    return Ratings(*names, np.array([row.rating for row in kept], dtype=float))
+    return Ratings(
+        np.array([row.listener for row in kept], dtype=str),
+        np.array([row.item for row in kept], dtype=str),
+        np.array([row.system for row in kept], dtype=str),
+        np.array([row.rating for row in kept], dtype=float),
+    )
 
 
 def only_question(rows: Iterable[Rating], wanted: str | None) -> str:
@@ -91,14 +95,14 @@ def read_csv(path: Path) -> list[Rating]:
             value = float(row["rating"])
         except (TypeError, ValueError):
             raise StudyError(f"{where}: '{row['rating']}' is no rating; write a number") from None
-        names = tuple((row.get(name) or "").strip() for name in COLUMNS[:3])
-        if not all(names) or not math.isfinite(value):
+        listener, item, system = ((row.get(name) or "").strip() for name in COLUMNS[:3])
+        if not (listener and item and system) or not math.isfinite(value):
             raise StudyError(f"{where}: a name is empty or the rating is not finite; complete the line")
         question = (row.get("question") or "rating").strip()
-        if (*names, question) in seen:
-            raise StudyError(f"{where}: {names[0]} rated {names[2]} on {names[1]} before; take one of the lines out")
-        seen.add((*names, question))
-        rows.append(Rating(*names, question, value))
+        if (listener, item, system, question) in seen:
+            raise StudyError(f"{where}: {listener} rated {system} on {item} before; take one of the lines out")
+        seen.add((listener, item, system, question))
+        rows.append(Rating(listener, item, system, question, value))
     if not rows:
         raise StudyError(f"{path}: no ratings in it; check the file")
     return rows

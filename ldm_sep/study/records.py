@@ -177,7 +177,7 @@ class Page(Record):
 
 
 class TrialKey(Record):
-    """What a trial is: the excerpt of ``item`` from ``start`` on. ``voiced``: share of the excerpt's frames in which
+    """What a trial is: the excerpt of ``item`` from ``start`` on. ``sung``: share of the excerpt's frames in which
     somebody sings. ``loudness_lufs``: of all its stimuli. ``repeats``: the trial that this one is presented again of.
     """
 
@@ -187,7 +187,7 @@ class TrialKey(Record):
     repeats: Id | None
     start: Seconds
     seconds: Seconds
-    voiced: Share | None
+    sung: Share | None
     loudness_lufs: Finite
     reference: AudioPath | None
 

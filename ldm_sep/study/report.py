@@ -21,7 +21,7 @@ _MP3_QUALITY = 0.5  # about 160 kbit/s
 def html_report(
     analysis: Analysis,
     collected: Collected,
-    folder: Path,
+    folder: Path | None,
     images: Mapping[str, Sequence[Path]],
     songs: int,
     kept_all: bool,
@@ -64,13 +64,13 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
         return [made]
     study, key = collected.source
     own = [trial for trial in key.trials if not trial.training and trial.repeats is None]
-    voiced = [trial.voiced for trial in own if trial.voiced is not None]
+    sung = [trial.sung for trial in own if trial.sung is not None]
     heard = {len(listener.trials) for listener in study.listeners}
     return [
         ("Listeners invited", str(len(study.listeners))),
         ("Songs", str(len({trial.item for trial in own}))),
         ("Trials a listener", " or ".join(map(str, sorted(heard)))),
-        ("Excerpts", f"{own[0].seconds:g} s, somebody sings in {min(voiced):.0%} to {max(voiced):.0%} of their frames"),
+        ("Excerpts", f"{own[0].seconds:g} s, somebody sings in {min(sung):.0%} to {max(sung):.0%} of their frames"),
         ("Loudness", f"{study.loudness_lufs:g} LUFS (ITU-R BS.1770), per trial lower where a peak would clip"),
         ("Sample rate", f"{study.sample_rate} Hz, 16 bits"),
         ("Headphone check", "yes (Woods et al. 2017)" if study.headphones else "no"),

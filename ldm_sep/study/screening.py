@@ -49,10 +49,9 @@ def screen(
     for listener in dict.fromkeys(row.listener for row in rows):
         right = headphones.get(listener)
         own = [row for row in rows if row.listener == listener and isinstance(row, Rating)]
+        found = _broken(own, roles, method, scale)
         if right is not None and right < _HEADPHONES_AT_LEAST:
-            found = "headphones", f"{right} of 6 right"
-        else:
-            found = _broken(own, roles, method, scale)
+            found = ("headphones", f"{right} of 6 right")
         if found is not None:
             rejected.append(Rejected(listener, *found))
     return rejected

@@ -31,12 +31,12 @@ class Song:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """``seconds`` of ``song`` from ``start`` on. ``voiced``: share of its frames in which somebody sings."""
+    """``seconds`` of ``song`` from ``start`` on. ``sung``: share of its frames in which somebody sings."""
 
     song: Song
     start: float
     seconds: float
-    voiced: float
+    sung: float
 
 
 def find_songs(reference: Path | None, estimates: Mapping[str, Path], mixtures: Path | None) -> list[Song]:
@@ -53,8 +53,8 @@ def find_songs(reference: Path | None, estimates: Mapping[str, Path], mixtures: 
     return [Song(name, None, mixture, found) for name, mixture, found in match_songs(mixtures, estimates)]
 
 
-def draw_excerpt(song: Song, seconds: float, least_voiced: float, rng: np.random.Generator) -> Excerpt | float:
-    """An excerpt of ``seconds`` in whose frames somebody sings for at least the share ``least_voiced``, all of them
+def draw_excerpt(song: Song, seconds: float, least_sung: float, rng: np.random.Generator) -> Excerpt | float:
+    """An excerpt of ``seconds`` in whose frames somebody sings for at least the share ``least_sung``, all of them
     equally likely. If there is none, the highest share that any excerpt has.
 
     Where somebody sings is told by the true vocals: frames within 40 dB of the loudest (`active_frames`). Without them,
@@ -64,14 +64,13 @@ def draw_excerpt(song: Song, seconds: float, least_voiced: float, rng: np.random
     if length < seconds:
         return 0.0
     told_by = [song.reference] if song.reference is not None else list(song.estimates.values())
-    masks = [_voiced(path, length) for path in told_by]
-    voiced = np.mean(masks, axis=0) > 0.5
+    sings = np.mean([_active(path, length) for path in told_by], axis=0) > 0.5
     frames = round(seconds / _FRAME_SECONDS)
-    sung = np.concatenate([[0], np.cumsum(voiced)])
-    starts = np.arange(0, max(1, len(voiced) - frames + 1), round(_GRID_SECONDS / _FRAME_SECONDS))
+    before = np.concatenate([[0], np.cumsum(sings)])
+    starts = np.arange(0, max(1, len(sings) - frames + 1), round(_GRID_SECONDS / _FRAME_SECONDS))
     starts = starts[starts * _FRAME_SECONDS + seconds <= length]
-    shares = (sung[np.minimum(starts + frames, len(voiced))] - sung[starts]) / frames
-    fitting = np.flatnonzero(shares >= least_voiced)
+    shares = (before[np.minimum(starts + frames, len(sings))] - before[starts]) / frames
+    fitting = np.flatnonzero(shares >= least_sung)
     if not len(fitting):
         return float(shares.max())
     chosen = int(rng.choice(fitting))
@@ -101,7 +100,7 @@ def files_of(song: Song) -> Sequence[Path]:
     return [path for path in (song.reference, song.mixture) if path is not None] + list(song.estimates.values())
 
 
-def _voiced(path: Path, length: float) -> np.ndarray:
+def _active(path: Path, length: float) -> np.ndarray:
     wave, rate = read(path)
     mask = active_frames(wave, rate).mask
     # A hop is a whole number of samples, so at odd rates it is not quite 10 ms.

@@ -88,7 +88,9 @@ def resampled_counts(
     One pair of draws for all systems and comparisons of a study, which keeps them comparable.
     """
     rng = np.random.default_rng(seed)
-    return tuple(rng.multinomial(n, np.full(n, 1 / n), resamples).astype(float) for n in (listeners, items))
+    by_listener = rng.multinomial(listeners, np.full(listeners, 1 / listeners), resamples)
+    by_item = rng.multinomial(items, np.full(items, 1 / items), resamples)
+    return by_listener.astype(float), by_item.astype(float)
 
 
 def two_way_bounds(table: np.ndarray, present: np.ndarray, counts: tuple[np.ndarray, np.ndarray]) -> Bounds:

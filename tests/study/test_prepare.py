@@ -106,11 +106,11 @@ def test_the_key_says_what_each_sound_is(songs: dict[str, Path], mushra: Path) -
 
 
 def test_the_excerpts_are_those_where_somebody_sings(songs: dict[str, Path], tmp_path: Path) -> None:
-    made = make(songs, tmp_path / "study", least_voiced=0.6)
+    made = make(songs, tmp_path / "study", least_sung=0.6)
     for trial in made.key.trials:
         wave, rate = sf.read(songs["reference"] / trial.item / "vocals.wav", always_2d=True)
         mask = active_frames(wave.T, rate).mask[round(trial.start * 100) :][: round(trial.seconds * 100)]
-        assert trial.voiced == pytest.approx(mask.mean(), abs=0.01) and mask.mean() >= 0.59
+        assert trial.sung == pytest.approx(mask.mean(), abs=0.01) and mask.mean() >= 0.59
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_excerpts(
@@ -177,7 +177,7 @@ def test_real_songs_need_no_true_vocals(songs: dict[str, Path], tmp_path: Path) 
     made = make(songs, tmp_path / "study", "bs2132", reference=False)
     assert {s.role for s in made.key.stimuli} == {"system"}
     assert all(trial.reference is None and len(trial.stimuli) == 3 for trial in made.study.trials)
-    assert all((trial.voiced or 0) >= 0.5 for trial in made.key.trials)
+    assert all((trial.sung or 0) >= 0.5 for trial in made.key.trials)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_real_songs_need_no_true_vocals(songs: dict[str, Path], tmp_path: Path) 
         ("p835", True, {"per_listener": 9}, "--per-listener 9"),
         ("p835", True, {"repeats": 2}, "--repeats 2"),
         ("p835", True, {"songs": 5}, "5 songs to rate and 1 for training"),
-        ("p835", True, {"least_voiced": 0.99}, "lower --voiced"),
-        ("p835", True, {"seconds": 30.0}, "lower --voiced"),
+        ("p835", True, {"least_sung": 0.99}, "lower --sung"),
+        ("p835", True, {"seconds": 30.0}, "lower --sung"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_left(
