@@ -165,6 +165,7 @@ def imported_packages(nodes: Iterable[ast.AST]) -> set[str]:
         "audio_diffusion_pytorch": "audio-diffusion-pytorch",
         "visqol": "visqol-python",
         "pyworld": "pyworld-prebuilt",
+        "yaml": "PyYAML",
     }
     return {renamed.get(name, name) for name in top - sys.stdlib_module_names - {"ldm_sep"}}
 
