@@ -34,7 +34,8 @@ def html_report(
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("ldm_sep.study").joinpath("templates/report.html.j2").read_text(encoding="utf-8"))
+    source = files("ldm_sep.study").joinpath("templates/report.html.j2")
+    template = environment.from_string(source.read_text(encoding="utf-8"))
     sections = [
         {"name": r.question.id, "heading": f"{r.question.id}: {r.question.text}", "tables": tables.of_question(r)}
         for r in analysis.questions
