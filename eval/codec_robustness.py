@@ -31,9 +31,9 @@ from torch import Tensor
 
 from ldm_sep.audio import read, resample
 from ldm_sep.checkpoint.names import find_checkpoint
-from ldm_sep.checkpoint.reading import load_codec
+from ldm_sep.checkpoint.reading import load_codec, trained_codec
 from ldm_sep.codec.base import Codec
-from ldm_sep.codec.encodec_48khz import load_encodec_48khz
+from ldm_sep.config import Encodec48kHzConfig
 from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError, DataError
 from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
@@ -140,7 +140,7 @@ def read_track(track: TrackFiles, codec: Codec, seconds: float) -> np.ndarray:
 def load(name: str, weights: Path | None, device: torch.device) -> tuple[str, Codec, OwnQuantiser | None]:
     """Kind and codec of a checkpoint, or the pretrained EnCodec by its kind; the quantiser it brings along, if any."""
     if name == ENCODEC:
-        kind, codec = ENCODEC, load_encodec_48khz(weights)
+        kind, codec = ENCODEC, trained_codec(Encodec48kHzConfig(kind=ENCODEC), weights=weights)
     else:
         manifest, codec, _ = load_codec(find_checkpoint(name), weights)
         kind = manifest.config.codec.kind

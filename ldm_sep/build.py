@@ -1,9 +1,12 @@
 """Configurations to objects: the only module that looks at a ``kind``."""
 
 import math
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecConfig, Config, MixConfig, UNetConfig
@@ -17,13 +20,40 @@ from ldm_sep.network.levels import LevelSizes
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
 
+# The paper's separator has 0.14 billion parameters.
+_MOST_VALUES = 4_000_000_000
+_FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
+
+
+class AtMost(TorchFunctionMode):
+    """Within the block, ConfigError before tensors are made that together hold more than ``values`` numbers.
+
+    A configuration may ask for any size, and memory that is asked for is taken before anything can be compared.
+    """
+
+    def __init__(self, values: int, name: str) -> None:
+        super().__init__()
+        self.values, self.left, self.name = values, values, name
+
+    def __torch_function__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _FACTORIES:
+            size = kwargs.get("size", args)
+            self.left -= math.prod(size if not size or isinstance(size[0], int) else size[0])
+            if self.left < 0:
+                raise ConfigError(f"{self.name}: its networks would have more than {self.values:,} weights")
+        return func(*args, **kwargs)
+
 
 def build_codec(config: CodecConfig) -> Codec:
-    """A codec with fresh weights. ConfigError for sizes that do not go together."""
+    """A codec with fresh weights. ConfigError for sizes that do not go together or fit no memory."""
     try:
-        return _codec(config)
-    except ValueError as error:
-        raise ConfigError(f"[codec]: {error}") from None
+        with AtMost(_MOST_VALUES, "[codec]"):
+            return _codec(config)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"[codec]: {' '.join(str(error).split())}") from None
 
 
 def _codec(config: CodecConfig) -> Codec:
@@ -59,15 +89,9 @@ def codec_hop(config: CodecConfig) -> int:
             return 320
 
 
-def pretrained_codec(config: CodecConfig, weights: Path | None = None) -> Codec | None:
-    """The codec whose published weights exist, loaded from ``weights`` or its download; None for codecs trained
-    here.
-    """
-    if config.kind != "encodec_48khz":
-        return None
-    from ldm_sep.codec.encodec_48khz import load_encodec_48khz
-
-    return load_encodec_48khz(weights)
+def trained_here(config: CodecConfig) -> bool:
+    """Whether a checkpoint holds the codec's weights; those of Meta's EnCodec stay in a file of their own."""
+    return config.kind != "encodec_48khz"
 
 
 def build_unet(config: UNetConfig, latent_channels: int, cond_channels: int, *, gated_anchor: bool) -> nn.Module:
@@ -90,10 +114,21 @@ def build_unet(config: UNetConfig, latent_channels: int, cond_channels: int, *, 
 
 
 def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparator:
-    """The separator of ``config``, around ``codec`` or a fresh one. ConfigError without a ``[unet]`` table."""
+    """The separator of ``config``, around ``codec`` or a fresh one.
+
+    ConfigError without a ``[unet]`` table, and for sizes that do not go together or fit no memory.
+    """
+    codec = codec if codec is not None else build_codec(config.codec)
+    try:
+        with AtMost(_MOST_VALUES, config.name):
+            return _separator(config, codec)
+    except RuntimeError as error:
+        raise ConfigError(f"{config.name}: {' '.join(str(error).split())}") from None
+
+
+def _separator(config: Config, codec: Codec) -> LatentSeparator:
     if config.unet is None:
         raise ConfigError(f"{config.name}: a separator needs a [unet] table; this configuration is for a codec")
-    codec = codec if codec is not None else build_codec(config.codec)
     gated = config.separator.gated_anchor
     predictor = None
     if config.separator.codec_residual and (config.predictor is None or not codec.keeps_level):

@@ -8,11 +8,12 @@ from ldm_sep.errors import DeviceError
 
 
 def choose_device(word: str = "auto") -> torch.device:
-    """auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. DeviceError if it is not there."""
+    """auto (cuda, else cpu), cpu, cuda, cuda:N or mps. DeviceError if it is not there.
+
+    ``auto`` leaves mps out: this package was never run on it.
+    """
     if word == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(word)
     except RuntimeError:

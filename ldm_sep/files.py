@@ -57,6 +57,22 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def require_regular(path: Path, largest: int) -> None:
+    """OSError unless ``path`` is a regular file of at most ``largest`` bytes: a pipe blocks, a device never ends."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    if status.st_size > largest:
+        raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, more than the {largest:,} that such a file may have")
+
+
+def read_regular(path: Path, largest: int) -> bytes:
+    """The bytes of a file, as `require_regular` allows them."""
+    require_regular(path, largest)
+    with path.open("rb") as file:
+        return file.read(largest)
+
+
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk. OSError if the disk says no."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -71,6 +87,18 @@ def unfinished_name(path: Path) -> Path:
     return path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}{path.suffix}")
 
 
+def _retired_name(path: Path) -> Path:
+    return path.with_name(f"{_UNFINISHED}was-{path.name}")
+
+
+def complete_swap(path: Path) -> None:
+    """Give a folder its name back if a crash of `replacing` left it without."""
+    retired = _retired_name(path)
+    with suppress(OSError):  # what is there then is for the caller to tell
+        if not os.path.lexists(path) and retired.is_dir():
+            retired.rename(path)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``: the file or folder that the block makes there takes the place of ``path``.
@@ -81,7 +109,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, retired = unfinished_name(target), unfinished_name(target)
+    complete_swap(target)
+    temporary, retired = unfinished_name(target), _retired_name(target)
     try:
         yield temporary
         made = [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]

@@ -68,7 +68,7 @@ def trained(stems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The folder of a run: `codec`, `stage1/separator`, `stage2/separator`, made by the commands of the README."""
     run = tmp_path_factory.mktemp("run")
     stage2 = run / "stage2.toml"
-    stage2.write_text(f'extends = "{ROOT / "configs/tiny.toml"}"\nname = "tiny2"\n[training]\nstage = 2\n')
+    stage2.write_text('extends = "tiny.toml"\nname = "tiny2"\n[training]\nstage = 2\n')
     common = ["--data", stems_folder, "--cache", run / "cache", "--cpu"]
     config = ROOT / "configs/tiny.toml"
     for words in (

@@ -21,8 +21,9 @@ PACKAGE = ROOT / "ldm_sep"
 # Rooms and loose modules, from the ground up: each may import from the floors below it.
 FLOORS = [
     {"errors"},
-    {"config", "device", "figures", "files", "markdown", "statistics", "thirdparty", "signal"},
-    {"audio", "metrics", "codec", "network", "workers"},
+    {"bundled", "device", "figures", "files", "markdown", "statistics", "thirdparty", "signal"},
+    {"records"},
+    {"config", "audio", "metrics", "codec", "network", "workers"},
     {"method", "data"},
     {"build"},
     {"checkpoint"},

@@ -1,13 +1,17 @@
 """``config.json`` of a checkpoint folder: what it says, read and checked."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ldm_sep.build import codec_sample_rate
+from pydantic import Field
+
+from ldm_sep.build import codec_sample_rate, trained_here
 from ldm_sep.config import Config, parse_config
+from ldm_sep.config.fields import Line
 from ldm_sep.errors import CheckpointError, ConfigError
+from ldm_sep.files import complete_swap, shown
+from ldm_sep.records import Record, checked, read_json
 
 FORMAT = 1
 # Settings of earlier versions that said what the codec decides now, or nothing: table and key.
@@ -20,6 +24,53 @@ _RETIRED = (
     ("codec_training", "critic_rate"),
     ("codec_training", "decoder_only"),
 )
+_REMEDY = "fetch the checkpoint again"
+
+Part = Literal["codec", "predictor", "unet"]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+WeightFile = Literal["model.safetensors", "codec.safetensors", "whitening.safetensors"]
+# Of the evaluation: the value, or the value with its interval; None where it is undefined.
+Score = Annotated[list[float], Field(min_length=1, max_length=3)] | None
+
+
+class Run(Record):
+    """A training that made a part of the checkpoint."""
+
+    command: str = ""
+    steps: Count = 0
+    minutes: Annotated[float, Field(ge=0)] = 0.0
+    hardware: str = ""
+    commit: str = ""
+    parts: tuple[Part, ...] = ("codec", "predictor", "unet")
+
+
+class EvaluationRow(Record):
+    """A row of the table that `add_evaluation` puts into the card."""
+
+    group: Line
+    system: Line
+    n: Count
+    hash: str
+    scores: dict[str, Score]
+    defined: dict[str, Count] = Field(default_factory=dict)
+
+
+class Facts(Run):
+    """Everything that ``config.json`` may say; ``config`` is checked by itself."""
+
+    format: int
+    kind: Literal["codec", "separator"]
+    name: Annotated[Line, Field(min_length=1)]
+    licence: str
+    training_data: list[str]
+    limitations: list[str]
+    parameters: dict[str, Count]
+    sha256: dict[WeightFile, Hash]
+    before: list[Run] = Field(default_factory=list)
+    scores: dict[str, float | None]
+    evaluation: list[EvaluationRow] = Field(default_factory=list)
+    config: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,29 +81,46 @@ class Manifest:
     config: Config
     facts: dict[str, Any]
 
+    @property
+    def weight_files(self) -> tuple[str, ...]:
+        """The files whose weights the checkpoint has to hold. Meta's EnCodec is in a file of its own."""
+        own = "whitening.safetensors" if self.kind == "codec" else "model.safetensors"
+        return (own, "codec.safetensors") if trained_here(self.config.codec) else (own,)
+
 
 def read_manifest(folder: Path) -> Manifest:
     """``config.json`` of a checkpoint folder. CheckpointError if there is none or it cannot be used."""
     path = folder / "config.json"
+    complete_swap(folder)
     if not path.is_file():
-        raise CheckpointError(f"{folder}: not a checkpoint (it has no config.json); see 'ldm-sep models list'")
+        raise CheckpointError(f"{shown(folder)}: not a checkpoint (it has no config.json); see 'ldm-sep models list'")
+    facts = read_json(path, CheckpointError, _REMEDY)
+    version = facts.get("format") if isinstance(facts, dict) else None
+    if isinstance(version, int) and version != FORMAT:
+        raise CheckpointError(f"{shown(path)}: format {version}, this version reads {FORMAT}; update ldm-sep")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        card = {key: facts[key] for key in ("licence", "training_data", "limitations")}
-        for table, key in _RETIRED:
-            (facts["config"].get(table) or {}).pop(key, None)
-        # The only norm of a SEANet; a codec with another is told to be of another version.
-        if facts["config"]["codec"].get("norm") == "weight_norm":
-            del facts["config"]["codec"]["norm"]
-        config = parse_config({**facts["config"], "card": card}, str(path))
-        version, kind = facts["format"], facts["kind"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); fetch the checkpoint again") from None
+        said = checked(Facts, facts, str(path), CheckpointError)
+        table = _current(said.config)
+        card = {"licence": said.licence, "training_data": said.training_data, "limitations": said.limitations}
+        config = parse_config({**table, "card": card}, str(path))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {_REMEDY}, or the version of ldm-sep that made it") from None
     except ConfigError as error:
         raise CheckpointError(f"{error}; the checkpoint was made by another version of ldm-sep") from None
-    if version != FORMAT:
-        raise CheckpointError(f"{path}: format {version}, this version reads {FORMAT}; update ldm-sep")
-    return Manifest(kind, config, facts)
+    return Manifest(said.kind, config, {**facts, "config": table})
+
+
+def _current(table: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of an earlier version without the settings that are none any more."""
+    current = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
+    for name, key in _RETIRED:
+        if isinstance(current.get(name), dict):
+            current[name].pop(key, None)
+    # The only norm that SEANet has kept.
+    codec = current.get("codec")
+    if isinstance(codec, dict) and codec.get("norm") == "weight_norm":
+        del codec["norm"]
+    return current
 
 
 def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None:
@@ -65,8 +133,8 @@ def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None
     if keys:
         differences = ", ".join(f"{key} is {theirs[key]} there and {ours[key]} here" for key in keys)
         raise ConfigError(
-            f"{folder}: its codec has other sizes than the [codec] table of {config.name} ({differences}); "
-            "make them equal"
+            f"{shown(folder)}: its codec has other sizes than the [codec] table of {shown(config.name)} "
+            f"({differences}); make them equal"
         )
 
 
@@ -79,9 +147,9 @@ def require_same_predictor(folder: Path, manifest: Manifest, config: Config) -> 
         return codec_sample_rate(of.codec), of.predictor and of.predictor.model_dump(exclude={"exponent"})
 
     if manifest.kind != "separator" or manifest.config.predictor is None:
-        raise ConfigError(f"{folder}: has no predictor; name a separator that has one")
+        raise ConfigError(f"{shown(folder)}: has no predictor; name a separator that has one")
     if sizes(manifest.config) != sizes(config):
         raise ConfigError(
-            f"{folder}: its predictor has another rate or other sizes than the [predictor] table of {config.name}; "
-            "make them equal"
+            f"{shown(folder)}: its predictor has another rate or other sizes than the [predictor] table of "
+            f"{shown(config.name)}; make them equal"
         )

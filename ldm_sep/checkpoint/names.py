@@ -1,20 +1,24 @@
-"""Where checkpoints are found by name, and which device a word means."""
+"""Where checkpoints are found by name."""
 
 import os
 from pathlib import Path
 
 from ldm_sep.errors import CheckpointError
+from ldm_sep.files import complete_swap, shown
+from ldm_sep.shipped import shipped
 
 DEFAULT_CHECKPOINT = "open"
 
 
 def checkpoint_folders() -> list[Path]:
-    """Where names are looked up: ``$LDM_SEP_CHECKPOINTS``, ``./checkpoints``, and the source checkout's
-    ``checkpoints/``.
+    """Where names are looked up, in this order: ``$LDM_SEP_CHECKPOINTS``, what is shipped, ``./checkpoints``.
+
+    What lies in the current folder comes last, so that no name means another checkpoint there than elsewhere.
     """
-    named = os.environ.get("LDM_SEP_CHECKPOINTS")
+    named, ours = os.environ.get("LDM_SEP_CHECKPOINTS"), shipped("checkpoints")
     places = [Path(named)] if named else []
-    places += [Path("checkpoints"), Path(__file__).resolve().parents[2] / "checkpoints"]
+    places += [ours] if ours else []
+    places.append(Path("checkpoints"))
     return [place for place in dict.fromkeys(p.resolve() for p in places) if place.is_dir()]
 
 
@@ -23,20 +27,25 @@ def list_checkpoints() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for place in checkpoint_folders():
         for folder in sorted(place.iterdir()):
-            if (folder / "config.json").is_file():
+            if not folder.name.startswith(".") and (folder / "config.json").is_file():
                 found.setdefault(folder.name, folder)
     return found
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a checkpoint by path or by name. CheckpointError lists the names there are."""
-    path = Path(name)
-    if (path / "config.json").is_file():
-        return path
-    known = list_checkpoints()
+    """The folder of a checkpoint by name or by path. CheckpointError lists the names there are.
+
+    A word that is a known name means that checkpoint, even beside a folder of the same name; ``./word`` is the folder.
+    """
+    path, known = Path(name), list_checkpoints()
     if str(name) in known:
         return known[str(name)]
+    complete_swap(path)
+    if (path / "config.json").is_file():
+        return path
     if path.is_dir():
-        raise CheckpointError(f"{path}: not a checkpoint (it has no config.json); name the folder that holds one")
-    listed = ", ".join(known) or "none were found; set LDM_SEP_CHECKPOINTS to their folder"
-    raise CheckpointError(f"{name}: no checkpoint of that name or path; there are: {listed}")
+        raise CheckpointError(
+            f"{shown(path)}: not a checkpoint (it has no config.json); name the folder that holds one"
+        )
+    listed = shown(", ".join(known)) or "none were found; set LDM_SEP_CHECKPOINTS to their folder"
+    raise CheckpointError(f"{shown(str(name))}: no checkpoint of that name or path; there are: {listed}")

@@ -1,22 +1,22 @@
 """Writing of checkpoint folders: whole or not at all."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ldm_sep.build import trained_here
 from ldm_sep.checkpoint.card import PARTS, model_card
 from ldm_sep.checkpoint.manifest import FORMAT, read_manifest
+from ldm_sep.checkpoint.weights import require_usable
 from ldm_sep.codec.base import Codec
-from ldm_sep.codec.encodec_48khz import sha256_of
 from ldm_sep.config import Config
 from ldm_sep.errors import CheckpointError
+from ldm_sep.files import complete_swap, reason, replacing, sha256_of
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
 
@@ -52,6 +52,7 @@ def require_replaceable(folder: Path) -> None:
     For the beginning of a command, so that nothing is computed in vain; the savers look again.
     """
     try:
+        complete_swap(folder)
         # Systems leave hidden files of their own wherever somebody looks.
         names = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
     except FileNotFoundError:
@@ -73,7 +74,7 @@ def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening,
     be written, or holds what is no part of a checkpoint.
     """
     weights = {"whitening.safetensors": whitening.state_dict()}
-    if config.codec.kind != "encodec_48khz":
+    if trained_here(config.codec):
         weights["codec.safetensors"] = codec.state_dict()
     counts = {"codec": parameter_count(codec)}
     _write(folder, "codec", config, weights, counts, replace(provenance, parts=["codec"]))
@@ -83,7 +84,7 @@ def save_separator(folder: Path, config: Config, separator: LatentSeparator, pro
     """Write a separator's folder as `save_codec` does a codec's; weights in fp16, whitening constants in fp32."""
     state = separator.state_dict()
     weights = {"model.safetensors": {k: v for k, v in state.items() if not k.startswith("codec.")}}
-    if config.codec.kind != "encodec_48khz":
+    if trained_here(config.codec):
         weights["codec.safetensors"] = separator.codec.state_dict()
     counts = {
         "codec": parameter_count(separator.codec),
@@ -104,65 +105,53 @@ def _write(
     provenance: Provenance,
 ) -> None:
     require_replaceable(folder)
-    # A link's target is replaced, and "." has a name.
-    place = folder.resolve()
-    temporary, retired = (place.with_name(f".{place.name}.{suffix}") for suffix in ("tmp", "old"))
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        hashes = {}
-        for name, state in weights.items():
-            for key, value in state.items():
-                if not torch.isfinite(value).all():
-                    raise CheckpointError(f"{folder}: the weight {key} is not finite; nothing was written")
-            # save_file would make a file that only its owner can read.
-            (temporary / name).write_bytes(save({k: _stored(k, v) for k, v in state.items()}))
-            hashes[name] = sha256_of(temporary / name)
-        facts = {
-            "format": FORMAT,
-            "kind": kind,
-            "name": config.name,
-            "licence": config.card.licence,
-            "training_data": list(config.card.training_data),
-            "limitations": list(config.card.limitations),
-            "parameters": counts,
-            "sha256": hashes,
-            "command": provenance.command,
-            "steps": provenance.steps,
-            "minutes": round(provenance.minutes, 1),
-            "hardware": provenance.hardware,
-            "commit": provenance.commit,
-            "parts": list(provenance.parts),
-            "before": [dict(run) for run in provenance.before],
-            "scores": provenance.scores or {},
-            "config": config.model_dump(mode="json", exclude={"card"}),
-        }
-        text = json.dumps(facts, indent=2, ensure_ascii=False)
-        (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(model_card(facts), encoding="utf-8")
-        if place.exists():
-            # The older goes when the newer stands.
-            shutil.rmtree(retired, ignore_errors=True)
-            place.rename(retired)
-            try:
-                temporary.rename(place)
-            except OSError:
-                retired.rename(place)
-                raise
-        else:
-            temporary.rename(place)
-        shutil.rmtree(retired, ignore_errors=True)
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            hashes = {}
+            for name, state in weights.items():
+                # save_file would make a file that only its owner can read.
+                (temporary / name).write_bytes(save({k: _stored(folder, k, v) for k, v in state.items()}))
+                hashes[name] = sha256_of(temporary / name)
+            facts = {
+                "format": FORMAT,
+                "kind": kind,
+                "name": config.name,
+                "licence": config.card.licence,
+                "training_data": list(config.card.training_data),
+                "limitations": list(config.card.limitations),
+                "parameters": counts,
+                "sha256": hashes,
+                "command": provenance.command,
+                "steps": provenance.steps,
+                "minutes": round(provenance.minutes, 1),
+                "hardware": provenance.hardware,
+                "commit": provenance.commit,
+                "parts": list(provenance.parts),
+                "before": [dict(run) for run in provenance.before],
+                "scores": provenance.scores or {},
+                "config": config.model_dump(mode="json", exclude={"card"}),
+            }
+            for name, text in _texts(facts).items():
+                (temporary / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(
-            f"{folder}: cannot be written ({error.strerror}); make room, or name another folder"
+            f"{folder}: cannot be written ({reason(error)}); make room, or name another folder"
         ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _stored(key: str, value: Tensor) -> Tensor:
+def _texts(facts: dict[str, Any]) -> dict[str, str]:
+    """The files of a checkpoint that say what it is."""
+    return {"config.json": json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "README.md": model_card(facts)}
+
+
+def _stored(folder: Path, key: str, value: Tensor) -> Tensor:
+    try:
+        require_usable(key, value)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: the weight {error}; nothing was written") from None
     # The whitening constants scale every latent: their rounding would not average out.
-    keep = not value.is_floating_point() or key.startswith("whitening") or key in ("mean", "std")
+    keep = key.startswith("whitening") or key in ("mean", "std")
     return (value if keep else value.half()).detach().cpu().contiguous()
 
 
@@ -174,12 +163,9 @@ def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     checkpoint or cannot be written.
     """
     facts = {**read_manifest(folder).facts, "evaluation": [dict(row) for row in rows]}
-    texts = {"config.json": json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "README.md": model_card(facts)}
-    for name, text in texts.items():
-        temporary = folder / f".{name}.tmp"
+    for name, text in _texts(facts).items():
         try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / name)
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from None
+            raise CheckpointError(f"{folder}: cannot be written ({reason(error)})") from None

@@ -7,6 +7,7 @@ import typer
 
 from ldm_sep.cli import data, evaluate, models, separate, study, training, validate
 from ldm_sep.errors import LdmSepError
+from ldm_sep.files import shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,5 +38,6 @@ def main() -> None:
     try:
         app()
     except LdmSepError as error:
-        typer.echo(f"ldm-sep: {error}", err=True)
+        # Names from files stand in it, and none of them controls the terminal.
+        typer.echo(f"ldm-sep: {shown(str(error))}", err=True)
         sys.exit(1)

@@ -15,19 +15,27 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, describe and verify checkpoints.")
 
 
+def _say(line: str) -> None:
+    """Print a line in which words of others stand: none of them controls the terminal."""
+    from ldm_sep.files import shown
+
+    typer.echo(shown(line))
+
+
 @app.command("list")
 def list_models() -> None:
     """The separators that can be named with -n."""
     from ldm_sep.checkpoint.manifest import read_manifest
     from ldm_sep.checkpoint.names import list_checkpoints
     from ldm_sep.errors import CheckpointError
+    from ldm_sep.files import shown
 
     for name, folder in list_checkpoints().items():
         try:
             manifest = read_manifest(folder)
-            typer.echo(f"{name}\t{manifest.kind}\t{manifest.config.description}")
+            typer.echo("\t".join(map(shown, (name, manifest.kind, manifest.config.description))))
         except CheckpointError as error:
-            typer.echo(f"{name}\tunusable\t{error}")
+            typer.echo("\t".join(map(shown, (name, "unusable", str(error)))))
 
 
 @app.command()
@@ -37,7 +45,8 @@ def info(name: Annotated[str, typer.Argument(help="A checkpoint's name or folder
     from ldm_sep.checkpoint.manifest import read_manifest
     from ldm_sep.checkpoint.names import find_checkpoint
 
-    typer.echo(model_card(read_manifest(find_checkpoint(name)).facts), nl=False)
+    for line in model_card(read_manifest(find_checkpoint(name)).facts).splitlines():
+        _say(line)
 
 
 @app.command()
@@ -47,7 +56,7 @@ def verify(name: Annotated[str, typer.Argument(help="A checkpoint's name or fold
     from ldm_sep.checkpoint.reading import verify as act
 
     for file in act(find_checkpoint(name)):
-        typer.echo(f"{file}: intact")
+        _say(f"{file}: intact")
 
 
 @app.command()
@@ -63,7 +72,7 @@ def average(
     from ldm_sep.training.provenance import provenance
 
     average_separators(folders, out, provenance(), codec_weights)
-    typer.echo(f"separator: {out}")
+    _say(f"separator: {out}")
 
 
 def inspect(
@@ -82,8 +91,8 @@ def inspect(
     with torch.device("meta"):
         codec = build_codec(config.codec)
         separator = build_separator(config, codec) if config.unet is not None else None
-    typer.echo(f"{config.name}: {config.description}")
-    typer.echo(
+    _say(f"{config.name}: {config.description}")
+    _say(
         f"codec {config.codec.kind}: {codec.sample_rate} Hz, {codec.channels} channels, hop {codec.hop}, "
         f"{codec.latent_channels} x {codec.sample_rate / codec.hop:g} Hz latents, "
         f"{'keeps' if codec.keeps_level else 'loses'} the level"
@@ -101,18 +110,18 @@ def inspect(
 
 
 def _levels(config: Config, frame_rate: float) -> None:
-    typer.echo(f"unet {config.unet.kind}:")
+    _say(f"unet {config.unet.kind}:")
     rate = frame_rate
     for number, level in enumerate(config.unet.levels, 1):
         rate /= level.factor
         extras = "".join([", condition" if level.inject else "", ", attention" if level.attention else ""])
-        typer.echo(f"  level {number}: {level.channels} channels at {rate:g} Hz, {level.blocks} blocks{extras}")
+        _say(f"  level {number}: {level.channels} channels at {rate:g} Hz, {level.blocks} blocks{extras}")
 
 
 def _count(name: str, module: nn.Module) -> None:
     from ldm_sep.checkpoint.writing import parameter_count
 
-    typer.echo(f"  {name}: {parameter_count(module):,} parameters")
+    _say(f"  {name}: {parameter_count(module):,} parameters")
 
 
 def doctor() -> None:
@@ -125,9 +134,11 @@ def doctor() -> None:
     from ldm_sep.checkpoint.names import checkpoint_folders, list_checkpoints
     from ldm_sep.device import choose_device
 
-    typer.echo(f"ldm-sep {version('ldm-sep')}, Python {platform.python_version()}, {platform.platform()}")
+    _say(f"ldm-sep {version('ldm-sep')}, Python {platform.python_version()}, {platform.platform()}")
     for package in ("torch", "soundfile", "soxr", "accelerate", "encodec", "audio-diffusion-pytorch"):
-        typer.echo(f"{package} {version(package)}")
-    typer.echo(f"device: {choose_device()} ({torch.get_num_threads()} CPU threads)")
+        _say(f"{package} {version(package)}")
+    _say(f"device: {choose_device()} ({torch.get_num_threads()} CPU threads)")
+    if torch.backends.mps.is_available():
+        _say("mps is there, but ldm-sep was never run on it: name it with -d mps to try")
     places = ", ".join(str(p) for p in checkpoint_folders()) or "no folder found"
-    typer.echo(f"checkpoints: {', '.join(list_checkpoints()) or 'none'} in {places}")
+    _say(f"checkpoints: {', '.join(list_checkpoints()) or 'none'} in {places}")

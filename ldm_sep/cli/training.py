@@ -144,10 +144,10 @@ def whiten(
     cpu: Cpu = False,
 ) -> None:
     """Measure a codec's latents (mean and spread of each channel) and write its folder, ready for `train`."""
-    from ldm_sep.build import build_mixer, pretrained_codec
+    from ldm_sep.build import build_mixer
     from ldm_sep.checkpoint.card import trainings
     from ldm_sep.checkpoint.manifest import read_manifest, require_same_codec
-    from ldm_sep.checkpoint.reading import load_codec
+    from ldm_sep.checkpoint.reading import load_codec, trained_codec
     from ldm_sep.checkpoint.writing import require_replaceable, save_codec
     from ldm_sep.errors import ConfigError
     from ldm_sep.training.codec import measure_whitening
@@ -160,9 +160,7 @@ def whiten(
         manifest, ready, _ = load_codec(codec, codec_weights)
         before = trainings(manifest.facts)
     else:
-        ready, before = pretrained_codec(resolved.codec, codec_weights), []
-    if ready is None:
-        raise ConfigError(f"{config}: its codec is trained here; name the trained one's folder with --codec")
+        ready, before = trained_codec(resolved.codec, weights=codec_weights), []
     settings = resolved.training or resolved.codec_training
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] table, whose window the latents are measured in")

@@ -7,17 +7,14 @@ carries the first 8 hex digits of its own SHA-256; the whole file is hashed and 
 Legend: B batch, C audio channels, T samples, D latent channels, N latent frames.
 """
 
-import hashlib
-import http.client
 import json
-import logging
 import os
 import re
+import tempfile
 import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import zipfile
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import safetensors
@@ -27,14 +24,17 @@ from torch import Tensor, nn
 
 from ldm_sep.codec.base import all_finite, check_latents, check_wave
 from ldm_sep.errors import CheckpointError
+from ldm_sep.files import reason, replacing, require_regular, sha256_of, shown
+from ldm_sep.records import read_json
 from ldm_sep.signal.loudness import rms
 from ldm_sep.thirdparty import import_encodec
 
 WEIGHTS_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_48khz-7e698e3e.th"
-_BLOCK = 1 << 20
-_TIMEOUT_SECONDS = 30.0
 _LEAST_MONO = 0.25
 _FLOOR_RMS = 1e-4
+# Bytes, of the file and of what it unpacks to; the published one has 76 million.
+_LARGEST = 256 << 20
+_OTHER_CACHE = "choose another cache folder with LDM_SEP_CACHE, or pass the path of a local copy as weights"
 
 
 class Encodec48kHz(nn.Module):
@@ -110,15 +110,15 @@ def load_encodec_48khz(
     with ``download``, the file is fetched from ``WEIGHTS_URL``. What comes this way is kept in the cache as
     safetensors beside a record of both SHA-256, against which every later load checks it.
 
-    Pickled code is never run. Raises ``CheckpointError`` for a file that is missing, damaged, not what its
-    name says or of another network, for a download that fails, and for a cache that cannot be written; none
+    Pickled code is never run. Raises ``CheckpointError`` for a file that is missing, too large, damaged, not what
+    its name says or of another network, for a download that fails, and for a cache that cannot be written; none
     of these leaves anything behind.
     """
     if weights is not None:
         return _load_file(Path(weights))
     folder = default_cache() if cache is None else Path(cache)
-    name = WEIGHTS_URL.rsplit("/", 1)[-1]
-    placed, kept = folder / name, (folder / name).with_suffix(".safetensors")
+    placed = folder / WEIGHTS_URL.rsplit("/", 1)[-1]
+    kept = placed.with_suffix(".safetensors")
     if kept.is_file() and _record_of(kept).is_file():
         return _load_file(kept)
     if placed.is_file():
@@ -128,8 +128,12 @@ def load_encodec_48khz(
             f"{placed}: not there, and downloading is off; get {WEIGHTS_URL} and put it there, "
             "or pass the path of a local copy as weights"
         )
-    with _downloaded(WEIGHTS_URL, placed) as file:
-        return _load_and_keep(file, placed, kept)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".ldm-sep-", dir=folder) as scratch:
+            return _load_and_keep(_downloaded(Path(scratch), placed), placed, kept)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({reason(error)}); {_OTHER_CACHE}") from error
 
 
 def default_cache() -> Path:
@@ -139,36 +143,54 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ldm_sep"
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a whole file, as 64 hex digits. Raises ``CheckpointError`` where it cannot be read."""
+def _downloaded(scratch: Path, named: Path) -> Path:
+    """Meta's file, fetched into the folder ``scratch`` and checked against the digits in its name."""
+    file = scratch / named.name
+    digits = _digits_in(named)
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        torch.hub.download_url_to_file(WEIGHTS_URL, str(file), hash_prefix=digits)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the hash is another one
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection open
+        raise CheckpointError(
+            f"{WEIGHTS_URL}: the download failed ({' '.join(str(error).split()) or type(error).__name__}); "
+            f"put the file at {named} by other means, or pass the path of a local copy as weights"
+        ) from error
+    return file
 
 
 def _load_file(path: Path) -> Encodec48kHz:
     if path.suffix == ".safetensors":
         _check_record(path)
         return _codec_from(_read_safetensors(path), path)
-    _check_digits(sha256_of(path), path)
+    _check_digits(_digest(path), path)
     return _codec_from(_read_pickle(path, path), path)
 
 
 def _load_and_keep(file: Path, named: Path, kept: Path) -> Encodec48kHz:
     """Load ``file``, which errors call ``named``, and leave it as ``kept`` with its record beside it."""
-    digest = sha256_of(file)
+    digest = _digest(file)
     _check_digits(digest, named)
     codec = _codec_from(_read_pickle(file, named), named)
-    with _new_file(kept) as temporary:
-        # Not save_file: it makes a file that only its owner can read, and a cache may be shared.
-        temporary.write_bytes(safetensors.torch.save(codec.state_dict()))
-        record = {"file": named.name, "sha256": digest, "safetensors_sha256": sha256_of(temporary)}
-    # The record comes last: without it the pair does not count as kept.
-    with _new_file(_record_of(kept)) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    try:
+        with replacing(kept) as temporary:
+            # Not save_file: it makes a file that only its owner can read, and a cache may be shared.
+            temporary.write_bytes(safetensors.torch.save(codec.state_dict()))
+            record = {"file": named.name, "sha256": digest, "safetensors_sha256": sha256_of(temporary)}
+        # The record comes last: without it the pair does not count as kept.
+        with replacing(_record_of(kept)) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{kept}: cannot be written ({reason(error)}); {_OTHER_CACHE}") from error
     return codec
+
+
+def _digest(path: Path) -> str:
+    try:
+        require_regular(path, _LARGEST)
+        return sha256_of(path)
+    except OSError as error:
+        raise CheckpointError(f"{shown(path)}: cannot be read ({reason(error)}); check the path") from error
 
 
 def _codec_from(state: Mapping[str, Tensor], path: Path) -> Encodec48kHz:
@@ -186,7 +208,8 @@ def _check_state(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> N
         "has another shape or type for": [
             key
             for key, value in state.items()
-            if key in wanted and (value.shape != wanted[key].shape or not value.is_floating_point())
+            if key in wanted
+            and (value.shape != wanted[key].shape or not value.is_floating_point() or value.layout != torch.strided)
         ],
     }
     for problem, keys in problems.items():
@@ -199,6 +222,11 @@ def _check_state(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> N
 
 
 def _read_pickle(file: Path, named: Path) -> Mapping[str, Tensor]:
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > _LARGEST:
+            raise CheckpointError(f"{shown(named)}: unpacks to {unpacked:,} bytes, more than a 48 kHz EnCodec has")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch.load raise nearly anything
@@ -213,6 +241,7 @@ def _read_pickle(file: Path, named: Path) -> Mapping[str, Tensor]:
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
+        require_regular(path, _LARGEST)
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(
@@ -223,12 +252,17 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 def _check_digits(digest: str, named: Path) -> None:
     """Compare a SHA-256 with the digits in a ``name-XXXXXXXX.th``; other names promise nothing."""
-    digits = re.search(r"-([0-9a-f]{8})\.th$", named.name)
-    if digits and not digest.startswith(digits[1]):
+    digits = _digits_in(named)
+    if digits and not digest.startswith(digits):
         raise CheckpointError(
-            f"{named}: its SHA-256 begins with {digest[:8]}, its name says {digits[1]}: it is damaged; "
+            f"{named}: its SHA-256 begins with {digest[:8]}, its name says {digits}: it is damaged; "
             f"get the file again from {WEIGHTS_URL}"
         )
+
+
+def _digits_in(path: Path) -> str | None:
+    found = re.search(r"-([0-9a-f]{8})\.th$", path.name)
+    return found[1] if found else None
 
 
 def _record_of(path: Path) -> Path:
@@ -240,73 +274,12 @@ def _check_record(path: Path) -> None:
     record = _record_of(path)
     if not record.is_file():
         return
-    try:
-        wanted = json.loads(record.read_text(encoding="utf-8"))["safetensors_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{record}: not a record of a SHA-256; remove it and {path.name} to get the weights again"
-        ) from error
-    if sha256_of(path) != wanted:
+    remedy = f"remove it and {path.name} to get the weights again"
+    said = read_json(record, CheckpointError, remedy)
+    wanted = said.get("safetensors_sha256") if isinstance(said, dict) else None
+    if not isinstance(wanted, str):
+        raise CheckpointError(f"{record}: not a record of a SHA-256; {remedy}")
+    if _digest(path) != wanted:
         raise CheckpointError(
             f"{path}: its SHA-256 is not the recorded one; remove it and {record.name} to get it again"
         )
-
-
-@contextmanager
-def _downloaded(url: str, named: Path) -> Iterator[Path]:
-    """Fetch ``url`` to a temporary file in the folder of ``named``; it is gone when the block ends."""
-    with _temporary(named) as file:
-        logging.getLogger(__name__).info("fetching %s", url)
-        try:
-            _fetch(url, file)
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()  # it holds the connection open
-            raise CheckpointError(
-                f"{url}: the download failed ({' '.join(str(error).split()) or type(error).__name__}); "
-                f"put the file at {named} by other means, or pass the path of a local copy as weights"
-            ) from error
-        yield file
-
-
-def _fetch(url: str, file: Path) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, file.open("wb") as out:
-        size = 0
-        while block := response.read(_BLOCK):
-            size += out.write(block)
-        # A connection that closes early looks like the end of the file to read().
-        promised = response.headers.get("Content-Length")
-        if promised is not None and size != int(promised):
-            raise OSError(f"it ended after {size} of {promised} bytes")
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path``; written by the block, it is synced to disk and takes that name."""
-    with _temporary(path) as temporary:
-        try:
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            raise CheckpointError(f"{path}: cannot be written ({error.strerror}); {_OTHER_CACHE}") from error
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """An empty file of an unused name beside ``path``, removed at the end if it still has that name."""
-    # Not tempfile, whose files are their owner's alone too.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror}); {_OTHER_CACHE}") from error
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-_OTHER_CACHE = "choose another cache folder with LDM_SEP_CACHE, or pass the path of a local copy as weights"

@@ -87,9 +87,7 @@ def test_the_predictor_is_trained_at_the_speeds_at_which_it_will_hear(trained: P
 
 def test_stage_0_trains_the_predictor_alone_and_stage_1_goes_on_from_it(trained: Path, stems_folder: Path) -> None:
     stage0 = trained / "stage0.toml"
-    stage0.write_text(
-        f'extends = "{ROOT / "configs/tiny.toml"}"\nname = "tiny0"\n[training]\nstage = 0\nlearning_rate = 1e-2\n'
-    )
+    stage0.write_text('extends = "tiny.toml"\nname = "tiny0"\n[training]\nstage = 0\nlearning_rate = 1e-2\n')
     common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
     for words in (
         ["train", stage0, "--run", trained / "stage0", "--codec", trained / "codec_run/codec", "--steps", 30, *common],
@@ -141,7 +139,7 @@ def test_a_codec_is_whitened_only_under_its_own_configuration(
     trained: Path, stems_folder: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "other.toml"
-    config.write_text(f'extends = "{ROOT / "configs/tiny.toml"}"\nname = "other"\n[codec]\nexponent = 0.9\n')
+    config.write_text('extends = "tiny.toml"\nname = "other"\n[codec]\nexponent = 0.9\n')
     words = ["--codec", trained / "codec_run/codec", "--data", stems_folder, "--cache", tmp_path / "cache", "--cpu"]
     done = run_cli("whiten", config, "--out", tmp_path / "codec", *words)
     assert done.returncode == 1 and "its codec has other sizes" in done.stderr
@@ -445,9 +443,7 @@ def test_a_state_with_weights_that_are_not_finite_is_never_written(tmp_path: Pat
 
 def test_bf16_trains(trained: Path, stems_folder: Path) -> None:
     config = trained / "bf16.toml"
-    config.write_text(
-        f'extends = "{ROOT / "configs/tiny.toml"}"\nname = "bf16"\n[training]\nsteps = 4\nprecision = "bf16"\n'
-    )
+    config.write_text('extends = "tiny.toml"\nname = "bf16"\n[training]\nsteps = 4\nprecision = "bf16"\n')
     done = run_cli(
         *("train", config, "--run", trained / "bf16", "--data", stems_folder, "--cpu"),
         *("--codec", trained / "codec_run/codec", "--cache", trained / "cache"),

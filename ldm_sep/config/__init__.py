@@ -1,0 +1,54 @@
+"""Experiment configurations: TOML files read into checked, frozen records.
+
+A file may name another one with ``extends = "other.toml"``, which lies below its folder or is shipped; its own tables
+then override that one's, key by key. Unknown keys are errors. Nothing below this module's floor knows these records:
+`ldm_sep.build` takes them apart.
+"""
+
+from ldm_sep.config.experiment import CardConfig, Config, load_config, parse_config
+from ldm_sep.config.fields import Averages, DiffusionTime, Overlap, Positive, Segment, Share, Speeds, Steps
+from ldm_sep.config.networks import (
+    CodecConfig,
+    Encodec48kHzConfig,
+    LevelConfig,
+    PredictorConfig,
+    SEANetCodecConfig,
+    SeparatorConfig,
+    SpectralCodecConfig,
+    UNetConfig,
+)
+from ldm_sep.config.sampling import PresetConfig, SamplingConfig
+from ldm_sep.config.training import CodecTrainingConfig, DataConfig, MixConfig, OptimiserConfig, SeparatorTrainingConfig
+from ldm_sep.records import Record, checked
+
+__all__ = [
+    "Averages",
+    "CardConfig",
+    "CodecConfig",
+    "CodecTrainingConfig",
+    "Config",
+    "DataConfig",
+    "DiffusionTime",
+    "Encodec48kHzConfig",
+    "LevelConfig",
+    "MixConfig",
+    "OptimiserConfig",
+    "Overlap",
+    "Positive",
+    "PredictorConfig",
+    "PresetConfig",
+    "Record",
+    "SEANetCodecConfig",
+    "SamplingConfig",
+    "Segment",
+    "SeparatorConfig",
+    "SeparatorTrainingConfig",
+    "Share",
+    "SpectralCodecConfig",
+    "Speeds",
+    "Steps",
+    "UNetConfig",
+    "checked",
+    "load_config",
+    "parse_config",
+]
