@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
+from ldm_sep.bundled import shipped
 from ldm_sep.errors import CheckpointError
 from ldm_sep.files import complete_swap, shown
-from ldm_sep.shipped import shipped
 
 DEFAULT_CHECKPOINT = "open"
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ldm_sep.bundled import shipped
 from ldm_sep.config.fields import Line
 from ldm_sep.config.networks import CodecConfig, PredictorConfig, SeparatorConfig, UNetConfig
 from ldm_sep.config.sampling import SamplingConfig
@@ -14,7 +15,6 @@ from ldm_sep.config.training import CodecTrainingConfig, DataConfig, MixConfig, 
 from ldm_sep.errors import ConfigError
 from ldm_sep.files import read_regular, reason, shown
 from ldm_sep.records import LARGEST_TEXT, Record, checked, require_shallow
-from ldm_sep.shipped import shipped
 
 # Files that may extend one another in a row.
 _LONGEST_CHAIN = 32

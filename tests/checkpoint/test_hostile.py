@@ -268,14 +268,14 @@ def test_a_folder_of_checkpoints_in_the_current_one_does_not_take_over_the_shipp
 def test_an_installed_package_has_its_checkpoints_and_configurations_inside(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(made, tmp_path / "_shipped/checkpoints/within")
-    (tmp_path / "_shipped/configs").mkdir()
-    shutil.copy(ROOT / "configs/tiny.toml", tmp_path / "_shipped/configs/packed.toml")
+    shutil.copytree(made, tmp_path / "shipped/checkpoints/within")
+    (tmp_path / "shipped/configs").mkdir()
+    shutil.copy(ROOT / "configs/tiny.toml", tmp_path / "shipped/configs/packed.toml")
     monkeypatch.delenv("LDM_SEP_CHECKPOINTS", raising=False)
     monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert checkpoint_folders() == [tmp_path / "_shipped/checkpoints"]
-    assert find_checkpoint("within") == tmp_path / "_shipped/checkpoints/within"
+    assert checkpoint_folders() == [tmp_path / "shipped/checkpoints"]
+    assert find_checkpoint("within") == tmp_path / "shipped/checkpoints/within"
     for name in ("packed.toml", "configs/packed.toml"):
         assert load_config(name).name == "tiny"
     with pytest.raises(ConfigError, match=r"nothing\.toml: no such configuration; shipped are packed\.toml"):

@@ -7,7 +7,7 @@ from typing import Literal
 
 def shipped(kind: Literal["checkpoints", "configs"]) -> Path | None:
     """The folder of what is shipped: inside an installed package, or beside it in a checkout. None if there is none."""
-    installed = importlib.resources.files("ldm_sep") / "_shipped" / kind
+    installed = importlib.resources.files("ldm_sep") / "shipped" / kind
     if isinstance(installed, Path) and installed.is_dir():
         return installed
     checkout = Path(__file__).resolve().parents[1]
