@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,33 @@ def checked(record: type[_R], table: Any, origin: str, error: type[LdmSepError] 
     except ValidationError as failure:
         first = failure.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise error(shown(f"{origin}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}")) from None
+        problem = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        if first["type"] == "extra_forbidden":
+            problem = f"unknown key; there are {', '.join(_neighbours(record, first['loc']))}"
+        raise error(shown(f"{origin}: {key}: {problem}")) from None
+
+
+def _neighbours(record: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+    """The keys that may stand beside an unknown one at ``place``, the most similar first."""
+    schema = record.model_json_schema()
+
+    def variants(node: dict[str, Any]) -> list[dict[str, Any]]:
+        if "$ref" in node:
+            return variants(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+        choices = node.get("anyOf", node.get("oneOf"))
+        return [node] if choices is None else [inner for choice in choices for inner in variants(choice)]
+
+    nodes = variants(schema)
+    for part in place[:-1]:
+        inner = [variants(node["properties"][part]) for node in nodes if part in node.get("properties", {})]
+        inner += [variants(node["items"]) for node in nodes if isinstance(part, int) and "items" in node]
+        inner += [variants(n["additionalProperties"]) for n in nodes if isinstance(n.get("additionalProperties"), dict)]
+        # Of a union the part of the place is the tag.
+        tagged = [[n] for n in nodes if n.get("properties", {}).get("kind", {}).get("const") == part]
+        nodes = [node for group in inner or tagged or [[n] for n in nodes] for node in group]
+    names = sorted({name for node in nodes for name in node.get("properties", {})})
+    wanted = str(place[-1])
+    return sorted(names, key=lambda name: -SequenceMatcher(None, wanted, name).ratio())
 
 
 def require_shallow(value: Any) -> None:

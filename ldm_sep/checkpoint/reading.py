@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ldm_sep.build import AtMost, build_codec, build_separator, trained_here
 from ldm_sep.checkpoint.manifest import Manifest, read_manifest
-from ldm_sep.checkpoint.weights import load_strictly, stored_values
+from ldm_sep.checkpoint.weights import LARGEST, load_strictly, stored_values
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecConfig
 from ldm_sep.errors import CheckpointError, ConfigError
@@ -14,7 +14,6 @@ from ldm_sep.files import require_regular, sha256_of, shown
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
 
-_LARGEST = 16 << 30
 # Values that networks are built from besides their weights: windows, bands, transforms.
 _CONSTANTS = 20_000_000
 
@@ -93,7 +92,7 @@ def verify(folder: Path) -> list[str]:
             )
         path = folder / name
         try:
-            require_regular(path, _LARGEST)
+            require_regular(path, LARGEST)
             intact = sha256_of(path) == listed[name]
         except OSError:
             intact = False

@@ -13,7 +13,7 @@ from ldm_sep.errors import CheckpointError
 from ldm_sep.files import reason, require_regular, shown
 
 # Bytes: the paper's separator has 0.5 GB.
-_LARGEST = 16 << 30
+LARGEST = 16 << 30
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # The largest value of fp16, in which weights are stored; no working network comes near.
 _LARGEST_WEIGHT = 65504.0
@@ -84,7 +84,7 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
 @contextmanager
 def _opened(path: Path) -> Iterator[safe_open]:
     try:
-        require_regular(path, _LARGEST)
+        require_regular(path, LARGEST)
         with safe_open(path, framework="pt") as file:
             yield file
     except FileNotFoundError:

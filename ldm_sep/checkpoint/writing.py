@@ -19,6 +19,7 @@ from ldm_sep.errors import CheckpointError
 from ldm_sep.files import complete_swap, reason, replacing, sha256_of
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
+from ldm_sep.records import read_json
 
 _KINDS = ("codec", "separator")
 _FILES = {"config.json", "README.md", "model.safetensors", "codec.safetensors", "whitening.safetensors"}
@@ -62,8 +63,8 @@ def require_replaceable(folder: Path) -> None:
     if others := sorted(names - _FILES):
         raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; move one of them away")
     try:
-        ours = not names or json.loads((folder / "config.json").read_text(encoding="utf-8"))["kind"] in _KINDS
-    except (OSError, ValueError, LookupError, TypeError):
+        ours = not names or read_json(folder / "config.json", CheckpointError, "")["kind"] in _KINDS
+    except (CheckpointError, LookupError, TypeError):
         ours = False
     if not ours:
         raise CheckpointError(f"{folder}: holds something else than a checkpoint; move one of them away")

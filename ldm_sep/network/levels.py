@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -40,6 +41,20 @@ def check_levels(levels: Sequence[LevelSizes]) -> None:
             raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
         if level.channels % GROUPS:
             raise ConfigError(f"levels: level {number} has {level.channels} channels; use a multiple of {GROUPS}")
+
+
+def fitted(
+    z_t: Tensor, cond: Tensor, latent_channels: int, cond_channels: int, levels: Sequence[LevelSizes]
+) -> tuple[Tensor, Tensor]:
+    """``z_t (B, D, N)`` and ``cond (B, E, N)``, extended to a multiple of all factors. ValueError for other shapes."""
+    batch, _, frames = z_t.shape
+    if z_t.shape[1] != latent_channels or cond.shape != (batch, cond_channels, frames):
+        raise ValueError(
+            f"z_t {tuple(z_t.shape)} must be (B, {latent_channels}, N) and "
+            f"cond {tuple(cond.shape)} (B, {cond_channels}, N)"
+        )
+    multiple = prod(level.factor for level in levels)
+    return extend(z_t, multiple), extend(cond, multiple)
 
 
 def extend(x: Tensor, multiple: int) -> Tensor:

@@ -23,7 +23,7 @@ last two layers of its time perceptron are one layer applied twice (-1,049,600).
 """
 
 from collections.abc import Sequence
-from math import pi, prod
+from math import pi
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ from ldm_sep.network.levels import (
     GROUPS,
     LevelSizes,
     check_levels,
-    extend,
+    fitted,
     resize,
 )
 
@@ -200,14 +200,8 @@ class UNet1d(nn.Module):
         Any N of 1 or more works: inputs are extended by their mirror image to a multiple of the product of all
         factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
-        batch, _, frames = z_t.shape
-        if z_t.shape[1] != self.latent_channels or cond.shape != (batch, self.cond_channels, frames):
-            raise ValueError(
-                f"z_t {tuple(z_t.shape)} must be (B, {self.latent_channels}, N) and "
-                f"cond {tuple(cond.shape)} (B, {self.cond_channels}, N)"
-            )
-        multiple = prod(sizes.factor for sizes in self.sizes)
-        x, cond = extend(z_t, multiple), extend(cond, multiple)
+        frames = z_t.shape[-1]
+        x, cond = fitted(z_t, cond, self.latent_channels, self.cond_channels, self.sizes)
         # Every use of the time features is "SiLU, then a linear layer", so the SiLU is taken once.
         time = F.silu(self.time(t))
         inputs: list[Tensor] = []

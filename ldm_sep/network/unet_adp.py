@@ -6,7 +6,6 @@ has 115,924,096 parameters. The two tied layers of its time perceptron appear on
 """
 
 from collections.abc import Sequence
-from math import prod
 from typing import NoReturn
 
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from ldm_sep.network.levels import (
     GROUPS,
     LevelSizes,
     check_levels,
-    extend,
+    fitted,
     resize,
 )
 from ldm_sep.thirdparty import import_audio_diffusion_pytorch
@@ -77,14 +76,8 @@ class UNetADP(nn.Module):
         Any N of 1 or more works: inputs are extended by their mirror image to a multiple of the product of all
         factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
-        batch, _, frames = z_t.shape
-        if z_t.shape[1] != self.latent_channels or cond.shape != (batch, self.cond_channels, frames):
-            raise ValueError(
-                f"z_t {tuple(z_t.shape)} must be (B, {self.latent_channels}, N) and "
-                f"cond {tuple(cond.shape)} (B, {self.cond_channels}, N)"
-            )
-        multiple = prod(level.factor for level in self.sizes)
-        z_t, cond = extend(z_t, multiple), extend(cond, multiple)
+        frames = z_t.shape[-1]
+        z_t, cond = fitted(z_t, cond, self.latent_channels, self.cond_channels, self.sizes)
         channels: list[Tensor | None] = []
         size = z_t.shape[-1]
         for level in self.sizes:

@@ -6,8 +6,10 @@ for it, and a server on 127.0.0.1 for Meta's address.
 
 import hashlib
 import json
+import os
 import shutil
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -352,6 +354,31 @@ def test_damaged_and_foreign_files(weights: Path, tmp_path: Path) -> None:
     for name in ("absent.th", "absent.safetensors"):
         with refused(tmp_path / name, "cannot be read", "No such file"):
             load_encodec_48khz(tmp_path / name)
+
+
+def test_only_files_of_a_bounded_size_are_opened(state: dict[str, Tensor], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.th")
+    (tmp_path / "zero.th").symlink_to("/dev/zero")
+    (tmp_path / "pipe.safetensors").symlink_to("pipe.th")
+    for name in ("pipe.th", "zero.th", "pipe.safetensors"):
+        with refused(tmp_path / name, "not a regular file"):
+            load_encodec_48khz(tmp_path / name)
+    with (tmp_path / "sparse.th").open("wb") as file:
+        file.truncate(1 << 40)
+    with refused(tmp_path / "sparse.th", "bytes, more than"):
+        load_encodec_48khz(tmp_path / "sparse.th")
+    # A small archive that unpacks to much more.
+    plain = tmp_path / "plain.th"
+    torch.save({**state, "more": torch.zeros(100 << 20)}, plain)
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(tmp_path / "bomb.th", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bomb,
+    ):
+        for entry in source.infolist():
+            bomb.writestr(entry.filename, source.read(entry))
+    plain.unlink()
+    with refused(tmp_path / "bomb.th", "unpacks to"):
+        load_encodec_48khz(tmp_path / "bomb.th")
 
 
 def test_state_of_another_network(state: dict[str, Tensor], tmp_path: Path) -> None:
