@@ -21,7 +21,7 @@ from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
 
 # The paper's separator has 0.14 billion parameters.
-_MOST_VALUES = 4_000_000_000
+_MOST_VALUES = 1_000_000_000
 _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
 
 
