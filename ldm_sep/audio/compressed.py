@@ -126,7 +126,7 @@ class CompressedDecoder:
         """Blocks in order; every one has at least one sample."""
         tally = self._tally
         first: av.Packet | None = None  # of a link of an Ogg file
-        clock: float | None = None  # where the next packet should begin, in samples
+        clock: float | None = None  # where the last packet ended, in samples
         slack = 0 if self._counts_samples else _LOSSY_TOLERANCE_SECONDS * self._rate
         foreign = 0  # samples of another rate since the last that fit
         try:
@@ -135,9 +135,6 @@ class CompressedDecoder:
                     self._stream.codec_context.flush_buffers()
                     first, clock, tally.links = packet, None, tally.links + 1
                 length = 0 if (packet.duration or 0) >= 2**31 else (packet.duration or 0) * self._ticks
-                begin = clock if packet.pts is None else packet.pts * self._ticks
-                if clock is not None and begin is not None and begin > clock + slack:
-                    self._lose(begin - clock)
                 try:
                     frames = packet.decode()
                 except av.FFmpegError:
@@ -147,6 +144,14 @@ class CompressedDecoder:
                 foreign = foreign + sum(f.samples for f in frames if f not in fitting) if not fitting else 0
                 if foreign > _CHANGE_SECONDS * self._rate:
                     raise self._changed(frames[-1])
+                # Time stamps of Vorbis are right at the end of a packet, not always at its beginning.
+                finish = clock if packet.pts is None else packet.pts * self._ticks + length
+                taken = sum(f.samples for f in frames) or length
+                if packet.pts is None and finish is not None:
+                    finish += taken
+                elif clock is not None and finish is not None and finish - clock > taken + slack:
+                    self._lose(finish - clock - taken)
+                clock = finish if packet.size else clock
                 blocks = self._trimmed(packet, first, [_samples(f) for f in fitting if f.samples])
                 if blocks:
                     self._lose(tally.failed)
@@ -154,9 +159,8 @@ class CompressedDecoder:
                     tally.reached, tally.size = packet.pos or tally.reached, packet.size
                 elif frames:
                     tally.failed += sum(f.samples for f in frames if f not in fitting)
-                if packet.size and begin is not None:
-                    clock = begin + (length or sum(b.shape[1] for b in blocks))
-                    tally.end = clock if blocks else tally.end
+                if blocks and clock is not None:
+                    tally.end = clock
                 for block in blocks:
                     tally.decoded += block.shape[1]
                     yield block
@@ -197,11 +201,11 @@ class CompressedDecoder:
         else:
             if tally.links > 1:  # FFmpeg's length of a chained file is that of its last link
                 declared = None
+            if tally.broken and (declared is None or self._format == "ogg"):
+                raise AudioError(f"{name}: {tally.broken}; split it at {seconds:.2f} s, or convert it to wav or flac")
             tolerance = 0 if self._lossless and self._counts_samples else _LOSSY_TOLERANCE_SECONDS * rate
             if declared is not None and max(tally.end, tally.decoded) < declared - tolerance:
                 raise cut_off(self._path, seconds, declared / rate)
-            if tally.broken and (declared is None or self._format == "ogg"):
-                raise AudioError(f"{name}: {tally.broken}; split it at {seconds:.2f} s, or convert it to wav or flac")
             self._lose(tally.failed)
             missing = (declared or 0) - tally.decoded
             tally.lost = max(tally.lost, missing if missing > tolerance else 0)

@@ -36,14 +36,15 @@ COMPRESSED = {
 
 
 def song(frames: int, channels: int = 2, seed: int = 0) -> np.ndarray:
-    """(C, T) chirps under a hum that fade away: unlike anywhere else to itself, and variable bit rates vary."""
+    """(C, T) chirps that fade away over a beat: unlike itself anywhere else, and of varying bit rates."""
     time = np.arange(frames) / RATE
     rng = np.random.default_rng(seed)
     rows = [
         np.sin(2 * np.pi * (200 + 50 * k + 400 * time) * time + rng.uniform(0, 6)) * 0.3 * (1 - time / time[-1] * 0.9)
         for k in range(channels)
     ]
-    noise = rng.standard_normal((channels, frames)) * 0.02
+    beats = np.exp(-60 * (time % 0.23)) * 0.2 + 0.02  # encoders change their block lengths
+    noise = rng.standard_normal((channels, frames)) * beats
     return (np.array(rows) + noise).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from conftest import ROOT
 from field import COMPRESSED, RATE, encode, lag, song, write
 
 from ldm_sep.audio import AudioReader, probe, read, survey
@@ -53,6 +54,13 @@ def test_every_container_is_read_whole_and_in_place(tmp_path: Path, name: str) -
     assert abs(lag(got, SONG) - expected) <= 1 and got.shape[1] >= SONG.shape[1] + min(expected, 0)
     if name in EXACT:
         assert np.abs(got - SONG).max() <= 2**-15
+
+
+@pytest.mark.parametrize("name", ["song.ogg", "vocals.ogg"])
+def test_the_demo_is_read_as_libsndfile_reads_it_and_nothing_is_said_of_it(name: str) -> None:
+    path = ROOT / "demo" / name
+    got, lines = told(path)
+    assert not lines and np.abs(got - sf.read(path, dtype="float32")[0].T).max() < 1e-5
 
 
 @pytest.mark.parametrize("bits", [8, 16, 24])
