@@ -13,11 +13,11 @@ from ldm_sep.metrics.signal import (
     check_wave,
     fault_of,
     hann,
-    mel_filters,
     mono,
     power_spectra,
 )
 from ldm_sep.metrics.tracker import Stretch, stretches_of, track_pitch
+from ldm_sep.signal.mel import slaney_edges, triangles
 
 # A frame is active if it lies within this many dB of the reference's loudest one.
 _ACTIVE_RANGE_DB = 40.0
@@ -115,7 +115,10 @@ class Reference:
     def mel_power_of(self, wave: np.ndarray) -> np.ndarray:
         """Power ``(frames, 80)`` in mel bands of a mono ``wave (T,)``, 2048 / 512, in the frames that are active."""
         keep = self.active.at(np.arange(len(wave) // _MEL_HOP + 1) * _MEL_HOP)
-        filters = mel_filters(self.sample_rate, _MEL_FRAME, _MEL_BANDS)
+        edges = slaney_edges(self.sample_rate / 2, _MEL_BANDS)
+        hz = np.arange(_MEL_FRAME // 2 + 1) * self.sample_rate / _MEL_FRAME
+        # Of unit area: noise as strong in all bins is as strong in all bands.
+        filters = triangles(edges, hz) * (2 / (edges[2:] - edges[:-2]))[:, None]
         return power_spectra(wave, _MEL_FRAME, _MEL_HOP, keep) @ filters.T.astype(np.float32)
 
     @cached_property

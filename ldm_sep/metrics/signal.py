@@ -70,22 +70,6 @@ def spectrogram(wave: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     return np.sqrt(power_spectra(wave, n_fft, hop))
 
 
-def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
-    """Triangles ``(bands, n_fft // 2 + 1)`` of unit area (in Hz), evenly spaced in mel from 0 Hz to half the rate.
-
-    Mel scale of Slaney's Auditory Toolbox: linear to 1000 Hz (15 mel), then 27 mel per factor of 6.4.
-    """
-    top_hz = sample_rate / 2
-    per_log = 27 / np.log(6.4)
-    top_mel = 15 + per_log * np.log(top_hz / 1000)
-    mels = np.linspace(0, top_mel, bands + 2)
-    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) / per_log))[:, None]
-    hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
-    rising = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
-    return np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
-
-
 def check_wave(wave: np.ndarray, sample_rate: int) -> None:
     """ValueError for a wave that is not ``(C, T)`` or ``(T,)``, or for a rate below 8000 Hz."""
     if wave.ndim not in (1, 2):

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ldm_sep.signal.mel import htk_edges, triangles
 from ldm_sep.signal.stereo import mid_side
 
 # 120 dB under full scale for outlines; 60 dB for waveforms, below which a relative error would be noise chasing noise.
@@ -12,20 +14,12 @@ _LOG_FLOOR = 1e-6
 _COMPLEX_FLOOR = 1e-3
 
 
-def mel_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
+def loss_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
     """Triangular filters ``(bands, bins)`` of unit sum, spaced evenly on the mel scale 2595 log10(1 + f / 700)."""
     nyquist = sample_rate / 2
-    top = 2595 * torch.log10(torch.tensor(1 + nyquist / 700, dtype=torch.float64))
-    mel = torch.linspace(0, 1, bands + 2, dtype=torch.float64) * top
-    hertz = 700 * (10 ** (mel / 2595) - 1)
-    frequency = torch.linspace(0, nyquist, bins, dtype=torch.float64)
-    left, centre, right = hertz[:-2, None], hertz[1:-1, None], hertz[2:, None]
-    # A narrow band may fall between two bins; half a bin of width keeps every filter non-empty.
-    half = nyquist / (bins - 1)
-    up = (frequency - left) / (centre - left).clamp_min(half)
-    down = (right - frequency) / (right - centre).clamp_min(half)
-    triangle = torch.clamp(torch.minimum(up, down), min=0) + 1e-12
-    return (triangle / triangle.sum(1, keepdim=True)).float()
+    # Low bands are narrower than the distance of the bins, and would be empty.
+    filters = triangles(htk_edges(nyquist, bands), np.linspace(0, nyquist, bins), nyquist / (bins - 1))
+    return torch.from_numpy(filters / filters.sum(1, keepdims=True)).float()
 
 
 def thresholded_snr_loss(estimate: Tensor, reference: Tensor, mixture: Tensor, floor: float = 1e-3) -> Tensor:
@@ -59,7 +53,7 @@ class MultiScaleSpectralLoss(nn.Module):
         self.complex_weight = complex_weight
         for n in self.sizes:
             self.register_buffer(f"window_{n}", torch.hann_window(n), persistent=False)
-            filters = mel_filters(n // 2 + 1, min(mel_bands, n // 8), sample_rate)
+            filters = loss_filters(n // 2 + 1, min(mel_bands, n // 8), sample_rate)
             self.register_buffer(f"mel_{n}", filters, persistent=False)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ldm_sep.training.losses import MultiScaleSpectralLoss, mel_filters
+from ldm_sep.training.losses import MultiScaleSpectralLoss, loss_filters
 
 
 @pytest.fixture
@@ -42,7 +42,16 @@ def test_mixed_precision_does_not_reach_the_logarithms(noise: torch.Tensor) -> N
 
 
 def test_mel_filters_average_and_cover_every_band() -> None:
-    filters = mel_filters(257, 40, 16000)
+    filters = loss_filters(257, 40, 16000)
     assert torch.allclose(filters.sum(1), torch.ones(40))
     centres = (filters * torch.arange(257)).sum(1)
     assert bool((centres.diff() > 0).all())
+
+
+@pytest.mark.parametrize(("n_fft", "bands"), [(512, 64), (1024, 96), (2048, 96)])
+def test_no_band_hears_the_whole_spectrum(n_fft: int, bands: int) -> None:
+    filters = loss_filters(n_fft // 2 + 1, bands, 48000)
+    heard = filters > 0
+    assert bool(heard.any(1).all())
+    # Few and neighbouring bins at the bottom, where bands are narrower than bins.
+    assert int(heard[:8].sum(1).max()) <= 4
