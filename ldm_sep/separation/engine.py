@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.separation.options import Plan
+from ldm_sep.separation.phase import in_phase
 from ldm_sep.signal.loudness import is_silent
 from ldm_sep.signal.noise import noise_field
 from ldm_sep.signal.windows import Window
@@ -51,10 +52,11 @@ class WindowEngine:
         loud = [not is_silent(window.wave) for window in group]
         if not any(loud):
             return [np.zeros_like(window.wave) for window in group]
-        vocals = self._separate(group).cpu().numpy()
+        signs = np.stack([in_phase(window.wave) for window in group])
+        vocals = self._separate(group, signs).cpu().numpy() * signs
         return [voice if sounds else np.zeros_like(voice) for voice, sounds in zip(vocals, loud, strict=True)]
 
-    def _separate(self, group: Sequence[Window]) -> Tensor:
+    def _separate(self, group: Sequence[Window], signs: np.ndarray) -> Tensor:
         codec, plan = self.model.codec, self.plan
         starts = [window.start // codec.hop for window in group]
         frames = group[0].wave.shape[1] // codec.hop
@@ -67,7 +69,7 @@ class WindowEngine:
             # A field of its own for every sample and step, away from the seeds that users count up.
             return noise((plan.seed + 1) * 2**20 + (sample + 1) * 2**10 + step)
 
-        mixture = torch.from_numpy(np.stack([window.wave for window in group])).to(self.device)
+        mixture = torch.from_numpy(np.stack([window.wave for window in group]) * signs).to(self.device)
         # Further samples take fields far from those of other seeds.
         noises = [noise(plan.seed), *(noise((plan.seed + 1) * 2**20 + k) for k in range(1, plan.averages))]
         return self.model.separate(

@@ -9,6 +9,7 @@ from conftest import RATE, played, sung
 
 from ldm_sep.audio import read
 from ldm_sep.errors import AudioError
+from ldm_sep.separation.phase import in_phase
 from ldm_sep.separation.separator import Options, Separator
 
 ONE_STEP = Options(steps=1)
@@ -104,3 +105,23 @@ def test_dual_mono_and_one_silent_channel_come_out_whole(
     stems = tiny_separator.separate(wave, RATE, ONE_STEP)
     assert np.array_equal(stems.vocals + stems.instrumental, wave)
     assert np.abs(stems.vocals).max() > 0.01
+
+
+@pytest.mark.parametrize("gain", [-1.0, -0.5])
+def test_a_channel_the_wrong_way_round_is_separated_as_the_right_way_round(
+    tiny_separator: Separator, gain: float
+) -> None:
+    wave = mixture(3)
+    turned = tiny_separator.separate(wave * np.float32([[1], [gain]]), RATE, ONE_STEP)
+    right = tiny_separator.separate(wave * np.float32([[1], [-gain]]), RATE, ONE_STEP)
+    assert np.array_equal(turned.vocals, right.vocals * np.float32([[1], [-1]]))
+    assert np.array_equal(turned.vocals + turned.instrumental, wave * np.float32([[1], [gain]]))
+
+
+def test_only_a_channel_that_runs_against_the_other_is_turned() -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((2, 10_000)).astype(np.float32)
+    for wave in ([left], [left, left], [left, right], [left, 0 * left], [0 * left, 0 * left], [left, right - left / 5]):
+        assert (in_phase(np.array(wave)) == 1).all()
+    for wave in ([left, -left], [left, -left / 100], [left, right / 2 - left]):
+        assert in_phase(np.array(wave)).ravel().tolist() == [1, -1]
