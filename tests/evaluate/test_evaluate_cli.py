@@ -1,5 +1,6 @@
 """`ldm-sep evaluate` as a user runs it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,16 +54,48 @@ def test_one_command_gives_tables_plots_and_a_report(folders: Path) -> None:
     assert "LDM-dmx" in (out / "table.md").read_text()
 
 
-def test_a_track_that_cannot_be_scored_gives_exit_code_1_and_all_the_rest(folders: Path, tmp_path: Path) -> None:
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """`ldm-sep evaluate` in this process: exit code, stdout, stderr."""
+    from ldm_sep.cli import main
+
+    def act(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["ldm-sep", "evaluate", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return act
+
+
+def test_a_track_that_cannot_be_scored_gives_exit_code_1_and_all_the_rest(
+    folders: Path, tmp_path: Path, call: Call
+) -> None:
     for name in ("A", "B"):
         wave, _ = sf.read(folders / "est" / f"{name}.wav")
         sf.write(tmp_path / f"{name}.wav", wave, RATE + 100 * (name == "A"))
     words = ["--reference", folders / "ref", "--estimates", f"ours={tmp_path}", "--metrics", "sdr", "--out"]
-    done = run_cli("evaluate", *words, tmp_path / "out", "--no-spectrograms")
-    assert done.returncode == 1
-    assert f"{tmp_path / 'A.wav'}: 16100 Hz, but" in done.stderr.replace("\n", "")
-    assert "1 failed" in done.stderr and "Traceback" not in done.stderr
-    assert "20.00" in done.stdout and (tmp_path / "out/report.html").is_file()
+    code, out, err = call(*words, tmp_path / "out", "--no-spectrograms")
+    assert code == 1
+    assert f"{tmp_path / 'A.wav'}: 16100 Hz, but" in err.replace("\n", "")
+    assert "1 failed" in err and "Traceback" not in err
+    assert "20.00" in out and (tmp_path / "out/report.html").is_file()
+
+
+def test_names_of_files_reach_the_terminal_as_text(folders: Path, tmp_path: Path, call: Call) -> None:
+    nasty = "\x1b[31mA\n[bold]"
+    for folder in ("ref", "est"):
+        (tmp_path / folder).mkdir()
+        wave, _ = sf.read(folders / folder / "A.wav")
+        sf.write(tmp_path / folder / f"{nasty}.wav", wave[: None if folder == "ref" else 100], RATE)
+    words = ["--reference", tmp_path / "ref", "--estimates", f"{nasty}={tmp_path / 'est'}", "--metrics", "sdr"]
+    code, out, err = call(*words, "--no-spectrograms", "--out", tmp_path / "out")
+    assert code == 1 and "\x1b[31mA" not in out + err
+    assert "\\x1b[31mA\\n[bold]" in err.replace("\n", "")
 
 
 @pytest.mark.parametrize(
@@ -78,19 +111,8 @@ def test_a_track_that_cannot_be_scored_gives_exit_code_1_and_all_the_rest(folder
     ],
 )
 def test_mistakes_are_one_line_before_any_work(
-    folders: Path,
-    tmp_path: Path,
-    words: list[str],
-    needle: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    folders: Path, tmp_path: Path, words: list[str], needle: str, call: Call
 ) -> None:
-    from ldm_sep.cli import main
-
-    out = tmp_path / "out"
-    monkeypatch.setattr("sys.argv", ["ldm-sep", "evaluate", *(w.format(folders) for w in words), "--out", str(out)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr().err
-    assert ended.value.code == 1 and needle in said and said.count("\n") == 1 and said.startswith("ldm-sep: ")
-    assert not out.exists()
+    code, _, err = call(*(word.format(folders) for word in words), "--out", tmp_path / "out")
+    assert code == 1 and needle in err and err.count("\n") == 1 and err.startswith("ldm-sep: ")
+    assert not (tmp_path / "out").exists()
