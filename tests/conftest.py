@@ -49,6 +49,20 @@ def run_cli(*words: object, timeout: float = 900, **env: str) -> subprocess.Comp
     )
 
 
+def mistake_of(*words: object) -> str:
+    """What the command says of a mistake, run in this process: the one line of its error."""
+    from typer.testing import CliRunner
+
+    from ldm_sep.cli import app
+    from ldm_sep.errors import LdmSepError
+
+    error = CliRunner().invoke(app, [str(word) for word in words]).exception
+    if not isinstance(error, LdmSepError):
+        raise AssertionError(f"not told as a mistake: {error!r}") from error
+    assert str(error) and "\n" not in str(error)
+    return str(error)
+
+
 @pytest.fixture(scope="session")
 def stems_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three songs of vocals and two stems, one of them for validation, in the layout `stems`."""

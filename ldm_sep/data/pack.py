@@ -11,13 +11,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from ldm_sep.config import Record, checked
-from ldm_sep.errors import ConfigError, DataError
+from ldm_sep.errors import DataError
 from ldm_sep.files import replacing, sync
+from ldm_sep.records import Record, checked, read_json
 
 FORMAT = 1
 WAVES = ("vocals", "mixture", "estimate")
@@ -25,6 +26,7 @@ LATENTS = ("z0", "cond")
 # Of each item: the scales of its waves, and the level of the vocals relative to the mixture in dB.
 _FACTS = (*WAVES, "level_db")
 _LARGEST = 32767
+_Size = Annotated[int, Field(gt=0, le=2**32)]
 
 
 class PackIndex(Record):
@@ -33,21 +35,17 @@ class PackIndex(Record):
     """
 
     format: Literal[1] = FORMAT
-    items: int
-    shapes: dict[Literal["vocals", "mixture", "estimate", "z0", "cond"], tuple[int, int]]
+    items: Annotated[int, Field(ge=0, le=2**40)]
+    shapes: dict[Literal["vocals", "mixture", "estimate", "z0", "cond"], tuple[_Size, _Size]]
     made_with: dict[str, Any]
 
 
 def read_index(folder: Path) -> PackIndex:
     """``index.json`` of a pack. DataError if there is none or it cannot be used."""
     path = folder / "index.json"
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        return checked(PackIndex, table, str(path))
-    except FileNotFoundError:
-        raise DataError(f"{folder}: not a pack (it has no index.json); make one with 'ldm-sep data freeze'") from None
-    except (OSError, ValueError, ConfigError) as error:
-        raise DataError(f"{path}: cannot be used ({error}); make the pack again") from None
+    if not path.exists():
+        raise DataError(f"{folder}: not a pack (it has no index.json); make one with 'ldm-sep data freeze'")
+    return checked(PackIndex, read_json(path, DataError, "make the pack again"), str(path), DataError)
 
 
 def require_made_with(folder: Path, index: PackIndex, wanted: Mapping[str, Any]) -> None:
