@@ -170,7 +170,9 @@ def test_a_pack_without_waves_says_how_to_get_them(trained: Path, stems_folder: 
         open_pack(tmp_path / "pack", tiny("training.decoder_weight=1"), separator, CPU)
 
 
-@pytest.mark.parametrize(("index", "needle"), [("{}", "items"), ("[]", "the file"), ("{", "JSON"), (None, "not a pack")])
+@pytest.mark.parametrize(
+    ("index", "needle"), [("{}", "items"), ("[]", "the file"), ("{", "JSON"), (None, "not a pack")]
+)
 def test_what_is_no_pack_is_one_line(index: str | None, needle: str, tmp_path: Path) -> None:
     if index is not None:
         (tmp_path / "index.json").write_text(index)

@@ -72,9 +72,7 @@ def test_the_predictor_is_trained_at_the_speeds_at_which_it_will_hear(trained: P
 
 def test_stage_0_trains_the_predictor_alone_and_stage_1_goes_on_from_it(trained: Path, stems_folder: Path) -> None:
     stage0 = trained / "stage0.toml"
-    stage0.write_text(
-        'extends = "tiny.toml"\nname = "tiny0"\n[training]\nstage = 0\nlearning_rate = 1e-2\n'
-    )
+    stage0.write_text('extends = "tiny.toml"\nname = "tiny0"\n[training]\nstage = 0\nlearning_rate = 1e-2\n')
     common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
     for words in (
         ["train", stage0, "--run", trained / "stage0", "--codec", trained / "codec_run/codec", "--steps", 30, *common],
@@ -108,9 +106,7 @@ def test_stage_0_without_a_predictor_says_what_is_missing(trained: Path, stems_f
 
 def test_bf16_trains(trained: Path, stems_folder: Path) -> None:
     config = trained / "bf16.toml"
-    config.write_text(
-        'extends = "tiny.toml"\nname = "bf16"\n[training]\nsteps = 4\nprecision = "bf16"\n'
-    )
+    config.write_text('extends = "tiny.toml"\nname = "bf16"\n[training]\nsteps = 4\nprecision = "bf16"\n')
     done = run_cli(
         *("train", config, "--run", trained / "bf16", "--data", stems_folder, "--cpu"),
         *("--codec", trained / "codec_run/codec", "--cache", trained / "cache"),

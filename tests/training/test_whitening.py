@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import soundfile as sf
 import torch
-from conftest import ROOT, mistake_of
+from conftest import mistake_of
 
 from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.codec.base import unit_gain
