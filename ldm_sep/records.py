@@ -20,7 +20,9 @@ LARGEST_TEXT = 4 << 20
 class Record(BaseModel):
     """Base of all records: frozen, no unknown keys, no numbers that are not finite, no endless texts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=20_000)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=20_000, use_attribute_docstrings=True
+    )
 
 
 _R = TypeVar("_R", bound=Record)

@@ -26,15 +26,20 @@ class CardConfig(Record):
     """
 
     licence: str = "unstated"
+    """Of the weights."""
     training_data: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    """Sources with their terms."""
     limitations: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    """Where it fails."""
 
 
 class Config(Record):
     """A whole experiment."""
 
     name: Annotated[Line, Field(min_length=1, max_length=100)]
+    """Of the checkpoint."""
     description: Line = ""
+    """One line for its card."""
     codec: CodecConfig
     unet: UNetConfig | None = None
     predictor: PredictorConfig | None = None

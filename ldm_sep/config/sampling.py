@@ -12,11 +12,17 @@ class PresetConfig(Record):
     """What a preset changes of the defaults; see `separation.separator.Options`."""
 
     steps: Steps | None = None
+    """Instead of the default's."""
     start: DiffusionTime | None = None
+    """Instead of the default's."""
     eta: Share | None = None
+    """Instead of the default's."""
     averages: Averages | None = None
+    """Instead of the default's."""
     speeds: Speeds | None = None
+    """Instead of the default's."""
     overlap: Overlap | None = None
+    """Instead of the default's."""
 
 
 class SamplingConfig(Record):
@@ -26,10 +32,18 @@ class SamplingConfig(Record):
     """
 
     steps: Steps = 8
+    """Network calls a window; 1 gives the posterior mean."""
     start: DiffusionTime = 1.0
+    """Diffusion time at which sampling begins; below 1 it begins from the posterior mean."""
     eta: Share = 0.0
+    """Share of fresh noise in every step (stochastic DDIM)."""
     averages: Averages = 1
+    """Samples whose mean is taken."""
     speeds: Speeds = (1.0,)
+    """At each the predictor hears the mixture once; the mean of its estimates is taken, in training too."""
     segment: Segment = 12.0
+    """Seconds of a window."""
     overlap: Overlap = 0.2
+    """Share of a window that it shares with the next."""
     presets: dict[Literal["fast", "best"], PresetConfig] = Field(default_factory=dict)
+    """Tables `fast` and `best` of what they change."""

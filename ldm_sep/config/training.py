@@ -9,40 +9,66 @@ from ldm_sep.records import Record
 
 
 class DataConfig(Record):
-    """Which layout the folder given with ``--data`` has (`ldm_sep.data.tracks`), where in it a zip of MIDI songs
-    lies whose melodies voices are led along (``melodies``; share ``mix.melodic``), and whether voices that speak are
-    vocals too (``speech``).
-    """
+    """What the data is that a training is given; see `ldm_sep.data.tracks`."""
 
     layout: Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
+    """How the folder or table given with --data is laid out; `--layout` wins over it."""
     melodies: Line | None = None
+    """Zip of MIDI songs below the first --data, along whose melodies solo voices are led (share: mix.melodic)."""
     speech: bool = False
+    """Voices that speak are vocals too (layout roles)."""
 
 
 class MixConfig(Record):
-    """How training items are drawn; see `ldm_sep.data.mixer.Mixer`."""
+    """How training items are drawn and varied; see `ldm_sep.data.mixer.Mixer`.
+
+    All shares are probabilities, all spreads standard deviations.
+    """
 
     real: Share = 0.5
+    """Share of items that are crops of one song; the others are remixes."""
     silent: Share = 0.05
+    """Share of items without vocals."""
     silent_ramp: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Steps over which the share of silent items grows to `silent`. With many of them early on, an untrained mask
+    learns to output silence and stops learning.
+    """
     solo: Share = 0.0
+    """Share of items without accompaniment."""
     collage: Share = 0.7
+    """Share of solo singers, whose clips are joined in a new order, among the vocals of remixes."""
     pitch_semitones: Annotated[float, Field(ge=0, le=24)] = 3.0
+    """Largest change of speed and pitch together, drawn evenly up and down."""
     balance_db: Decibels = 4.0
+    """Spread of vocals against accompaniment around 0 dB in remixes, a third of it in songs."""
     pan: Share = 0.05
+    """Spread of the position of vocals and accompaniments of remixes: 0 is the centre, 1 one side only."""
     centred: Share = 0.0
+    """Share of each of the two that stay where they are. Most leads are in the very centre."""
     equaliser_db: Decibels = 0.0
+    """Spread of the smooth equaliser."""
     reverb: Share = 0.0
+    """Share of remixes whose vocals reverberate."""
     compress: Share = 0.0
+    """Shares of vocals and of accompaniments of remixes that are compressed."""
     reflections: Share = 0.0
+    """Share of remixes whose vocals have early reflections."""
     width_db: Decibels = 0.0
+    """Spread of the level of the accompaniment's side signal."""
     narrow: Share = 0.0
+    """Share of accompaniments that are nearly mono."""
     automation_db: Decibels = 0.0
+    """Spread of the vocals' level from second to second in remixes."""
     doubling: Share = 0.0
+    """Share of solo singers with a second take, a double or a harmony, panned apart."""
     melodic: Share = 0.0
+    """Share of solo singers who follow a melody."""
     sustained: Share = 0.0
+    """Share of these at a half to a sixth of the tempo, so that vowels are held."""
     vibrato_cents: Annotated[float, Field(ge=0, le=200)] = 0.0
+    """Largest depth of their vibrato, in cents."""
     layering: Share = 0.0
+    """Share of remixes with a second accompaniment."""
 
     @model_validator(mode="after")
     def _something_sounds(self) -> Self:
@@ -52,55 +78,69 @@ class MixConfig(Record):
 
 
 class OptimiserConfig(Record):
-    """AdamW with linear warm-up and cosine decay to a twentieth; gradients clipped by their norm over each group of
-    weights with one learning rate.
-    """
+    """AdamW, its schedule, and how often a training speaks and saves."""
 
     steps: Count
+    """Optimiser steps of the whole run; `--steps` wins over it."""
     batch_size: Annotated[int, Field(gt=0, le=65536)]
+    """Items of a step, for each process."""
     seconds: Annotated[float, Field(gt=0, le=600)]
+    """Length of an item in seconds; rounded to whole latent frames."""
     learning_rate: Rate
+    """Of AdamW, after the warm-up."""
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 1e-3
+    """Of AdamW."""
     warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = 500
+    """Steps over which the learning rate rises linearly; then it falls to a twentieth along a cosine."""
     gradient_clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Largest norm of the gradients of each group of weights with one learning rate."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Of the exponential moving average of the weights, which is what is validated and saved."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """What networks compute in; batches, targets and losses are always fp32."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of everything random: items, noise, new weights."""
     log_every: Count = 20
+    """Steps between two lines of train.csv."""
     validate_every: Count = 1000
+    """Steps between two validations, samples included."""
     save_every: Count = 1000
+    """Steps between two states that --resume can go on from."""
 
 
 class CodecTrainingConfig(OptimiserConfig):
-    """``latent_noise``: largest standard deviation of the noise on the latents, in units of each channel's own."""
+    """Training of a codec; see `ldm_sep.training.codec.CodecObjective`."""
 
     latent_noise: Annotated[float, Field(ge=0, le=100)] = 0.3
+    """Largest standard deviation of the noise on the latents, in units of each channel's own."""
     waveform_weight: Weight = 1.0
+    """Of the relative L1 distance between waves."""
     spectral_weight: Weight = 1.0
+    """Of the log-mel and complex STFT distances."""
 
 
 class SeparatorTrainingConfig(OptimiserConfig):
-    """Stage 0 trains the predictor alone, on its wave; stage 1 the U-Net alone; stage 2 also the conditioner, at
-    ``conditioner_rate`` times the learning rate.
-
-    ``terminal_share``: share of items at t = 1, where the posterior mean is learned. ``max_snr``: bound of the
-    v-loss weight (`ldm_sep.method.diffusion.truncated_snr_weight`); leave it out for the paper's plain loss.
-    ``level_weight``: of the level head's loss, where the codec loses the level. ``decoder_weight``: of a loss on the
-    decoded posterior mean of the items at t = 1, so that what is heard counts and not only what is encoded: its
-    thresholded SNR in bels, plus ``outline_weight`` times its log-mel distance (at 0.3, 10 dB off in all bands weighs
-    as much as 1.5 dB of distortion).
-
-    A separator that refines is trained at t up to ``latest``, which then takes the place of 1 above.
-    ``estimate_share``: share of items whose noised latents are those of the estimate; the others' are the truth's.
+    """Training of a separator; see `ldm_sep.training.objectives`. A separator that refines is trained at t up to
+    ``latest``, which then takes the place of 1 in what is said of the largest t.
     """
 
     stage: Literal[0, 1, 2]
+    """0 trains the predictor alone, 1 the U-Net alone, 2 U-Net and conditioner."""
     latest: DiffusionTime = 1.0
+    """Largest t that is trained, for a separator that refines."""
     estimate_share: Share = 0.0
+    """Share of items whose noised latents are those of the estimate; the others' are the truth's."""
     conditioner_rate: Rate = 1.0
+    """Learning rate of the conditioner, relative to the others'."""
     terminal_share: Share = 0.0
+    """Share of items at the largest t, where the posterior mean is learned."""
     max_snr: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Bound of the v-loss weight (`method.diffusion.truncated_snr_weight`); left out, the paper's plain loss."""
     channel_weight_power: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Each latent channel's error is weighted by its standard deviation to this power."""
     level_weight: Weight = 0.1
+    """Of the level head's loss, where the codec loses the level."""
     decoder_weight: Weight = 0.0
+    """Of a loss on the decoded posterior mean: its thresholded SNR in bels plus the outline."""
     outline_weight: Weight = 0.3
+    """Of the log-mel distance in that loss; at 0.3, 10 dB off in all bands weigh as much as 1.5 dB of distortion."""

@@ -37,18 +37,7 @@ class Mixer:
     """Draws training items of ``frames`` samples from a bank, as ``mix`` says.
 
     An item is a crop of a song, or a remix: the vocals of any song, or a collage of one solo singer's clips (pieces of
-    his recordings joined in a new order), over the accompaniment of another recording. All shares are probabilities,
-    all spreads standard deviations.
-
-    real: share of songs kept together; the others are remixes.
-    silent, solo: shares without vocals, without accompaniment.
-    silent_ramp: steps over which the share of silent items grows to ``silent``. With many silent items early on, an
-        untrained mask learns to output silence and stops learning.
-    collage: share of solo singers among the vocals of remixes.
-    pitch_semitones: largest change of speed and pitch together, drawn evenly up and down.
-    layering: share of remixes with a second accompaniment, at the tempo of the first where both are loops.
-    melodic, vibrato_cents, sustained, doubling: of solo singers; see `synthesis.voices.Voices`.
-    The other dials are effects; see `variation.Variation`.
+    the recordings joined in a new order), over the accompaniment of another recording.
     """
 
     def __init__(self, bank: AudioBank, frames: int, mix: MixConfig) -> None:

@@ -33,20 +33,7 @@ _NARROWER_DB = (8.0, 24.0)
 
 
 class Variation:
-    """Varies batches as ``mix`` says; effects, places and gain rides are for remixes only. All shares are
-    probabilities, all spreads standard deviations.
-
-    balance_db: spread of vocals against accompaniment around 0 dB in remixes, a third of it in songs.
-    pan: spread of the position of vocals and accompaniment, where 0 is the centre and 1 one side only.
-    centred: share of vocals, and of accompaniments, that stay where they are. Most leads are in the very centre; were
-        none there in training, a network would tell the voice by its place and miss it in songs.
-    equaliser_db: spread of the smooth equaliser, of songs too.
-    compress: shares of vocals and of accompaniments that are compressed.
-    reflections, reverb: shares of vocals with early reflections, with reverberation.
-    width_db: spread of the level of the accompaniment's side signal, of songs too.
-    narrow: share of accompaniments that are nearly mono, so that what is at the sides may well be the voice's.
-    automation_db: spread of the vocals' level from second to second.
-    """
+    """Varies batches as ``mix`` says. All but equaliser, width, polarity and level is for remixes."""
 
     def __init__(self, mix: MixConfig, sample_rate: int, device: torch.device) -> None:
         self.mix, self.sample_rate, self.device = mix, sample_rate, device
