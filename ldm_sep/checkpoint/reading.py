@@ -7,7 +7,7 @@ from pathlib import Path
 from ldm_sep.build import AtMost, build_codec, build_separator, trained_here
 from ldm_sep.checkpoint.manifest import Manifest, read_manifest
 from ldm_sep.checkpoint.weights import LARGEST, load_strictly, stored_values
-from ldm_sep.codec.base import Codec
+from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import CodecConfig
 from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.files import require_regular, sha256_of, shown
@@ -34,8 +34,9 @@ def trained_codec(config: CodecConfig, folder: Path | None = None, weights: Path
     path = folder / "codec.safetensors"
     with _at_most_stored(path):
         codec = build_codec(config)
-    load_strictly(codec, path)
-    return codec.eval()
+    load_strictly(module_of(codec), path)
+    module_of(codec).eval()
+    return codec
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ldm_sep.build import trained_here
 from ldm_sep.checkpoint.card import PARTS, model_card
 from ldm_sep.checkpoint.manifest import FORMAT, read_manifest
 from ldm_sep.checkpoint.weights import require_usable
-from ldm_sep.codec.base import Codec
+from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config
 from ldm_sep.errors import CheckpointError
 from ldm_sep.files import complete_swap, reason, replacing, sha256_of
@@ -76,8 +76,8 @@ def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening,
     """
     weights = {"whitening.safetensors": whitening.state_dict()}
     if trained_here(config.codec):
-        weights["codec.safetensors"] = codec.state_dict()
-    counts = {"codec": parameter_count(codec)}
+        weights["codec.safetensors"] = module_of(codec).state_dict()
+    counts = {"codec": parameter_count(module_of(codec))}
     _write(folder, "codec", config, weights, counts, replace(provenance, parts=["codec"]))
 
 
@@ -86,9 +86,9 @@ def save_separator(folder: Path, config: Config, separator: LatentSeparator, pro
     state = separator.state_dict()
     weights = {"model.safetensors": {k: v for k, v in state.items() if not k.startswith("codec.")}}
     if trained_here(config.codec):
-        weights["codec.safetensors"] = separator.codec.state_dict()
+        weights["codec.safetensors"] = module_of(separator.codec).state_dict()
     counts = {
-        "codec": parameter_count(separator.codec),
+        "codec": parameter_count(module_of(separator.codec)),
         "conditioner": parameter_count(separator.conditioner),
         "unet": parameter_count(separator.unet),
         "predictor": parameter_count(separator.predictor) if separator.predictor else 0,

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from torch import nn
 
-    from ldm_sep.config import Config
+    from ldm_sep.config import UNetConfig
 
 app = typer.Typer(no_args_is_help=True, help="List, describe and verify checkpoints.")
 
@@ -99,8 +99,8 @@ def inspect(
     )
     _count("encoder", codec.encoder)
     _count("decoder", codec.decoder)
-    if separator is not None:
-        _levels(config, codec.sample_rate / codec.hop)
+    if separator is not None and config.unet is not None:
+        _levels(config.unet, codec.sample_rate / codec.hop)
         _count("conditioner", separator.conditioner)
         if separator.predictor is not None:
             _count("predictor", separator.predictor)
@@ -109,10 +109,10 @@ def inspect(
             _count("level head", separator.level_head)
 
 
-def _levels(config: Config, frame_rate: float) -> None:
-    _say(f"unet {config.unet.kind}:")
+def _levels(unet: UNetConfig, frame_rate: float) -> None:
+    _say(f"unet {unet.kind}:")
     rate = frame_rate
-    for number, level in enumerate(config.unet.levels, 1):
+    for number, level in enumerate(unet.levels, 1):
         rate /= level.factor
         extras = "".join([", condition" if level.inject else "", ", attention" if level.attention else ""])
         _say(f"  level {number}: {level.channels} channels at {rate:g} Hz, {level.blocks} blocks{extras}")

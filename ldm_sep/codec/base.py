@@ -27,8 +27,12 @@ class Codec(Protocol):
     latent_channels: int
     keeps_level: bool
     latent_exponent: float
-    encoder: nn.Module
-    decoder: nn.Module
+
+    @property
+    def encoder(self) -> nn.Module: ...
+
+    @property
+    def decoder(self) -> nn.Module: ...
 
     def input_gain(self, wave: Tensor) -> Tensor:
         """The gain (B, 1, 1) that brings ``wave (B, C, T)`` to the level the codec was made for; always finite.
@@ -44,6 +48,13 @@ class Codec(Protocol):
     def decode(self, z: Tensor) -> Tensor:
         """``z (B, D, N)`` to ``wave (B, C, N * hop)``; ``ValueError`` as in ``check_latents``."""
         ...
+
+
+def module_of(codec: Codec) -> nn.Module:
+    """The codec as the module that holds its weights. TypeError if it is none."""
+    if not isinstance(codec, nn.Module):
+        raise TypeError(f"{type(codec).__name__} holds no weights")
+    return codec
 
 
 def unit_gain(wave: Tensor) -> Tensor:

@@ -83,6 +83,10 @@ class BandReplication(nn.Module):
     All are magnitudes to the power ``exponent``.
     """
 
+    mean: Tensor
+    spread: Tensor
+    source: Tensor
+
     def __init__(self, bins: int, low: int, bands: int, exponent: float) -> None:
         super().__init__()
         # |y|^order is the power.
@@ -131,8 +135,8 @@ class ConvNeXtBlock(nn.Module):
 
 def _residual_net(inputs: int, width: int, blocks: int, outputs: int) -> nn.Sequential:
     last = nn.Conv1d(width, outputs, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    for weight in last.parameters():
+        nn.init.zeros_(weight)
     return nn.Sequential(nn.Conv1d(inputs, width, 1), *(ConvNeXtBlock(width) for _ in range(blocks)), last)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.codec.base import Codec
+from ldm_sep.errors import CheckpointError
 from ldm_sep.method.diffusion import add_noise, alpha_sigma, sample, schedule
 from ldm_sep.method.level import LevelHead, normalising_gain, set_level
 from ldm_sep.method.whitening import Whitening
@@ -199,7 +200,7 @@ class LatentSeparator(nn.Module):
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
         A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded;
-        ``fresh(k, i)`` is for sample k; ``speeds`` are the predictor's. RuntimeError if the result is not finite.
+        ``fresh(k, i)`` is for sample k; ``speeds`` are the predictor's. CheckpointError if the result is not finite.
         """
         gain = normalising_gain(mixture)
         cond, estimate = self.condition(mixture * gain, speeds)
@@ -210,5 +211,5 @@ class LatentSeparator(nn.Module):
         z0 = torch.stack(samples).mean(0)
         vocals = self.render(z0, cond, estimate, mixture * gain)
         if not torch.isfinite(vocals).all():
-            raise RuntimeError("the network produced values that are not finite; the checkpoint may be damaged")
+            raise CheckpointError("the networks give values that are not finite here; the checkpoint may be damaged")
         return vocals / gain

@@ -25,6 +25,8 @@ class TextureFromMixture(nn.Module):
     samples.
     """
 
+    spread: Tensor
+
     def __init__(self, crossover: float, sample_rate: int, hop: int) -> None:
         super().__init__()
         if not 0 < crossover < sample_rate / 2:

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 class Whitening(nn.Module):
     """Per-channel mean and standard deviation of a codec's latents, (D, 1) each, as measured constants."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, latent_channels: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(latent_channels, 1))

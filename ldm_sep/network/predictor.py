@@ -58,10 +58,9 @@ class BandBlock(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1),
         )
         self.norm = nn.GroupNorm(_GROUPS, channels)
-        self.across = nn.Sequential(
-            nn.Linear(bands, bands // _SQUEEZE), nn.SiLU(), nn.Linear(bands // _SQUEEZE, bands, bias=False)
-        )
-        nn.init.zeros_(self.across[2].weight)
+        widen = nn.Linear(bands // _SQUEEZE, bands, bias=False)
+        self.across = nn.Sequential(nn.Linear(bands, bands // _SQUEEZE), nn.SiLU(), widen)
+        nn.init.zeros_(widen.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.convs(x)
@@ -101,6 +100,8 @@ class MaskPredictor(nn.Module):
     exponent: power of the mask, 1 in training. Below 1 the mask opens: unfamiliar voices are otherwise cut too much.
     """
 
+    place: Tensor
+
     def __init__(
         self,
         sample_rate: int,
@@ -124,8 +125,7 @@ class MaskPredictor(nn.Module):
         padded = -(-bands // self.multiple) * self.multiple
         # A constant, not a weight: it is rebuilt, never stored.
         self.register_buffer("place", torch.linspace(-1, 1, padded), persistent=False)
-        bands = [padded // 2**depth for depth in range(len(channels))]
-        *outer, inner = zip(channels, bands, strict=True)
+        *outer, inner = ((width, padded // 2**depth) for depth, width in enumerate(channels))
         self.first = nn.Conv2d(5, channels[0], 3, padding=1)
         self.enter = nn.ModuleList(BandBlock(*sizes) for sizes in outer)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(channels))

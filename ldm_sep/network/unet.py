@@ -24,6 +24,7 @@ last two layers of its time perceptron are one layer applied twice (-1,049,600).
 
 from collections.abc import Sequence
 from math import pi
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -149,11 +150,26 @@ class Level(nn.Module):
                 ResidualBlock(width, heard, time_features, sizes.attention) for _ in range(sizes.blocks)
             )
 
+        self.inject = sizes.inject
         self.down = nn.Conv1d(in_channels, width, sizes.factor, stride=sizes.factor)
         self.enter = blocks()
         self.leave = blocks()
         self.up = nn.ConvTranspose1d(width, out_channels, sizes.factor, stride=sizes.factor)
         self.gate = nn.Linear(time_features, out_channels)
+
+    def descend(self, x: Tensor, time: Tensor, cond: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What goes on to the deeper levels, and the condition at this level's rate, if it hears it."""
+        x = self.down(x)
+        here = resize(cond, x.shape[-1]) if self.inject else None
+        for block in self.enter:
+            x = block(x, time, here)
+        return x, here
+
+    def ascend(self, x: Tensor, time: Tensor, here: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The gate (B, C, 1), and what it scales of what the deeper levels return."""
+        for block in self.leave:
+            x = block(x, time, here)
+        return self.gate(time)[..., None], self.up(x)
 
 
 class UNet1d(nn.Module):
@@ -185,14 +201,15 @@ class UNet1d(nn.Module):
         self.time = TimeEmbedding(time_features)
         outer = [latent_channels, *(level.channels for level in levels[:-1])]
         returned = [self.out_channels, *outer[1:]]
-        self.levels = nn.ModuleList(
+        outermost, *inner = built = [
             Level(sizes, before, after, self.cond_channels, time_features)
             for sizes, before, after in zip(levels, outer, returned, strict=True)
-        )
-        for level in self.levels[1:]:
+        ]
+        self.levels = nn.ModuleList(built)
+        for level in inner:
             nn.init.ones_(level.gate.bias)
-        nn.init.zeros_(self.levels[0].gate.weight)
-        nn.init.zeros_(self.levels[0].gate.bias)
+        nn.init.zeros_(outermost.gate.weight)
+        nn.init.zeros_(outermost.gate.bias)
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """``z_t (B, D, N)``, ``t (B,)`` in [0, 1] and ``cond (B, E, N)`` to the estimate (B, out_channels, N).
@@ -206,16 +223,13 @@ class UNet1d(nn.Module):
         time = F.silu(self.time(t))
         inputs: list[Tensor] = []
         conds: list[Tensor | None] = []
-        for sizes, level in zip(self.sizes, self.levels, strict=True):
+        levels = cast("list[Level]", list(self.levels))
+        for level in levels:
             inputs.append(x)
-            x = level.down(x)
-            conds.append(resize(cond, x.shape[-1]) if sizes.inject else None)
-            for block in level.enter:
-                x = block(x, time, conds[-1])
-        for level in reversed(self.levels):
-            level_cond = conds.pop()
-            for block in level.leave:
-                x = block(x, time, level_cond)
-            gate, x, entered = level.gate(time)[..., None], level.up(x), inputs.pop()
+            x, level_cond = level.descend(x, time, cond)
+            conds.append(level_cond)
+        for level in reversed(levels):
+            gate, x = level.ascend(x, time, conds.pop())
+            entered = inputs.pop()
             x = torch.addcmul(entered, gate, x) if inputs else gate * x
         return x[..., :frames]

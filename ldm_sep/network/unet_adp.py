@@ -95,7 +95,7 @@ class _Repeated(nn.Module):
         self.layer = layer
         self.times = times
 
-    def forward(self, x: Tensor, *_: object) -> Tensor:
+    def forward(self, x: Tensor, *rest: object) -> Tensor:
         for _ in range(self.times):
             x = self.layer(x)
         return x

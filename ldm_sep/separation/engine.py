@@ -41,7 +41,7 @@ class WindowEngine:
             self._pool.shutdown(cancel_futures=True)
 
     def run(self, windows: Sequence[Window]) -> Iterable[np.ndarray]:
-        """Vocals (C, L) of each window, in order. RuntimeError if the networks give values that are not finite."""
+        """Vocals (C, L) of each window, in order. CheckpointError if the networks give values that are not finite."""
         if self._pool is None:
             return [vocals for group in _of_one_shape(windows) for vocals in self._compute(group)]
         with _one_thread_each():

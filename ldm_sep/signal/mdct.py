@@ -16,6 +16,9 @@ class MDCT(nn.Module):
     which the synthesis divides out again.
     """
 
+    basis: Tensor
+    edge: Tensor
+
     def __init__(self, hop: int) -> None:
         super().__init__()
         self.hop = hop
