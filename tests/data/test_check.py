@@ -87,3 +87,28 @@ def test_accompaniment_that_leaks_into_the_vocals_is_found(
     phrases = vocals * (t < 3)
     song(tmp_path, phrases + 0.01 * band, band)
     assert "leakage" in kinds(tmp_path)
+
+
+@pytest.mark.parametrize(("late", "found"), [(-1, False), (1, False), (2, True), (-3, True)])
+def test_an_offset_of_one_sample_is_no_misalignment(
+    tmp_path: Path, vocals: np.ndarray, band: np.ndarray, late: int, found: bool
+) -> None:
+    song(tmp_path, vocals, band, np.roll(vocals, late, 1) + band)
+    assert ("alignment" in kinds(tmp_path)) is found
+
+
+def test_a_song_that_is_in_train_and_valid_is_found_by_its_content(tmp_path: Path) -> None:
+    for split, name, pitch, gain, suffix in (
+        ("train", "one", 1, 1.0, "wav"),
+        ("train", "two", 2, 1.0, "wav"),
+        ("valid", "renamed", 2, 0.4, "ogg"),
+        ("test", "three", 3, 1.0, "wav"),
+    ):
+        folder = tmp_path / split / name
+        folder.mkdir(parents=True)
+        # Phrases of other lengths in every song.
+        rests = np.repeat(np.random.default_rng(pitch).random(30) < 0.6, RATE // 5)
+        for stem, wave in (("vocals", sung(6, 200, 1) * rests), ("band", played(6, pitch)[0])):
+            sf.write(folder / f"{stem}.{suffix}", gain * wave, RATE)
+    splits = [f for f in check_tracks(read_tracks("stems", tmp_path)) if f.kind == "split"]
+    assert [f.track for f in splits] == ["renamed"] and "the same recording as 'two' in train" in splits[0].message
