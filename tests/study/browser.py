@@ -84,7 +84,9 @@ class Listener:
     def wait(self, condition: Any, seconds: float = 90) -> Any:
         """What ``condition()`` returns once that is true. AssertionError that tells what the page shows instead."""
         try:
-            return WebDriverWait(self.web, seconds, 0.05, (StaleElementReferenceException,)).until(lambda _: condition())
+            return WebDriverWait(self.web, seconds, 0.05, (StaleElementReferenceException,)).until(
+                lambda _: condition()
+            )
         except TimeoutException:
             raise AssertionError(f"waited in vain; the page shows:\n{self.one('body').text}") from None
 
@@ -158,6 +160,13 @@ class Listener:
             "return levels[top] > -60 ? (top * ears.context.sampleRate) / ears.fftSize : null;"
         )
 
+    def to_the_first_page(self, address: str, number: int = 1) -> None:
+        self.open(f"{address}/#{number}")
+        self.await_heading("About this study")
+        self.consent()
+        self.set_level()
+        self.wait(lambda: self.all("button.sound") or "Headphone" in self.heading())
+
     def hear(self, button: WebElement) -> None:
         button.click()
         self.wait(lambda: "heard" in button.get_attribute("class"))
@@ -187,3 +196,25 @@ class Listener:
         self.script("document.querySelector('h1').id = 'before'")
         self.press("Save and go on")
         self.wait(lambda: self.script("return document.querySelector('h1:not(#before)') !== null"))
+
+    def check_looks(self) -> None:
+        """Nothing sticks out at the side, everything can be pressed with a finger, and everything has a name."""
+        width, inner = self.script("return [document.scrollingElement.scrollWidth, window.innerWidth]")
+        assert width <= inner, self.heading()
+        small = self.script(
+            "const all = [...document.querySelectorAll('main button, main label:has(input), main summary')];"
+            "return all.filter((one) => one.checkVisibility() && one.offsetHeight < 36).map((one) => one.textContent);"
+        )
+        assert small == [], self.heading()
+        tree = self.web.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        for node in tree:
+            if node.get("role", {}).get("value") in (
+                "button",
+                "slider",
+                "radio",
+                "checkbox",
+                "progressbar",
+                "link",
+                "textbox",
+            ):
+                assert node["name"]["value"].strip(), (self.heading(), node)

@@ -15,14 +15,25 @@ import httpx2
 import numpy as np
 import soundfile as sf
 from conftest import ROOT
+from listening import Caller
+from starlette.testclient import TestClient
 
+from ldm_sep.study.desk import Desk
 from ldm_sep.study.methods import questions, texts
 from ldm_sep.study.records import Method, Study, load_study
+from ldm_sep.study.server import Door, study_app
+from ldm_sep.web.guard import LOOPBACK_NAMES
 
 RATE = 48000
-START = "import sys; from pathlib import Path; from ldm_sep.study.server import serve; " + (
-    "serve(Path(sys.argv[1]), Path(sys.argv[2]), port=0, host=sys.argv[3], report=lambda line: print(line, flush=True))"
-)
+ADDRESS = "http://127.0.0.1:8765"
+START = """
+import sys
+from pathlib import Path
+from ldm_sep.study.server import serve
+study, answers, host, port = sys.argv[1:]
+serve(Path(study), Path(answers), host=host, port=int(port), report=lambda line: print(line, flush=True))
+"""
+Served = tuple[subprocess.Popen[str], str, list[str]]
 
 
 def make_study(
@@ -87,12 +98,10 @@ def make_study(
 
 
 @contextmanager
-def server(
-    study: Path, answers: Path, host: str = "127.0.0.1"
-) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+def server(study: Path, answers: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Served]:
     """A server process, its address, and what it said until it was up. It is stopped at the end, if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(study), str(answers), host],
+        [sys.executable, "-c", START, str(study), str(answers), host, str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -128,3 +137,31 @@ def wait_until_up(process: subprocess.Popen[str], address: str) -> None:
 def saved_lines(answers: Path, number: int) -> Sequence[dict[str, Any]]:
     """The lines on the disk, read without any of the code under test."""
     return [json.loads(line) for line in (answers / f"{number}.jsonl").read_text().splitlines()]
+
+
+def saved_ratings(answers: Path, number: int = 1) -> list[dict[str, Any]]:
+    """Of those lines the ratings."""
+    return [line for line in saved_lines(answers, number) if line["kind"] == "answer"]
+
+
+class Lab:
+    """A study of one method and its server within this process."""
+
+    def __init__(self, folder: Path, method: Method, **study: Any) -> None:
+        self.folder = folder
+        self.study = make_study(folder / "study", method, **study)
+        self.answers = folder / "answers"
+        self.answers.mkdir()
+        self.start()
+
+    def start(self) -> None:
+        self.desk = Desk(load_study(self.folder / "study"), self.answers)
+        app = study_app(self.folder / "study", self.desk, Door(self.desk, None), LOOPBACK_NAMES)
+        self.client = TestClient(app, ADDRESS)
+
+    def restart(self) -> None:
+        self.desk.close()
+        self.start()
+
+    def tab(self, number: int = 1) -> Caller:
+        return Caller(self.client, str(number))

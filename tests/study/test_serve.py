@@ -1,8 +1,5 @@
 """What a study's server takes from listeners, what it refuses, and what it never tells."""
 
-import errno
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,40 +8,15 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from listening import Caller, now
-from serving import make_study, saved_lines
+from serving import ADDRESS, Lab, saved_lines
 from starlette.testclient import TestClient
 
-from ldm_sep.study.desk import Desk
-from ldm_sep.study.records import Method, load_study
+from ldm_sep.study.records import Method
 from ldm_sep.study.server import Door, study_app
 from ldm_sep.web.guard import LOOPBACK_NAMES
 from ldm_sep.web.tokens import load_tokens
 
-HOME = "http://127.0.0.1:8765"
 METHODS: tuple[Method, ...] = ("p835", "mushra", "bs2132", "ab")
-
-
-class Lab:
-    """A study of one method and its server within this process."""
-
-    def __init__(self, folder: Path, method: Method, **study: Any) -> None:
-        self.folder = folder
-        self.study = make_study(folder / "study", method, **study)
-        self.answers = folder / "answers"
-        self.answers.mkdir()
-        self.start()
-
-    def start(self) -> None:
-        self.desk = Desk(load_study(self.folder / "study"), self.answers)
-        app = study_app(self.folder / "study", self.desk, Door(self.desk, None), LOOPBACK_NAMES)
-        self.client = TestClient(app, HOME)
-
-    def restart(self) -> None:
-        self.desk.close()
-        self.start()
-
-    def tab(self, number: int = 1) -> Caller:
-        return Caller(self.client, str(number))
 
 
 @pytest.fixture
@@ -249,7 +221,7 @@ def test_nothing_that_is_served_says_more_than_the_page_shows(lab: Lab) -> None:
 def test_on_a_network_everybody_needs_the_own_link(tmp_path: Path) -> None:
     lab = Lab(tmp_path, "ab", seconds=0.5)
     tokens, made = load_tokens(lab.answers / "access.json", ["1", "2", "experimenter"])
-    client = TestClient(study_app(lab.folder / "study", lab.desk, Door(lab.desk, tokens), LOOPBACK_NAMES), HOME)
+    client = TestClient(study_app(lab.folder / "study", lab.desk, Door(lab.desk, tokens), LOOPBACK_NAMES), ADDRESS)
     Caller(client, made["1"]).finish()
     assert {line["listener"] for line in saved_lines(lab.answers, 1)} == {1}
 
@@ -262,115 +234,4 @@ def test_on_a_network_everybody_needs_the_own_link(tmp_path: Path) -> None:
     # Guessing is slowed down, and does not lock out those who come from the same address with a right link.
     assert Counter(get("/api/session", f"guess{i}") for i in range(30))[429] >= 8
     assert get("/api/session", made["2"]) == 200
-    lab.desk.close()
-
-
-@pytest.mark.parametrize("failing", ["write", "fsync", "half"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
-def test_a_full_disk_is_told_and_nothing_is_lost(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, failing: str, code: int
-) -> None:
-    tab = lab.tab()
-    place = tab.arrive()
-    before = (lab.answers / "1.jsonl").read_bytes()
-    rows = tab.answers(place)
-    write = os.write
-
-    def refuse(*_: object) -> int:
-        raise OSError(code, os.strerror(code))
-
-    def half(descriptor: int, data: bytes) -> int:
-        monkeypatch.setattr(os, "write", refuse)
-        return write(descriptor, data[: len(data) // 2])
-
-    with monkeypatch.context() as full:
-        full.setattr(os, "write" if failing == "half" else failing, half if failing == "half" else refuse)
-        reply = tab.rate(rows)
-        assert reply.status_code == 507
-        assert os.strerror(code) in reply.json()["error"] and str(lab.answers) not in reply.text
-        monkeypatch.undo()
-    assert (lab.answers / "1.jsonl").read_bytes() == before
-    # Nobody was told that it is saved: the page is still the one to answer, and the same events are taken now.
-    assert tab.where()["page"] == place["page"]
-    reply = tab.rate(rows)
-    assert reply.status_code == 200 and reply.json()["repeated"] is False
-    assert (lab.answers / "1.jsonl").read_bytes().startswith(before)
-    assert [line["event"] for line in saved_lines(lab.answers, 1)[-3:]] == [row["event"] for row in rows]
-
-
-def test_what_could_not_be_undone_is_undone_before_the_next_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    tab = lab.tab()
-    rows = tab.answers(tab.arrive())
-    write = os.write
-
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EIO, "broken")
-
-    def half(descriptor: int, data: bytes) -> int:
-        monkeypatch.setattr(os, "write", refuse)
-        monkeypatch.setattr(os, "ftruncate", refuse)
-        return write(descriptor, data[: len(data) // 2])
-
-    monkeypatch.setattr(os, "write", half)
-    assert tab.rate(rows).status_code == 507
-    monkeypatch.undo()
-    assert tab.rate(rows).status_code == 200
-    assert len(saved_lines(lab.answers, 1)) == 6
-
-
-def test_the_disk_has_the_answers_before_the_reply_leaves(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    tab = lab.tab()
-    rows = tab.answers(tab.arrive())
-    synced: list[bytes] = []
-    fsync = os.fsync
-
-    def watched(descriptor: int) -> None:
-        fsync(descriptor)
-        synced.append((lab.answers / "1.jsonl").read_bytes())
-
-    monkeypatch.setattr(os, "fsync", watched)
-    assert tab.rate(rows).status_code == 200
-    assert synced and all(row["event"].encode() in synced[-1] for row in rows)
-
-
-@pytest.mark.parametrize(("rows", "more"), [(0, 1), (0, 9), (1, 0), (1, 1), (1, 99)])
-def test_a_torn_page_is_set_aside_told_and_asked_again(tmp_path: Path, rows: int, more: int) -> None:
-    """What is missing at the end: of the two lines of a page so many, and so many bytes."""
-    lab = Lab(tmp_path, "ab", seconds=0.5)
-    path, aside = lab.answers / "1.jsonl", lab.answers / "1.aside.txt"
-    tab = lab.tab()
-    place = tab.arrive()
-    before = path.read_bytes()
-    tab.rate(tab.answers(place))
-    whole = path.read_bytes()
-    lines = whole.splitlines(keepends=True)
-    cut = sum(map(len, lines[len(lines) - rows :])) + more
-    path.write_bytes(whole[:-cut])
-    lab.restart()
-    assert lab.desk.notes == [f"{path}: its last page was torn in mid-writing; set aside in {aside}, it comes again"]
-    assert aside.read_bytes().rstrip(b"\n") == whole[len(before) : -cut].rstrip(b"\n")
-    assert lab.tab().where()["page"] == place["page"]
-    lab.tab().finish()
-    assert path.read_bytes().startswith(before)
-    assert sum(line["kind"] == "answer" for line in saved_lines(lab.answers, 1)) == 6
-    lab.restart()
-    assert lab.desk.notes == []
-    lab.desk.close()
-
-
-def test_damaged_lines_stay_are_told_and_only_their_page_comes_again(tmp_path: Path) -> None:
-    lab = Lab(tmp_path, "p835", trials=3, stimuli=1, seconds=0.5)
-    path = lab.answers / "1.jsonl"
-    lab.tab().finish(rating=2)
-    lines = path.read_bytes().splitlines(keepends=True)
-    rated = [k for k, line in enumerate(lines) if b'"answer"' in line]
-    stimulus = json.loads(lines[rated[4]])["stimulus"]
-    lines[rated[4]] = b"\xff\x00{damaged\n"
-    path.write_bytes(b"".join(lines))
-    lab.restart()
-    assert lab.desk.notes == [f"{path}: line {rated[4] + 1} is damaged and is passed over"]
-    place = lab.tab().where()
-    assert [s["id"] for s in place["page"]["stimuli"]] == [stimulus] and place["done"] == 3
-    lab.tab().finish(rating=5)
-    assert path.read_bytes().startswith(b"".join(lines))
     lab.desk.close()
