@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ldm_sep.markdown import markdown_table
 from ldm_sep.study.compare import Tables, differences, system_means
 from ldm_sep.study.orders import balanced_subsets
 from ldm_sep.study.power import Design
@@ -121,14 +122,23 @@ def cover(design: Design, studies: int, components: Components = PUBLIC_RATINGS,
 
 def table(rows: Sequence[Coverage]) -> str:
     """A Markdown table."""
-    names = "listeners x songs", "each hears", "difference", "MOS", "naive difference", "naive MOS", "false alarms", "±"
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * 8]
+    names = [
+        "listeners x songs",
+        "each hears",
+        "difference",
+        "MOS",
+        "naive difference",
+        "naive MOS",
+        "false alarms",
+        "±",
+    ]
+    cells = []
     for row in rows:
         shares = (row.difference, row.mean, row.naive_difference, row.naive_mean, row.false_alarms)
-        cells = [f"{share:.1%}" for share in shares]
         d = row.design
-        lines.append(f"| {d.listeners} x {d.songs} | {d.per_listener} | {' | '.join(cells)} | {row.half_width:.2f} |")
-    return "\n".join(lines)
+        design = [f"{d.listeners} x {d.songs}", str(d.per_listener)]
+        cells.append([*design, *(f"{share:.1%}" for share in shares), f"{row.half_width:.2f}"])
+    return "\n".join(markdown_table(names, cells))
 
 
 def main() -> None:

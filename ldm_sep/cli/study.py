@@ -93,7 +93,7 @@ def plan(
         components, origin = planning.components_for(method.value, PUBLIC_RATINGS), PUBLIC_ORIGIN
     design = Design(listeners, songs, systems, each)
     made = planning.make_plan(design, components, len(questions(method.value)), seconds, origin, seed)
-    table = Table(*planning.HEAD, box=SIMPLE_HEAD)
+    table = Table(*planning.HEAD, box=SIMPLE_HEAD, pad_edge=False)
     for row in planning.table(made):
         table.add_row(*row)
     Console().print(table)

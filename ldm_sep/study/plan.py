@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldm_sep.markdown import markdown_table
 from ldm_sep.study.power import Design, Precision, around, curves, simulate
 from ldm_sep.study.records import Method
 from ldm_sep.study.variance import PUBLIC_SCALE, Components
@@ -79,7 +80,7 @@ def words(plan: Plan) -> list[str]:
     within = f"{_number(paper.half_width)} or less is within its error, whatever sd / sqrt(n) over all ratings says"
     lines.append(
         "The last row is the design of the LDM-dmx paper, 15 listeners and 6 songs: it could show differences of about "
-        f"{_number(paper.found)} and more. One of {within} (here ±{_number(paper.naive)})."
+        f"{_number(paper.found)} and more; a difference of {within} (here ±{_number(paper.naive)})."
     )
     time = minutes(asked.design, plan.questions, plan.seconds)
     if time > LONGEST_MINUTES:
@@ -104,8 +105,7 @@ def _less(gain: float) -> str:
 
 def markdown(plan: Plan) -> str:
     """The table and the words, for a protocol."""
-    rows = [HEAD, ("---",) * len(HEAD), *table(plan)]
-    lines = ["# Plan of a listening study", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    lines = ["# Plan of a listening study", "", *markdown_table(list(HEAD), [list(row) for row in table(plan)]), ""]
     return "\n".join([*lines, *(f"{line}\n" for line in words(plan))])
 
 

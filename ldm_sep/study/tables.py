@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 
-from ldm_sep.evaluate.tables import markdown_escape
+from ldm_sep.markdown import markdown_escape, markdown_table
 from ldm_sep.study.analysis import Analysis, QuestionResult
 from ldm_sep.study.methods import SHORT
 from ldm_sep.study.screening import RULES
@@ -172,10 +172,8 @@ def markdown(analysis: Analysis) -> str:
 
 
 def _markdown(table: Table, level: str) -> list[str]:
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(map(markdown_escape, cells)) + " |"
-
-    body = [row(table.head), row(["---"] * len(table.head)), *map(row, table.rows)] if table.rows else ["Nobody."]
+    rows = [[markdown_escape(cell) for cell in row] for row in table.rows]
+    body = markdown_table(list(table.head), rows) if rows else ["Nobody."]
     return [f"{level} {table.title}", "", *body, "", table.note, ""]
 
 

@@ -56,11 +56,11 @@ def spread(tables: np.ndarray, present: np.ndarray) -> Spread:
     squares = np.stack([np.sum(rest.sum(-1) ** 2, -1), np.sum(rest.sum(-2) ** 2, -1), np.sum(rest**2, (-2, -1))])
     # Least squares: where each item has one listener of its own, the variances cannot be told apart and are shared out.
     solved = np.linalg.lstsq(_expectations(present), squares.reshape(3, -1), rcond=None)[0]
-    # Estimates of small variances come out below 0 at times.
-    variances = np.maximum(solved.reshape(squares.shape), 0)
-    listener, item = (v * np.sum(n**2) / total**2 for v, n in zip(variances, (by_listener, by_item), strict=False))
-    rating = variances[2] / total
-    variance = listener + item + rating
+    listener, item, rating = solved.reshape(squares.shape)
+    listener, item = (v * np.sum(n**2) / total**2 for v, n in ((listener, by_listener), (item, by_item)))
+    rating = np.maximum(rating, 0) / total
+    # Estimates of small variances come out below 0 at times; cut off one by one, they would widen the interval.
+    variance = np.maximum(listener + item + rating, rating)
     uncertainty = (listener + rating) ** 2 / (listeners - 1) + (item + rating) ** 2 / (items - 1)
     freedom = np.divide(variance**2, uncertainty, out=np.ones_like(variance), where=uncertainty > 0)
     return Spread(mean, np.sqrt(variance), freedom)
