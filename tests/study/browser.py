@@ -189,6 +189,8 @@ class Listener:
             self.hear_all()
             for field in self.all("fieldset"):
                 self.wait(lambda field=field: is_open(field))
+                # On a phone the sounds stay at the top, above what is scrolled beneath them.
+                self.script("arguments[0].scrollIntoView({ block: 'center' })", field)
                 field.find_elements(By.TAG_NAME, "input")[value - 1].click()
 
     def save(self) -> None:

@@ -25,7 +25,8 @@ function questionsInOrder(session, page, changed) {
   const [stimulus] = page.stimuli;
   const entries = [];
   session.questions.forEach((question, i) => {
-    const words = new Map(question.labels.map((label) => [label.value, label.text]));
+    // A label may begin with its value, for places that show the label alone; here the value stands above it.
+    const words = new Map(question.labels.map(({ value, text }) => [value, text.replace(/^[\d.]+\s*:\s*/, "")]));
     const options = scaleValues(question).map((value) => ({ value, mark: String(value), text: words.get(value) ?? "" }));
     const scale = new Choice(`${i + 1}. ${question.text}`, `question ${i + 1}`, options, question.id, () => changed(i));
     entries.push({ scale, cells: [cell(stimulus, question)], needs: [stimulus.id], after: entries[i - 1] ?? null, live: null });
