@@ -36,7 +36,7 @@ def check(
     layout: Annotated[LayoutName, typer.Option(help="How it is laid out.")] = LayoutName.stems,
 ) -> None:
     """Report unreadable files, incomplete, misaligned or clipped songs, odd levels, silence, stems that do not sum,
-    leakage.
+    leakage, recordings that are both trained on and validated on.
 
     Exit code 1 if anything was found.
     """

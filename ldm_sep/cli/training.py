@@ -261,7 +261,8 @@ def _reporter():
     def report(progress: Progress) -> None:
         numbers = "  ".join(f"{key} {value:.4g}" for key, value in progress.losses.items())
         minutes = (time.monotonic() - started) / 60
-        rate = f"  {progress.rate:.2f} steps/s" if progress.rate else ""
+        left = progress.minutes_left
+        rate = f"  {progress.rate:.2f} steps/s, {left:.0f} min left" if left is not None else ""
         skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
         line = f"{minutes:6.1f} min  step {progress.step}/{progress.steps}  {numbers}{rate}{skipped}"
         typer.echo(line)

@@ -44,6 +44,11 @@ class Progress:
     losses: dict[str, float] = field(default_factory=dict)
     skipped: int = 0
 
+    @property
+    def minutes_left(self) -> float | None:
+        """Until the last step at this rate; None where the rate is not known."""
+        return (self.steps - self.step) / self.rate / 60 if self.rate else None
+
 
 def learning_rate_scale(step: int, steps: int, warmup: int) -> float:
     """Linear warm-up, then a cosine from 1 to 1/20 at ``steps``."""
@@ -170,6 +175,10 @@ def fit(
             _to_board(board, "train", row, step)
             report(Progress(step, settings.steps, rate, means, skipped))
             totals, window_steps, counted = {}, 0, 0
+        elif main and step == before.step + 1:
+            # A first sign of life, long before the first means.
+            rate = 1 / (time.monotonic() - window_started)
+            report(Progress(step, settings.steps, rate, {"loss": losses["loss"].item()}, skipped))
         if step % settings.validate_every == 0 or last:
             accelerator.wait_for_everyone()
             if main:

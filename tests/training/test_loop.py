@@ -125,6 +125,33 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
     assert 0 < float(saved) < float(averaged) < 2
 
 
+def test_the_first_step_is_told_and_how_long_the_rest_will_take(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+
+    reports = []
+    module = _Flaky()
+    fit(
+        Accelerator(cpu=True),
+        module,
+        torch.optim.AdamW(module.parameters(), 0.1),
+        lambda step: (torch.tensor(step),),
+        loop(6, 0.5).model_copy(update={"log_every": 5}),
+        tmp_path,
+        resume=False,
+        max_minutes=None,
+        record="{}",
+        validate=lambda _: {"weight": 0.0},
+        report=reports.append,
+    )
+    assert [(r.step, "weight" in r.losses) for r in reports] == [(1, False), (5, False), (6, False), (6, True)]
+    assert reports[0].losses["loss"] == 4.0
+    assert reports[0].minutes_left == pytest.approx(5 / reports[0].rate / 60)
+    # Of a validation no rate is known; at the end nothing is left.
+    assert reports[2].minutes_left == 0 and reports[3].minutes_left is None
+    rows = list(csv.DictReader((tmp_path / "train.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["5", "6"]
+
+
 def test_every_validation_is_made_once_with_the_averaged_weights(tmp_path: Path) -> None:
     from accelerate import Accelerator
 
