@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ldm_sep.errors import ConfigError
 
+AUDIO_SUFFIXES: tuple[str, ...]
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".m4a", ".mp4", ".aac", ".wma")
 AUDIO_SUFFIXES += (".mp2", ".wv", ".ape", ".tta", ".aifc", ".au", ".caf", ".w64", ".rf64", ".bwf", ".ac3", ".mka")
 AUDIO_SUFFIXES += (".webm", ".mkv", ".mov", ".m4v", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".3gp", ".m4b")

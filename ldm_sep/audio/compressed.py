@@ -229,7 +229,7 @@ def open_container(path: Path, source: FileView | None = None) -> av.container.I
     """The file as FFmpeg sees it. AudioError if it sees nothing in it."""
     try:
         # Playlists must not make it open other files or addresses.
-        return av.open(source or f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+        return av.open(source or f"file:{path}", "r", metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError) as error:
         said = error.strerror if isinstance(error, av.FFmpegError) else str(error)
         raise unreadable(path, (said or "no audio").lower()) from error

@@ -53,7 +53,7 @@ class PcmDecoder:
         """The next samples, float32 ``(C, T)``; T is 0 at the end."""
         data = self._file.read(_BLOCK, dtype="float32", always_2d=True)
         self._position += len(data)
-        error = self._view and self._view.error
+        error = None if self._view is None else self._view.error
         if isinstance(error, OSError):
             raise AudioError(f"{shown(self.info.path)}: cannot be read ({reason(error)}); check the disk") from error
         if error is not None:

@@ -24,6 +24,7 @@ _HEAD = 4096
 _BLOCK = 65_536
 _TEXT_LIKE_AUDIO = (b"NIST_", b"PVF")
 # libsndfile tries its MP3 decoder on what it does not know, which writes to the terminal.
+_MAY_BE_PCM: tuple[bytes, ...]
 _MAY_BE_PCM = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b"caff", b".snd", b"dns.", b"NIST_", b"PVF", b"Creative")
 _MAY_BE_PCM += (b"\x64\xa3", b" paf", b"fap ", b"MATLAB", b"2BIT")
 

@@ -31,7 +31,7 @@ app.command("doctor")(models.doctor)
 def main() -> None:
     """Run the command line; what a user can mend is printed as one line, with exit code 1, and so are warnings."""
 
-    def warn(message: Warning | str, *rest: object) -> None:
+    def warn(message: Warning | str, *rest: object, **named: object) -> None:
         typer.echo(f"ldm-sep: warning: {message}", err=True)
 
     warnings.showwarning = warn

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -119,12 +120,12 @@ def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Itera
         mixture = _stereo(mixture)
         yield from _check_alignment(track.name, vocals, mixture, rate)
         if stems:
-            residual = level_db(mixture - vocals - sum(stems)) - level_db(mixture)
+            residual = level_db(mixture - vocals - reduce(np.add, stems)) - level_db(mixture)
             if residual > -30:
                 yield Finding(
                     track.name, "sum", f"mixture minus all stems is only {-residual:.0f} dB below the mixture"
                 )
-    accompaniment = sum(stems) if stems else mixture - vocals
+    accompaniment = reduce(np.add, stems) if stems else mixture - vocals
     balance = level_db(vocals) - level_db(accompaniment)
     if not -20 <= balance <= 10:
         yield Finding(track.name, "level", f"the vocals are {balance:+.0f} dB relative to the accompaniment")

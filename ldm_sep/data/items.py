@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -87,14 +88,15 @@ def items_of_songs(tracks: Sequence[Track], seconds: float, sample_rate: int, mu
     """The loudest vocal window of each of the first ``limit`` songs, for data sets without a table."""
     items = []
     frames = int(seconds * sample_rate) // multiple * multiple
-    for track in [t for t in tracks if t.is_song][:limit]:
-        vocals, rate = read(track.vocals)
+    songs = [(t, t.vocals) for t in tracks if t.is_song and t.vocals is not None]
+    for track, path in songs[:limit]:
+        vocals, rate = read(path)
         window = max(1, round(seconds * rate))
         start = loudest_window(vocals, window, max(1, window // 2)) / rate
-        voice = _crop(track.vocals, start, frames, sample_rate)
-        if track.accompaniment:
-            backing = sum(_crop(path, start, frames, sample_rate) for path in track.accompaniment)
-        else:
+        voice = _crop(path, start, frames, sample_rate)
+        if track.mixture is not None and not track.accompaniment:
             backing = _crop(track.mixture, start, frames, sample_rate) - voice
+        else:
+            backing = reduce(np.add, (_crop(stem, start, frames, sample_rate) for stem in track.accompaniment))
         items.append(Item(track.name, "songs", voice, backing))
     return items

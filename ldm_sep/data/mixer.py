@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ldm_sep.config import MixConfig
-from ldm_sep.data.bank import AudioBank, Part, Recording
+from ldm_sep.data.bank import AudioBank, Part
 from ldm_sep.data.synthesis.augment import resample_to
 from ldm_sep.data.synthesis.voices import Voices, sounding_span, varied_length
+from ldm_sep.data.tracks import Track
 from ldm_sep.data.variation import Variation
 from ldm_sep.errors import DataError
 
@@ -33,6 +34,14 @@ class Batch:
         return self.vocals + self.accompaniment
 
 
+@dataclass(frozen=True)
+class _Backing:
+    """An accompaniment to take crops of; ``is_loop``: it is short and repeats."""
+
+    part: Part
+    is_loop: bool
+
+
 class Mixer:
     """Draws training items of ``frames`` samples from a bank, as ``mix`` says.
 
@@ -43,7 +52,10 @@ class Mixer:
     def __init__(self, bank: AudioBank, frames: int, mix: MixConfig) -> None:
         self.bank, self.frames, self.mix = bank, frames, mix
         self._vary = Variation(mix, bank.sample_rate, bank.device)
-        self._songs = [r for r in bank.recordings if r.track.is_song]
+        # Vocals and accompaniment.
+        self._songs = [
+            (r.vocals, r.accompaniment) for r in bank.recordings if r.track.is_song and r.vocals and r.accompaniment
+        ]
         self.voices = Voices(
             bank,
             frames,
@@ -52,10 +64,14 @@ class Mixer:
             sustained=mix.sustained,
             doubling=mix.doubling,
         )
-        self._backings = [r for r in bank.recordings if r.accompaniment]
-        self._loops = [r for r in self._backings if self._is_loop(r)]
+        self._backings = [
+            _Backing(r.accompaniment, self._is_loop(r.track, r.accompaniment))
+            for r in bank.recordings
+            if r.accompaniment
+        ]
+        self._loops = [backing for backing in self._backings if backing.is_loop]
         # The root keeps a long recording from drowning the variety of the short ones.
-        self._backing_weights = _normalised([r.accompaniment.frames**0.5 for r in self._backings])
+        self._backing_weights = _normalised([backing.part.frames**0.5 for backing in self._backings])
         if not self._backings or not (self._songs or self.voices.singers):
             raise DataError("the training split needs at least one recording of vocals and one of accompaniment")
 
@@ -73,39 +89,35 @@ class Mixer:
         if self._songs and rng.random() < self.mix.real:
             song = self._songs[rng.integers(len(self._songs))]
             length = varied_length(self.frames, ratio)
-            start = sounding_span(self.bank, song, length, rng)
-            pair = torch.cat(
-                [self.bank.crop(song.vocals, start, length), self.bank.crop(song.accompaniment, start, length)]
-            )
-            pair = resample_to(pair, self.frames)
+            start = sounding_span(self.bank, song[0], length, rng)
+            pair = resample_to(torch.cat([self.bank.crop(part, start, length) for part in song]), self.frames)
             return pair[:2], pair[2:], True
         if self.voices.singers and (not self._songs or rng.random() < self.mix.collage):
             vocals = self.voices.sing(ratio, rng)
         else:
-            song = self._songs[rng.integers(len(self._songs))]
+            voice, _ = self._songs[rng.integers(len(self._songs))]
             length = varied_length(self.frames, ratio)
-            start = sounding_span(self.bank, song, length, rng)
-            vocals = resample_to(self.bank.crop(song.vocals, start, length), self.frames)
+            start = sounding_span(self.bank, voice, length, rng)
+            vocals = resample_to(self.bank.crop(voice, start, length), self.frames)
         return vocals, self._accompaniment(rng), False
 
     def _accompaniment(self, rng: np.random.Generator) -> Tensor:
         first = self._backings[rng.choice(len(self._backings), p=self._backing_weights)]
-        wave = self._backing(first.accompaniment, rng)
+        wave = self._backing(first.part, rng)
         if rng.random() >= self.mix.layering:
             return wave
-        if self._is_loop(first):
+        if first.is_loop:
             # A loop goes with another loop, never with a piece whose tempo nobody knows.
             second = self._loops[rng.integers(len(self._loops))]
-            wave, other = self._in_tempo(first.accompaniment, second.accompaniment, rng)
+            wave, other = self._in_tempo(first.part, second.part, rng)
         else:
             second = self._backings[rng.choice(len(self._backings), p=self._backing_weights)]
-            other = self._backing(second.accompaniment, rng)
+            other = self._backing(second.part, rng)
         return wave + other * 10 ** (rng.normal(-3, 4) / 20)
 
-    def _is_loop(self, recording: Recording) -> bool:
+    def _is_loop(self, track: Track, part: Part) -> bool:
         # What is cut into clips is a collection, not a bar of music.
-        part = recording.accompaniment
-        return not recording.track.clips and part.frames < _LOOP_SECONDS * self.bank.sample_rate
+        return not track.clips and part.frames < _LOOP_SECONDS * self.bank.sample_rate
 
     def _in_tempo(self, first: Part, second: Part, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Two loops, repeated, one of which lasts 2^k times as long as the other."""

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,7 @@ from ldm_sep.errors import DataError
 from ldm_sep.files import replacing, sync
 from ldm_sep.records import Record, checked, read_json
 
-FORMAT = 1
+FORMAT: Final = 1
 WAVES = ("vocals", "mixture", "estimate")
 LATENTS = ("z0", "cond")
 # Of each item: the scales of its waves, and the level of the vocals relative to the mixture in dB.
@@ -144,7 +144,7 @@ class Pack:
         whole = min(size // strides[name] for name, size in sizes.items())
         if whole < self.index.items:
             raise DataError(f"{folder}: {whole} of {self.index.items} items; go on with the same 'ldm-sep data freeze'")
-        self._arrays = {
+        self._arrays: dict[str, np.ndarray] = {
             name: np.memmap(_file(folder, name), "<i2" if name in WAVES else "<f2", "r", shape=(len(self), *shape))
             for name, shape in self.index.shapes.items()
         }

@@ -99,8 +99,8 @@ class Variation:
         chosen = allowed & (rng.random(size) < self.mix.compress)
         threshold, ratio = rng.uniform(-15, 0, size), rng.uniform(1.5, 8, size)
         if chosen.any():
-            threshold, ratio = self._tensor(threshold[chosen]), self._tensor(ratio[chosen])
-            wave[chosen] = compress(wave[chosen], threshold, ratio, self.sample_rate)
+            settings = self._tensor(threshold[chosen]), self._tensor(ratio[chosen])
+            wave[chosen] = compress(wave[chosen], *settings, self.sample_rate)
 
     def _reflect_some(self, vocals: Tensor, allowed: np.ndarray, rng: np.random.Generator) -> None:
         size = len(vocals)
@@ -112,8 +112,8 @@ class Variation:
         side = rng.uniform(0, np.pi / 2, delays.shape)
         stereo = np.stack([gains * np.cos(side), gains * np.sin(side)], 1)
         if chosen.any():
-            delays, stereo = self._tensor(delays[chosen]), self._tensor(stereo[chosen])
-            vocals[chosen] = reflect(vocals[chosen], delays, stereo, self.sample_rate)
+            settings = self._tensor(delays[chosen]), self._tensor(stereo[chosen])
+            vocals[chosen] = reflect(vocals[chosen], *settings, self.sample_rate)
 
     def _reverberate_some(self, vocals: Tensor, allowed: np.ndarray, rng: np.random.Generator) -> None:
         size, device, rate = len(vocals), vocals.device, self.sample_rate
@@ -123,8 +123,8 @@ class Variation:
             generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
             noise = torch.randn(size, 2, int(_REVERB_SECONDS * rate), generator=generator, device=device)
             rt60, predelay = rng.uniform(0.2, 1.5, size), rng.uniform(0, 0.04, size)
-            rt60, predelay, wet = (self._tensor(values[chosen]) for values in (rt60, predelay, wet))
-            vocals[chosen] = reverberate(vocals[chosen], noise[chosen], rt60, predelay, wet, rate)
+            seconds, delay, level = (self._tensor(values[chosen]) for values in (rt60, predelay, wet))
+            vocals[chosen] = reverberate(vocals[chosen], noise[chosen], seconds, delay, level, rate)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)

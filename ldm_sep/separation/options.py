@@ -77,7 +77,8 @@ def settle(options: Options, sampling: SamplingConfig) -> Plan:
     """
     if options.preset is not None and options.preset not in presets(sampling):
         raise ConfigError(f"no preset '{options.preset}'; this checkpoint has: {', '.join(presets(sampling))}")
-    preset = sampling.presets.get(options.preset or _DEFAULT_PRESET, PresetConfig())
+    # The default has no table of its own.
+    preset = next((table for name, table in sampling.presets.items() if name == options.preset), PresetConfig())
     settled = {}
     for key in Plan.model_fields:
         # A preset has no segment: it would change what the others are compared at.

@@ -54,7 +54,7 @@ def read_speakers(table: Path, root: Path) -> list[Speaker]:
     rows = read_rows(table, {"speaker", "files"})
     if not rows:
         raise DataError(f"{table}: needs the columns speaker and files and a row for each speaker")
-    speakers = []
+    speakers: list[Speaker] = []
     for row in rows:
         row = {name: value or "" for name, value in row.items()}
         if not re.fullmatch(r"[\w.-]+", row["speaker"]) or any(row["speaker"] == other.name for other in speakers):

@@ -89,7 +89,10 @@ def _clock(file: "MidiFile") -> Callable[[int], float]:
 
 
 def _notes(track: Sequence, seconds: Callable[[int], float]) -> tuple[Note, ...]:
-    tick, sounding, notes = 0, {}, []
+    tick = 0
+    # The tick and velocity at which each pitch began.
+    sounding: dict[int, tuple[int, int]] = {}
+    notes: list[Note] = []
     for message in track:
         tick += message.time
         if message.type not in ("note_on", "note_off"):

@@ -138,8 +138,8 @@ def write_midi(parts: Sequence[MidiPart], path: Path) -> None:
 
 
 def _synthesise(midi: Path, soundfont: Path, wav: Path) -> None:
-    command = ["fluidsynth", "-ni", "-q", "-g", "0.5", "-r", "44100", "-T", "wav", "-F", wav, soundfont, midi]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    options = ["-ni", "-q", "-g", "0.5", "-r", "44100", "-T", "wav", "-F", wav]
+    done = subprocess.run(["fluidsynth", *options, soundfont, midi], capture_output=True, text=True, check=False)
     if done.returncode or not wav.is_file():
         words = (done.stderr or done.stdout).strip().splitlines()
         raise DataError(f"{soundfont}: fluidsynth could not render with it ({words[-1] if words else 'no message'})")

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_sep.data.bank import AudioBank, Recording
+from ldm_sep.data.bank import AudioBank, Part
 from ldm_sep.data.synthesis.augment import pan, resample_to, warp
 from ldm_sep.data.synthesis.melody import ONSET, PITCH, phrase_gains, pitch_course, transpose, window_of
 from ldm_sep.data.synthesis.singing import Syllable, hold, sing_note, syllables
-from ldm_sep.data.tracks import Clip
+from ldm_sep.data.tracks import Clip, Track
 
 # Harmonies in semitones; 0 is a double.
 _INTERVALS = (0.0, 0.0, 3.0, 4.0, 5.0, 7.0, -5.0, 12.0, -12.0)
@@ -42,9 +42,8 @@ def varied_length(frames: int, ratio: float) -> int:
     return max(64, round(frames * ratio / 64) * 64)
 
 
-def sounding_span(bank: AudioBank, recording: Recording, length: int, rng: np.random.Generator) -> int:
-    """Start of a window in which the vocals sound, if one of a few tries finds it: most silence teaches nothing."""
-    part = recording.vocals
+def sounding_span(bank: AudioBank, part: Part, length: int, rng: np.random.Generator) -> int:
+    """Start of a window in which ``part`` sounds, if one of a few tries finds it: most silence teaches nothing."""
     start = 0
     for _ in range(4):
         start = int(rng.integers(max(1, part.frames - length + 1)))
@@ -54,10 +53,18 @@ def sounding_span(bank: AudioBank, recording: Recording, length: int, rng: np.ra
 
 
 @dataclass(frozen=True)
+class _Solo:
+    """A recording of one voice alone."""
+
+    track: Track
+    vocals: Part
+
+
+@dataclass(frozen=True)
 class _Person:
     """Everything one person sang at known pitches: ``f0`` in Hz of each clip; ``channels`` of the widest."""
 
-    clips: list[tuple[Recording, Clip]]
+    clips: list[tuple[_Solo, Clip]]
     f0: np.ndarray
     channels: int
 
@@ -110,7 +117,7 @@ class Voices:
         self.bank, self.frames = bank, frames
         self.melodic, self.vibrato_cents = melodic, vibrato_cents
         self.sustained, self.doubling = sustained, doubling
-        soloists = [r for r in bank.recordings if r.vocals and not r.track.is_song]
+        soloists = [_Solo(r.track, r.vocals) for r in bank.recordings if r.vocals and not r.track.is_song]
         names = sorted({r.track.singer for r in soloists})
         self.singers = [[r for r in soloists if r.track.singer == name] for name in names]
         self._weights = _weights(self.singers)
@@ -123,7 +130,7 @@ class Voices:
         singer, person = self.singers[number], self._persons[number]
         notes = None
         if person.clips and len(self.bank.melodies) and rng.random() < self.melodic:
-            melody = self.bank.melodies[rng.integers(len(self.bank.melodies))]
+            melody = self.bank.melodies[int(rng.integers(len(self.bank.melodies)))]
             slower = 2 ** rng.uniform(*_SLOWER_OCTAVES) if rng.random() < self.sustained else 1.0
             notes = window_of(melody, self.frames / self.bank.sample_rate + 2 * _MARGIN_SECONDS, rng, slower)
             own = [clip.f0 for recording in singer for clip in recording.track.clips if clip.f0]
@@ -172,7 +179,8 @@ class Voices:
     ) -> list[_Piece]:
         rate = self.bank.sample_rate
         pieces: list[_Piece] = []
-        utterance = syllable = None
+        # What is being sung.
+        current: tuple[_Utterance, Syllable] | None = None
         for (onset, duration, frequency), gain in zip(notes, phrase_gains(len(notes), rng), strict=True):
             begin, end = max(float(onset), 0.0), min(float(onset + duration), seconds)
             if end - begin < _SHORTEST_SECONDS:
@@ -180,13 +188,15 @@ class Voices:
             frequency = _folded(frequency, ratio * person.f0)
             follows = bool(pieces) and begin - pieces[-1].end < _BREAK_SECONDS
             crossfade = rng.uniform(_ATTACK_SECONDS, _LEGATO_SECONDS) if follows else _ATTACK_SECONDS
-            if follows and rng.random() < _SLUR:
+            if follows and current is not None and rng.random() < _SLUR:
                 # From within the vowel, whose beginning was heard.
+                utterance, syllable = current
                 cut = vowel = (syllable.vowel + syllable.end) // 2
                 speed, lead = frequency / utterance.f0, 0.0
             else:
-                utterance = self._utterance(person, utterance, frequency / ratio, rng)
+                utterance = self._utterance(person, current[0] if current else None, frequency / ratio, rng)
                 syllable = utterance.left.pop(0)
+                current = utterance, syllable
                 speed, vowel = frequency / utterance.f0, syllable.vowel
                 lead = min((vowel - syllable.begin) / rate / speed, rng.uniform(*_LEAD_SECONDS), begin)
                 if follows:
@@ -208,8 +218,12 @@ class Voices:
         from any of its syllables on.
         """
         distance = np.abs(12 * np.log2(f0 / person.f0))
-        goes_on = current is not None and bool(current.left) and rng.random() < _SAME_CLIP
-        if goes_on and abs(12 * np.log2(f0 / current.f0)) < distance.min() + _SAME_CLIP_SEMITONES:
+        if (
+            current is not None
+            and current.left
+            and rng.random() < _SAME_CLIP
+            and abs(12 * np.log2(f0 / current.f0)) < distance.min() + _SAME_CLIP_SEMITONES
+        ):
             return current
         near = np.flatnonzero(distance <= distance.min() + 1)
         recording, clip = person.clips[rng.choice(near)]
@@ -218,12 +232,12 @@ class Voices:
         found = syllables(wave, self.bank.sample_rate) or [Syllable(0, 0, wave.shape[1])]
         return _Utterance(wave, clip.f0, found[rng.integers(len(found)) :])
 
-    def _collage(self, singer: Sequence[Recording], ratio: float, rng: np.random.Generator) -> Tensor:
+    def _collage(self, singer: Sequence[_Solo], ratio: float, rng: np.random.Generator) -> Tensor:
         """Clips of one recording in random order, with rests between, until the window is full."""
         recording = _choose(singer, rng)
         length = varied_length(self.frames, ratio)
         if not recording.track.clips:
-            start = sounding_span(self.bank, recording, length, rng)
+            start = sounding_span(self.bank, recording.vocals, length, rng)
             return resample_to(self.bank.crop(recording.vocals, start, length), self.frames)
         take = torch.zeros(2, length, device=self.bank.device)
         rate = self.bank.sample_rate
@@ -243,7 +257,7 @@ class Voices:
         return resample_to(take, self.frames)
 
 
-def _weights(singers: Sequence[Sequence[Recording]]) -> np.ndarray:
+def _weights(singers: Sequence[Sequence[_Solo]]) -> np.ndarray:
     """Chance of each singer: by the cube root of what its person recorded, since one more voice teaches more than one
     more hour of a voice; within a person by the length of the variant.
     """
@@ -254,12 +268,12 @@ def _weights(singers: Sequence[Sequence[Recording]]) -> np.ndarray:
     return weights / weights.sum() if len(weights) else weights
 
 
-def _choose(recordings: Sequence[Recording], rng: np.random.Generator) -> Recording:
+def _choose(recordings: Sequence[_Solo], rng: np.random.Generator) -> _Solo:
     frames = np.array([r.vocals.frames for r in recordings], float)
     return recordings[rng.choice(len(recordings), p=frames / frames.sum())]
 
 
-def _person(soloists: Sequence[Recording], name: str) -> _Person:
+def _person(soloists: Sequence[_Solo], name: str) -> _Person:
     clips = [(r, clip) for r in soloists if r.track.person == name for clip in r.track.clips if clip.f0]
     channels = max((r.vocals.channels for r, _ in clips), default=1)
     return _Person(clips, np.array([clip.f0 for _, clip in clips], float), channels)
