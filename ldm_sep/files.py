@@ -25,6 +25,7 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT"
 # Begins the name of everything unfinished. Hidden, so that listings pass it over.
 _UNFINISHED = ".ldm-sep-"
 _COMMIT = ".commit"
+_RETIRED = f"{_UNFINISHED}was-"
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -89,7 +90,7 @@ def unfinished_name(path: Path) -> Path:
 
 
 def _retired_name(path: Path) -> Path:
-    return path.with_name(f"{_UNFINISHED}was-{path.name}")
+    return path.with_name(f"{_RETIRED}{path.name}")
 
 
 def complete_swap(path: Path) -> None:
@@ -223,6 +224,7 @@ def complete_leftovers(folder: Path) -> None:
                 (folder / temporary).rename(folder / name)
         sync(folder)
     for leftover in unfinished:
+        complete_swap(folder / leftover.name.removeprefix(_RETIRED))
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:

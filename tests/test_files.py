@@ -200,3 +200,12 @@ def test_any_name_becomes_one_visible_part_of_a_path(tmp_path: Path, text: str) 
 
 def test_a_plain_name_is_kept() -> None:
     assert as_file_name("b – ü 日本 (live).2") == "b _ ü 日本 (live).2"
+
+
+def test_a_folder_that_was_about_to_be_replaced_is_there_again_after_tidying_up(tmp_path: Path) -> None:
+    (tmp_path / ".ldm-sep-was-separator").mkdir()
+    (tmp_path / ".ldm-sep-was-separator/weights").write_text("old")
+    (tmp_path / ".ldm-sep-0123").mkdir()
+    complete_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["separator"]
+    assert (tmp_path / "separator/weights").read_text() == "old"

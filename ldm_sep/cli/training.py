@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,20 +62,20 @@ def train_codec(
     accelerator = _accelerator(resolved.codec_training.precision, cpu)
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
-    _enter_run(run, resume, accelerator, resolved)
-    folder = act(
-        resolved,
-        codec,
-        before,
-        _bank(sources, cache, accelerator),
-        validation,
-        run,
-        accelerator,
-        resume=resume,
-        max_minutes=max_minutes,
-        provenance=provenance(accelerator.device),
-        report=_reporter(),
-    )
+    with _inside(run, resume, accelerator, resolved):
+        folder = act(
+            resolved,
+            codec,
+            before,
+            _bank(sources, cache, accelerator),
+            validation,
+            run,
+            accelerator,
+            resume=resume,
+            max_minutes=max_minutes,
+            provenance=provenance(accelerator.device),
+            report=_reporter(),
+        )
     typer.echo(f"codec: {folder}")
 
 
@@ -113,23 +115,25 @@ def train(
     frozen = open_pack(pack, resolved, separator, accelerator.device) if pack is not None else None
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
-    _enter_run(run, resume, accelerator, resolved)
-    stage = resolved.training.stage
-    if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
-        sources.warn(f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor")
-    folder = act(
-        resolved,
-        separator,
-        before,
-        frozen or mix_pairs(resolved, separator, _bank(sources, cache, accelerator)),
-        validation,
-        run,
-        accelerator,
-        resume=resume,
-        max_minutes=max_minutes,
-        provenance=provenance(accelerator.device),
-        report=_reporter(),
-    )
+    with _inside(run, resume, accelerator, resolved):
+        stage = resolved.training.stage
+        if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
+            sources.warn(
+                f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor"
+            )
+        folder = act(
+            resolved,
+            separator,
+            before,
+            frozen or mix_pairs(resolved, separator, _bank(sources, cache, accelerator)),
+            validation,
+            run,
+            accelerator,
+            resume=resume,
+            max_minutes=max_minutes,
+            provenance=provenance(accelerator.device),
+            report=_reporter(),
+        )
     typer.echo(f"separator: {folder}")
 
 
@@ -228,17 +232,21 @@ def show_decoding(done: int, total: int) -> None:
     typer.echo(f"\rdecoding {done}/{total}", nl=done == total, err=True)
 
 
-def _enter_run(run: Path, resume: bool, accelerator: Accelerator, config: Config) -> None:
-    """Refuse a folder that holds another training or cannot take the result; make it otherwise, and say what it is."""
+@contextmanager
+def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config) -> Iterator[None]:
+    """Refuse a folder that holds another training, has one running or cannot take the result; make it otherwise, say
+    what it is, and keep other processes out.
+    """
     from ldm_sep.checkpoint.writing import require_replaceable
     from ldm_sep.errors import ConfigError
-    from ldm_sep.files import make_folder
+    from ldm_sep.files import locked, make_folder
     from ldm_sep.training.state import changed_settings, find_states
 
     states = find_states(run)
     if states and not resume:
         raise ConfigError(f"{run}: holds the states of an earlier training; add --resume or name another --run")
     if not accelerator.is_main_process:
+        yield
         return
     if resume:
         what = changed_settings(run, config) if states else "nothing to resume; this is step 0"
@@ -250,6 +258,8 @@ def _enter_run(run: Path, resume: bool, accelerator: Accelerator, config: Config
     sources = config.card.training_data
     first = f" ({sources[0][:50]} ...)" if sources else ""
     typer.echo(f"card: names {len(sources)} sources{first}; others: --set 'card.training_data=[\"...\"]'")
+    with locked(run):
+        yield
 
 
 def _reporter():

@@ -9,6 +9,7 @@ import torch
 from ldm_sep.audio import AudioWriter
 from ldm_sep.config import SamplingConfig
 from ldm_sep.data.items import Item
+from ldm_sep.files import as_file_name
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 from ldm_sep.separation.engine import WindowEngine
@@ -58,10 +59,11 @@ def write_samples(
     rate = separator.codec.sample_rate
     for group in dict.fromkeys(item.group for item in items):
         item = next(i for i in items if i.group == group)
+        stem = as_file_name(item.name)
         waves = {"mixture": item.mixture, "vocals": item.vocals}
-        if not (folder.parent / f"{item.name}-vocals.wav").exists():
+        if not (folder.parent / f"{stem}-vocals.wav").exists():
             for name, wave in waves.items():
-                with AudioWriter(folder.parent / f"{item.name}-{name}.wav", rate, 2) as writer:
+                with AudioWriter(folder.parent / f"{stem}-{name}.wav", rate, 2) as writer:
                     writer.write(wave)
-        with AudioWriter(folder / f"{item.name}-estimate.wav", rate, 2) as writer:
+        with AudioWriter(folder / f"{stem}-estimate.wav", rate, 2) as writer:
             writer.write(separate_item(separator, item, plan, device))

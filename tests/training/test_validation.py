@@ -1,6 +1,7 @@
 """Validation hears what users hear; mixed precision touches networks alone."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from ldm_sep.separation.separator import Options, Separator
 from ldm_sep.training.objectives import SeparatorObjective
 from ldm_sep.training.pairs import make_pairs, needed_arrays
 from ldm_sep.training.start import Start, begin_separator
-from ldm_sep.training.validation import score_separator, separate_item, validation_plans
+from ldm_sep.training.validation import score_separator, separate_item, validation_plans, write_samples
 
 CPU = torch.device("cpu")
 
@@ -42,6 +43,13 @@ def test_items_are_separated_by_the_plan_that_users_get(trained: Path) -> None:
     for change in ({"start": 1.0}, {"eta": 0.0}, {"averages": 1}):
         other = separate_item(separator, item(), plan.model_copy(update=change), CPU)
         assert np.abs(other - heard).max() > 1e-4, change
+
+
+def test_samples_stay_in_their_folder_whatever_an_item_is_called(tiny_separator: Separator, tmp_path: Path) -> None:
+    named = replace(item(), name="../../x\\y:z")
+    (plan, *_) = validation_plans(tiny_separator.manifest.config.sampling).values()
+    write_samples(tiny_separator.model, [named], plan, CPU, tmp_path / "a/b/samples/step")
+    assert len(list((tmp_path / "a/b/samples").rglob("*.wav"))) == 3 == len(list(tmp_path.rglob("*.wav")))
 
 
 def test_scores_are_taken_at_one_step_and_at_the_default() -> None:
