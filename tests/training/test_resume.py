@@ -12,6 +12,8 @@ from pathlib import Path
 from conftest import ROOT, run_cli
 from safetensors.torch import load_file
 
+from ldm_sep.files import locked
+
 
 def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, stems_folder: Path) -> None:
     run = trained / "killed"
@@ -31,6 +33,9 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, ste
     process.wait()
     refused = run_cli(*words)
     assert refused.returncode == 1 and "--resume" in refused.stderr and refused.stderr.count("\n") == 1
+    with locked(run):
+        busy = run_cli(*words, "--resume")
+    assert busy.returncode == 1 and "killed: another process is writing there" in busy.stderr
     resumed = run_cli(*words, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     killed, whole = run / "separator/model.safetensors", trained / "stage1/separator/model.safetensors"
