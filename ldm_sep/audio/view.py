@@ -1,6 +1,7 @@
-"""A part of a file as a file of its own, with some bytes shown otherwise."""
+"""Files as the C libraries of decoders and encoders see them, whose errors would else be lost in there."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -42,3 +43,37 @@ class FileView:
 
     def close(self) -> None:
         self._file.close()
+
+
+class FileSink:
+    """A new file that keeps the first error of a call from C code, where errors are printed or swallowed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._kept(lambda: self._file.write(data))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._kept(lambda: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return self._kept(self._file.tell)
+
+    def close(self) -> None:
+        """Close the file; raise the first error."""
+        self._kept(self._file.close)
+        self.raise_error()
+
+    def raise_error(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    def _kept(self, act: Callable[[], int | None]) -> int:
+        try:
+            return act() or 0
+        except BaseException as error:
+            self._error = self._error or error
+            return 0

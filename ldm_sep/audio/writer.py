@@ -1,7 +1,6 @@
 """Writing audio files: exact samples, the same bytes every time, and never half a file."""
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +11,7 @@ import soundfile as sf
 
 from ldm_sep.audio.info import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from ldm_sep.audio.samples import LOUDEST
+from ldm_sep.audio.view import FileSink
 from ldm_sep.audio.wavfile import WavWriter
 from ldm_sep.errors import AudioError
 from ldm_sep.files import reason, shown, sync, unfinished_name
@@ -79,7 +79,7 @@ class AudioWriter:
         self._target = into or _writable_target(self.path)
         self._made = _make_folder(self.path, self._target.parent)
         self._temporary = into or unfinished_name(self._target.with_suffix(".part"))
-        self._sink: _Sink | None = None
+        self._sink: FileSink | None = None
         self._encoder: sf.SoundFile | None = None
         self._wav: WavWriter | None = None
         self._failure: AudioError | None = None
@@ -122,9 +122,8 @@ class AudioWriter:
         fine = (np.abs(samples) <= limit).all(axis=1)
         if not fine.all():
             first = int(np.argmin(fine))
-            what = f"is beyond {LOUDEST:g} times full scale"
-            if not np.isfinite(samples[first]).all():
-                what = "is not a finite number"
+            finite = np.isfinite(samples[first]).all()
+            what = f"is beyond {LOUDEST:g} times full scale" if finite else "is not a finite number"
             where = f"the sample at {(self.frames + first) / self._sample_rate:.6f} s"
             self._failure = AudioError(
                 f"{shown(self.path)}: not written, {where} {what}; check the input and the model"
@@ -191,7 +190,9 @@ class AudioWriter:
             raise AudioError(f"{name}: {suffix[1:]} cannot hold {subtype} samples; choose {allowed}, or .wav")
         if not 1 <= self._channels <= _MAX_CHANNELS[suffix]:
             limit = f"1 to {_MAX_CHANNELS[suffix]} channels, not {self._channels}"
-            raise AudioError(f"{name}: {suffix[1:]} holds {limit}; {_other(suffix, 'reduce the channels')}")
+            raise AudioError(
+                f"{name}: {suffix[1:]} holds {limit}; {'reduce them' if suffix == '.wav' else 'write .wav instead'}"
+            )
         if suffix == ".mp3" and self._sample_rate not in _MP3_RATES:
             rates = ", ".join(str(rate) for rate in _MP3_RATES)
             raise AudioError(f"{name}: mp3 holds {rates} Hz, not {self._sample_rate} Hz; write .wav or .flac instead")
@@ -204,7 +205,7 @@ class AudioWriter:
             raise AudioError(f"{name}: flac cannot hold {self._sample_rate} Hz; write .wav instead")
 
     def _open(self) -> None:
-        self._sink = _Sink(self._temporary)
+        self._sink = FileSink(self._temporary)
         if self._suffix == ".wav":
             self._wav = WavWriter(self._sink, self._sample_rate, self._channels, self._subtype)
             return
@@ -271,44 +272,6 @@ def expected_bytes(frames: int, channels: int, sample_rate: int, suffix: str, su
     return frames * channels * wide // (2 if suffix == "flac" else 1)
 
 
-class _Sink:
-    """A new file that keeps the first error of a call from C code, where errors are printed or swallowed."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
-        self._error: BaseException | None = None
-
-    def write(self, data: bytes) -> int:
-        return self._kept(lambda: self._file.write(data))
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._kept(lambda: self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return self._kept(self._file.tell)
-
-    def close(self) -> None:
-        """Close the file; raise the first error."""
-        self._kept(self._file.close)
-        self.raise_error()
-
-    def raise_error(self) -> None:
-        """Raise the first error, if there was one."""
-        if self._error is not None:
-            raise self._error
-
-    def _kept(self, act: Callable[[], int | None]) -> int:
-        try:
-            return act() or 0
-        except BaseException as error:
-            self._error = self._error or error
-            return 0
-
-
-def _other(suffix: str, remedy: str) -> str:
-    return remedy if suffix == ".wav" else "write .wav instead"
-
-
 def _writable_target(path: Path) -> Path:
     """Where the file really goes: links followed, folders and devices refused."""
     try:
@@ -332,7 +295,6 @@ def _make_folder(path: Path, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioError(
-            f"{shown(path)}: its folder cannot be made ({reason(error)}); choose another folder"
-        ) from error
+        said = f"its folder cannot be made ({reason(error)})"
+        raise AudioError(f"{shown(path)}: {said}; choose another folder") from error
     return missing
