@@ -147,6 +147,8 @@ def serve(
 
     table = load_study(study)
     _check_audio(study, table)
+    if answers.resolve().is_relative_to(study.resolve()):
+        raise StudyError(f"{answers}: lies in the folder that is served; name a folder outside {study}")
     make_folder(answers)
     try:
         with FileLock(answers / ".lock", timeout=0):

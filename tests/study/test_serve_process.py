@@ -158,6 +158,7 @@ def test_what_cannot_be_served_is_one_line_and_changes_nothing(tmp_path: Path) -
     fails("2", "listeners", listeners=3)
     (tmp_path / "file").write_text("not a folder")
     fails("file", to=tmp_path / "file")
+    fails("outside", to=study / "answers")
     with server(study, answers):
         fails("another server", str(answers))
     fails("another study", str(answers), of=tmp_path / "other")
