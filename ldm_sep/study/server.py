@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LIMITS = Limits(body=64 * 1024)
 EXPERIMENTER = "experimenter"
 _ANSWERS = TypeAdapter(list[Answer])
+_MILESTONE = TypeAdapter(Milestone)
 
 
 class Door:
@@ -84,7 +85,8 @@ def study_app(folder: Path, desk: Desk, door: Door, names: frozenset[str]) -> "A
 
     async def session(request: "Request") -> "Response":
         number = door.listener(request)
-        return json_reply(_session(study, number) | _place(desk.position(number)))
+        # In a thread of its own, as everything that waits for the disk or for a lock: others go on meanwhile.
+        return json_reply(_session(study, number) | _place(await run_in_threadpool(desk.position, number)))
 
     async def audio(request: "Request") -> "Response":
         path = f"audio/{request.path_params['id']}.wav"
@@ -101,12 +103,12 @@ def study_app(folder: Path, desk: Desk, door: Door, names: frozenset[str]) -> "A
 
     async def milestone(request: "Request") -> "Response":
         number = door.listener(request)
-        given = _checked(TypeAdapter(Milestone), _of(number, await read_json(request)))
+        given = _checked(_MILESTONE, _of(number, await read_json(request)))
         return json_reply(_place(await _recorded(run_in_threadpool(desk.pass_milestone, number, given))))
 
     async def progress(request: "Request") -> "Response":
         door.experimenter(request)
-        listeners = [one.model_dump(mode="json") for one in desk.progress()]
+        listeners = [one.model_dump(mode="json") for one in await run_in_threadpool(desk.progress)]
         return json_reply({"title": study.title, "listeners": listeners, "now": datetime.now(UTC).isoformat()})
 
     async def door_state(request: "Request") -> "Response":
