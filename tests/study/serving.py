@@ -26,13 +26,6 @@ from ldm_sep.web.guard import LOOPBACK_NAMES
 
 RATE = 48000
 ADDRESS = "http://127.0.0.1:8765"
-START = """
-import sys
-from pathlib import Path
-from ldm_sep.study.server import serve
-study, answers, host, port = sys.argv[1:]
-serve(Path(study), Path(answers), host=host, port=int(port), report=lambda line: print(line, flush=True))
-"""
 Served = tuple[subprocess.Popen[str], str, list[str]]
 
 
@@ -101,7 +94,18 @@ def make_study(
 def server(study: Path, answers: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Served]:
     """A server process, its address, and what it said until it was up. It is stopped at the end, if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(study), str(answers), host, str(port)],
+        [
+            sys.executable,
+            "-m",
+            "ldm_sep",
+            "study",
+            "serve",
+            study,
+            "--answers",
+            answers,
+            f"--host={host}",
+            f"--port={port}",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
