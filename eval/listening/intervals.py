@@ -1,6 +1,6 @@
 """Does a 95 % interval of `ldm-sep study analyse` hold the truth 95 times in 100?
 
-    python eval/listening/coverage.py [--studies 1000]
+    python eval/listening/intervals.py [--studies 1000]
 
 Studies with known truth are simulated: four systems, ratings from 1 to 5 as `ldm_sep.study.variance` describes them,
 rounded and bounded by the scale, whose true means then follow from the normal distribution. Each study is analysed by
@@ -146,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Coverage of the intervals of `ldm-sep study analyse`.")
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("results/coverage"))
+    parser.add_argument("--out", type=Path, default=Path("results/intervals"))
     arguments = parser.parse_args()
     rows = []
     for design in DESIGNS:

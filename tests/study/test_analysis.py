@@ -3,15 +3,16 @@
 import csv
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_cli
+from conftest import run_cli
+from intervals import true_means
 from material import SYSTEMS, make_songs
+from simulate import simulate
 from test_prepare import make
 
 from ldm_sep.errors import StudyError
@@ -25,11 +26,6 @@ from ldm_sep.study.ratings import Choice, Rating, columns, read_csv, to_csv
 from ldm_sep.study.records import load_key, load_study
 from ldm_sep.study.screening import screen
 from ldm_sep.study.variance import PUBLIC_RATINGS
-
-sys.path.insert(0, str(ROOT / "eval" / "listening"))
-
-from coverage import true_means
-from simulate import simulate
 
 MEANS = {"tidy": 0.8, "middling": 0.55, "bad one": 0.2}
 

@@ -1,25 +1,19 @@
 """Intervals over listeners and songs: against truth, against the t-test where one of the two is out of play."""
 
-import sys
-
 import numpy as np
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from intervals import cover
 from scipy.stats import binom, ttest_1samp
 
 from ldm_sep.study.power import Design
 from ldm_sep.study.two_way import resampled_counts, spread, two_way_bounds
 
-sys.path.insert(0, str(ROOT / "eval" / "listening"))
-
-from coverage import cover
-
 
 @pytest.mark.parametrize("design", [Design(15, 6, 4, 6), Design(15, 24, 4, 12)])
 def test_a_95_percent_interval_holds_the_truth_and_the_naive_one_does_not(design: Design) -> None:
-    """The whole run, 1,000 studies of six designs, is `eval/listening/coverage.py`."""
+    """The whole run, 1,000 studies of six designs, is `eval/listening/intervals.py`."""
     studies = 120
     found = cover(design, studies)
     # Pairs of one study are not independent: as if each study gave two.
