@@ -167,4 +167,4 @@ def freeze(
     bank = Sources(resolved, data, typer.echo, typer.echo).open_bank(cache, torch.device(device), show_decoding)
     with _progress("freezing", 1) as progress:
         items = act(resolved, model, bank, out, hours=hours, seed=seed, varied=varied, waves=waves, progress=progress)
-    typer.echo(f"pack: {out}, {items} items of {resolved.training.seconds:g} s")
+    typer.echo(f"pack: {out}, {items} items of {resolved.needed_training().seconds:g} s")

@@ -59,7 +59,7 @@ def train_codec(
     resolved = _with_steps(load_experiment(config, changes, layout), "codec_training", steps)
     # What can be said at once is not said after minutes of decoding.
     codec, before = begin_codec(resolved, init)
-    accelerator = _accelerator(resolved.codec_training.precision, cpu)
+    accelerator = _accelerator(resolved.needed_codec_training().precision, cpu)
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
     with _inside(run, resume, accelerator, resolved):
@@ -111,12 +111,12 @@ def train(
     resolved = _with_steps(load_experiment(config, changes, layout), "training", steps)
     # What can be said at once is not said after minutes of decoding.
     separator, before = begin_separator(resolved, Start(init, codec, predictor, codec_weights))
-    accelerator = _accelerator(resolved.training.precision, cpu)
+    accelerator = _accelerator(resolved.needed_training().precision, cpu)
     frozen = open_pack(pack, resolved, separator, accelerator.device) if pack is not None else None
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
     with _inside(run, resume, accelerator, resolved):
-        stage = resolved.training.stage
+        stage = resolved.needed_training().stage
         if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
             sources.warn(
                 f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor"
@@ -153,6 +153,7 @@ def whiten(
     from ldm_sep.checkpoint.manifest import read_manifest, require_same_codec
     from ldm_sep.checkpoint.reading import load_codec, trained_codec
     from ldm_sep.checkpoint.writing import require_replaceable, save_codec
+    from ldm_sep.codec.base import module_of
     from ldm_sep.errors import ConfigError
     from ldm_sep.training.codec import measure_whitening
     from ldm_sep.training.provenance import provenance
@@ -170,7 +171,7 @@ def whiten(
         raise ConfigError(f"{config}: needs a [training] table, whose window the latents are measured in")
     accelerator = _accelerator("fp32", cpu)
     bank = _sources(resolved, data, accelerator).open_bank(cache, accelerator.device, show_decoding)
-    ready = ready.to(accelerator.device)
+    module_of(ready).to(accelerator.device)
     mixer = build_mixer(resolved.mix, bank, settings.seconds, ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
     save_codec(out, resolved, ready, whitening, replace(provenance(accelerator.device), before=before))

@@ -51,6 +51,18 @@ class Config(Record):
     sampling: SamplingConfig = SamplingConfig()
     card: CardConfig = CardConfig()
 
+    def needed_codec_training(self) -> CodecTrainingConfig:
+        """The table ``[codec_training]``. ConfigError without one."""
+        if self.codec_training is None:
+            raise ConfigError(f"{shown(self.name)}: needs a [codec_training] table and a codec that is trained here")
+        return self.codec_training
+
+    def needed_training(self) -> SeparatorTrainingConfig:
+        """The table ``[training]``. ConfigError without one."""
+        if self.training is None:
+            raise ConfigError(f"{shown(self.name)}: needs a [training] table to train a separator")
+        return self.training
+
 
 def _merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)

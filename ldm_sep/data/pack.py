@@ -20,6 +20,7 @@ from ldm_sep.errors import DataError
 from ldm_sep.files import replacing, sync
 from ldm_sep.records import Record, checked, read_json
 
+ArrayName = Literal["vocals", "mixture", "estimate", "z0", "cond"]
 FORMAT: Final = 1
 WAVES = ("vocals", "mixture", "estimate")
 LATENTS = ("z0", "cond")
@@ -36,7 +37,7 @@ class PackIndex(Record):
 
     format: Literal[1] = FORMAT
     items: Annotated[int, Field(ge=0, le=2**40)]
-    shapes: dict[Literal["vocals", "mixture", "estimate", "z0", "cond"], tuple[_Size, _Size]]
+    shapes: dict[ArrayName, tuple[_Size, _Size]]
     made_with: dict[str, Any]
 
 

@@ -110,8 +110,17 @@ class LatentSeparator(nn.Module):
         """The condition (B, E, N) for ``mixture (B, C, T)`` at the network's level: its whitened latents, then, where
         there is a predictor, those of its estimate; and that estimate (B, C, T). ``speeds`` are the predictor's.
         """
-        estimate = None if self.predictor is None else self.predictor(mixture, speeds)
+        estimate = None if self.predictor is None else self.estimate(mixture, speeds)
         return self.conditioning(mixture, estimate), estimate
+
+    def estimate(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> Tensor:
+        """The predictor's estimate (B, C, T) for ``mixture (B, C, T)`` at the network's level, heard at ``speeds``.
+
+        ValueError without a predictor.
+        """
+        if self.predictor is None:
+            raise ValueError("this separator has no predictor")
+        return self.predictor(mixture, speeds)
 
     def conditioning(self, mixture: Tensor, estimate: Tensor | None) -> Tensor:
         """The condition (B, E, N) as `condition` gives it, for an ``estimate (B, C, T)`` that is there already."""

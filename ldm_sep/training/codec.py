@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ldm_sep.build import build_mixer
 from ldm_sep.checkpoint.writing import Provenance, save_codec
-from ldm_sep.codec.base import Codec
+from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.bank import AudioBank
 from ldm_sep.data.items import Item
@@ -130,11 +130,11 @@ def train_codec(
     """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``bank`` and write ``run/codec``: the
     averaged weights and the whitening constants. Returns that folder.
     """
-    settings, device = config.codec_training, accelerator.device
+    settings, device = config.needed_codec_training(), accelerator.device
     mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
     objective = CodecObjective(codec, settings).to(device)
     optimizer = torch.optim.AdamW(
-        codec.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+        module_of(codec).parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
     )
 
     def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:

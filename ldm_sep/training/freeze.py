@@ -5,6 +5,7 @@ A step of training on a pack is the U-Net's forward and backward pass and nothin
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from torch import Tensor
 from ldm_sep.build import build_mixer
 from ldm_sep.config import Config
 from ldm_sep.data.bank import AudioBank
-from ldm_sep.data.pack import LATENTS, Pack, PackIndex, PackWriter, require_made_with
-from ldm_sep.errors import ConfigError
+from ldm_sep.data.pack import LATENTS, ArrayName, Pack, PackIndex, PackWriter, require_made_with
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.estimates import varied_estimates
 from ldm_sep.training.loop import step_seed
@@ -47,7 +47,7 @@ def settings_of_items(config: Config) -> dict[str, Any]:
         "predictor": config.predictor.model_dump(mode="json") if config.predictor is not None else {},
     }
     found = {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
-    settings = config.training
+    settings = config.needed_training()
     return found | {"training.seconds": settings.seconds, "sampling.speeds": list(config.sampling.speeds)}
 
 
@@ -57,7 +57,7 @@ def open_pack(folder: Path, config: Config, separator: LatentSeparator, device: 
     """
     pack = Pack(folder)
     wanted = settings_of_items(config)
-    if config.training.stage > 0:
+    if config.needed_training().stage > 0:
         wanted["weights"] = weights_digest(separator)
     else:
         wanted = {key: value for key, value in wanted.items() if not key.startswith(("predictor.", "sampling."))}
@@ -92,18 +92,16 @@ def freeze(
     where the training of ``config`` reads latents alone. Items depend on ``seed`` and their number alone, so a pack
     that is made longer keeps those it has. DataError if ``out`` holds something else or cannot be written.
     """
-    if config.training is None:
-        raise ConfigError(f"{config.name}: needs a [training] table, whose window the items have")
     device = bank.device
     separator = separator.to(device).eval()
     mix = config.mix.model_copy(update={"silent_ramp": 0})
-    mixer = build_mixer(mix, bank, config.training.seconds, separator.codec.hop)
+    mixer = build_mixer(mix, bank, config.needed_training().seconds, separator.codec.hop)
     names = list(needed_arrays(config))
     if waves:
         names += ["vocals", "mixture"] + (["estimate"] if separator.predictor is not None else [])
     samples, frames = mixer.frames, mixer.frames // separator.codec.hop
     latents = separator.codec.latent_channels
-    shapes = {
+    shapes: dict[ArrayName, tuple[int, int]] = {
         "vocals": (2, samples),
         "mixture": (2, samples),
         "estimate": (2, samples),
@@ -126,14 +124,18 @@ def freeze(
         progress(writer.done, items)
         batch = mixer.batch(_BATCH, seed, step)
         rng = np.random.default_rng(step_seed(seed, step, 1))
-
-        def predict(mixture: Tensor, rng: np.random.Generator = rng) -> Tensor:
-            speeds = config.sampling.speeds
-            return varied_estimates(separator.predictor, mixture, speeds, bank.sample_rate, varied, rng)
-
-        predicts = separator.predictor is not None
-        pairs = make_pairs(separator, batch.vocals, batch.mixture, names, predict if predicts else None)
-        arrays = {name: stored(separator, name, getattr(pairs, name)) for name in index.shapes}
+        predict = None
+        if separator.predictor is not None:
+            predict = partial(
+                varied_estimates,
+                separator.predictor,
+                speeds=config.sampling.speeds,
+                sample_rate=bank.sample_rate,
+                share=varied,
+                rng=rng,
+            )
+        pairs = make_pairs(separator, batch.vocals, batch.mixture, names, predict)
+        arrays: dict[str, np.ndarray] = {name: stored(separator, name, getattr(pairs, name)) for name in index.shapes}
         writer.append(arrays, pairs.level_db.tolist())
     progress(items, items)
     return items

@@ -11,7 +11,7 @@ from ldm_sep.method.level import normalising_gain
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.loop import in_precision
 from ldm_sep.training.losses import MultiScaleSpectralLoss, thresholded_snr_loss
-from ldm_sep.training.pairs import Pairs
+from ldm_sep.training.pairs import Pairs, needed
 
 
 class PredictorObjective(nn.Module):
@@ -29,7 +29,7 @@ class PredictorObjective(nn.Module):
         gain = normalising_gain(mixture)
         wanted, mixture = vocals * gain, mixture * gain
         with in_precision(self.settings.precision, mixture.device):
-            heard = self.separator.predictor(mixture, (float(speed),))
+            heard = self.separator.estimate(mixture, (float(speed),))
         distortion = thresholded_snr_loss(heard, wanted, mixture)
         if self.settings.outline_weight == 0:
             return {"loss": distortion}
@@ -46,6 +46,8 @@ class SeparatorObjective(nn.Module):
     latents are those of the estimate where ``from_estimate`` is true.
     """
 
+    channel_weight: Tensor
+
     def __init__(self, separator: LatentSeparator, settings: SeparatorTrainingConfig) -> None:
         super().__init__()
         self.separator, self.settings = separator, settings
@@ -54,8 +56,10 @@ class SeparatorObjective(nn.Module):
         self.register_buffer("channel_weight", weight / weight.mean(), persistent=False)
 
     def forward(self, pairs: Pairs, noise: Tensor, t: Tensor, from_estimate: Tensor) -> Mapping[str, Tensor]:
-        settings, separator, z0 = self.settings, self.separator, pairs.z0
-        cond = pairs.cond if pairs.cond is not None else separator.conditioning(pairs.mixture, pairs.estimate)
+        settings, separator, z0 = self.settings, self.separator, needed(pairs.z0)
+        cond = pairs.cond
+        if cond is None:
+            cond = separator.conditioning(needed(pairs.mixture), pairs.estimate)
         estimate = cond[:, -z0.shape[1] :]
         z_t = add_noise(torch.where(from_estimate[:, None, None], estimate, z0), noise, t)
         with in_precision(settings.precision, z_t.device):
@@ -81,6 +85,6 @@ class SeparatorObjective(nn.Module):
             return z0_hat.new_zeros(())
         estimate = None if pairs.estimate is None else pairs.estimate[terminal]
         heard = self.separator.decode(z0_hat, estimate)
-        wanted = pairs.vocals[terminal]
-        distortion = thresholded_snr_loss(heard, wanted, pairs.mixture[terminal])
+        wanted = needed(pairs.vocals)[terminal]
+        distortion = thresholded_snr_loss(heard, wanted, needed(pairs.mixture)[terminal])
         return distortion + self.settings.outline_weight * self.spectral(heard, wanted)

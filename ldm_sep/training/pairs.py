@@ -36,9 +36,16 @@ class Pairs(NamedTuple):
 PairSource = Callable[[int, int], Pairs]
 
 
+def needed(field: Tensor | None) -> Tensor:
+    """A field of `Pairs` that a training reads. ValueError where they were made without it."""
+    if field is None:
+        raise ValueError("the pairs were made without a field that this training reads; see `needed_arrays`")
+    return field
+
+
 def needed_arrays(config: Config) -> tuple[str, ...]:
     """Names of the fields of `Pairs` that the training of ``config`` reads."""
-    settings = config.training
+    settings = config.needed_training()
     if settings.stage == 0:
         return ("vocals", "mixture")
     estimate = () if config.predictor is None else ("estimate",)
@@ -62,19 +69,20 @@ def make_pairs(
     """
     gain = normalising_gain(mixture)
     vocals, mixture = vocals * gain, mixture * gain
-    wanted = predict is not None and ("estimate" in names or "cond" in names)
-    estimate = predict(mixture) if wanted else None
+    wanted = "estimate" in names or "cond" in names
+    estimate = predict(mixture) if predict is not None and wanted else None
     z0 = separator.encode(vocals) if "z0" in names else None
     cond = separator.conditioning(mixture, estimate) if "cond" in names else None
     made = Pairs(vocals, mixture, estimate, z0, cond, relative_level_db(vocals, mixture))
-    return made._replace(**{name: None for name in made._fields if name not in (*names, "level_db")})
+    kept = {*names, "level_db"}
+    return Pairs._make(value if name in kept else None for name, value in zip(made._fields, made, strict=True))
 
 
 def mix_pairs(config: Config, separator: LatentSeparator, bank: AudioBank) -> PairSource:
     """Pairs that are mixed as they are asked for, as ``config`` says."""
-    settings, speeds, names = config.training, config.sampling.speeds, needed_arrays(config)
+    settings, speeds, names = config.needed_training(), config.sampling.speeds, needed_arrays(config)
     mixer = build_mixer(config.mix, bank, settings.seconds, separator.codec.hop)
-    predict = None if separator.predictor is None else lambda mixture: separator.predictor(mixture, speeds)
+    predict = None if separator.predictor is None else lambda mixture: separator.estimate(mixture, speeds)
 
     def draw(step: int, rank: int) -> Pairs:
         batch = mixer.batch(settings.batch_size, settings.seed, step, rank)
@@ -85,7 +93,7 @@ def mix_pairs(config: Config, separator: LatentSeparator, bank: AudioBank) -> Pa
 
 def frozen_pairs(pack: Pack, separator: LatentSeparator, config: Config, device: torch.device) -> PairSource:
     """Pairs of a pack for the training of ``config``. DataError if it lacks what that reads."""
-    settings, names = config.training, needed_arrays(config)
+    settings, names = config.needed_training(), needed_arrays(config)
     for name in names:
         if name not in pack:
             raise DataError(f"{pack.folder}: holds no {name}, which this training needs; freeze with --waves")
@@ -96,6 +104,6 @@ def frozen_pairs(pack: Pack, separator: LatentSeparator, config: Config, device:
         for name in set(LATENTS) & arrays.keys():
             raw = arrays[name].split(separator.codec.latent_channels, 1)
             arrays[name] = torch.cat([separator.whitening(z) for z in raw], 1)
-        return Pairs(**{name: arrays.get(name) for name in Pairs._fields})
+        return Pairs._make(arrays.get(name) for name in Pairs._fields)
 
     return draw

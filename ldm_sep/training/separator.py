@@ -14,7 +14,7 @@ from ldm_sep.data.items import Item
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.loop import Progress, fit, step_seed
 from ldm_sep.training.objectives import PredictorObjective, SeparatorObjective
-from ldm_sep.training.pairs import Pairs, PairSource
+from ldm_sep.training.pairs import Pairs, PairSource, needed
 from ldm_sep.training.start import Runs
 from ldm_sep.training.validation import score_separator, validation_plans, write_samples
 
@@ -24,7 +24,8 @@ def draw_predictor_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Vocals, mixture and one of the speeds of a step: a pure function of (seed, step, rank)."""
     drawn = pairs(step, rank)
-    return drawn.vocals, drawn.mixture, torch.tensor(speeds[step_seed(settings.seed, step, rank) % len(speeds)])
+    speed = torch.tensor(speeds[step_seed(settings.seed, step, rank) % len(speeds)])
+    return needed(drawn.vocals), needed(drawn.mixture), speed
 
 
 def draw_step(
@@ -34,9 +35,10 @@ def draw_step(
     rank).
     """
     drawn = pairs(step, rank)
-    size, device = len(drawn.z0), drawn.z0.device
+    z0 = needed(drawn.z0)
+    size, device = len(z0), z0.device
     generator = torch.Generator(device).manual_seed(step_seed(settings.seed, step, rank))
-    noise = torch.randn(drawn.z0.shape, generator=generator, device=device)
+    noise = torch.randn(z0.shape, generator=generator, device=device)
     t, terminal, from_estimate = torch.rand(3, size, generator=generator, device=device)
     t = torch.where(terminal < settings.terminal_share, 1.0, 1 - t)
     return drawn, noise, settings.latest * t, from_estimate < settings.estimate_share
@@ -59,7 +61,7 @@ def train(
     """Train ``separator``, which `begin_separator` gives with the runs ``before``, on ``pairs`` and write
     ``run/separator``: the averaged weights. Returns that folder.
     """
-    settings, device, rank = config.training, accelerator.device, accelerator.process_index
+    settings, device, rank = config.needed_training(), accelerator.device, accelerator.process_index
     plans, speeds = validation_plans(config.sampling), config.sampling.speeds
     if settings.stage == 0:
         objective: nn.Module = PredictorObjective(separator, settings)

@@ -10,7 +10,7 @@ from ldm_sep.build import build_codec, build_separator
 from ldm_sep.checkpoint.card import PARTS, joined, trainings
 from ldm_sep.checkpoint.manifest import read_manifest, require_same_codec, require_same_predictor
 from ldm_sep.checkpoint.reading import load_codec, load_separator, load_strictly
-from ldm_sep.codec.base import Codec
+from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config
 from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.method.model import LatentSeparator
@@ -38,8 +38,8 @@ def begin_codec(config: Config, init: Path | None) -> tuple[Codec, Runs]:
     ConfigError if the configuration does not train a codec or describes another than ``init`` holds; CheckpointError
     if that folder is no checkpoint.
     """
-    settings = config.codec_training
-    if settings is None or config.codec.kind == "encodec_48khz":
+    settings = config.needed_codec_training()
+    if config.codec.kind == "encodec_48khz":
         raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
     torch.manual_seed(settings.seed)
     if init is None:
@@ -48,7 +48,8 @@ def begin_codec(config: Config, init: Path | None) -> tuple[Codec, Runs]:
         require_same_codec(init, read_manifest(init), config)
         manifest, codec, _ = load_codec(init)
         runs = trainings(manifest.facts)
-    return codec.requires_grad_(True), runs
+    module_of(codec).requires_grad_(True)
+    return codec, runs
 
 
 def begin_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs]:
@@ -56,16 +57,14 @@ def begin_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs
 
     ConfigError if the tables do not fit together or to the folders; CheckpointError if a folder is no checkpoint.
     """
-    settings = config.training
-    if settings is None:
-        raise ConfigError(f"{config.name}: needs a [training] table to train a separator")
+    settings = config.needed_training()
     if settings.stage == 0 and config.predictor is None:
         raise ConfigError(f"{config.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
     if start.predictor is not None:
         require_same_predictor(start.predictor, read_manifest(start.predictor), config)
     torch.manual_seed(settings.seed)
     if start.init is not None and start.codec is None:
-        separator, runs = _of_separator(config, start)
+        separator, runs = _of_separator(config, start.init, start)
     elif start.codec is not None and start.init is None:
         separator, runs = _of_codec(config, start.codec, start.codec_weights)
     else:
@@ -76,24 +75,24 @@ def begin_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs
     if settings.decoder_weight > 0 and not separator.codec.keeps_level:
         raise ConfigError(f"{config.name}: decoder_weight needs a codec that keeps the level; leave it at 0")
     if start.predictor is not None:
-        load_strictly(separator.predictor, start.predictor / "model.safetensors", prefix="predictor.")
+        load_strictly(separator.get_submodule("predictor"), start.predictor / "model.safetensors", prefix="predictor.")
         runs = joined([runs, trainings(read_manifest(start.predictor).facts, ["predictor"])])
     separator.set_stage(settings.stage)
     return separator, runs
 
 
-def _of_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs]:
-    manifest = read_manifest(start.init)
+def _of_separator(config: Config, folder: Path, start: Start) -> tuple[LatentSeparator, Runs]:
+    manifest = read_manifest(folder)
     if manifest.kind != "separator":
-        raise CheckpointError(f"{start.init}: holds a codec, not a separator; name it with --codec")
-    require_same_codec(start.init, manifest, config)
-    _, before = load_separator(start.init, start.codec_weights)
+        raise CheckpointError(f"{folder}: holds a codec, not a separator; name it with --codec")
+    require_same_codec(folder, manifest, config)
+    _, before = load_separator(folder, start.codec_weights)
     separator = build_separator(config, before.codec)
     try:
         separator.load_state_dict(before.state_dict())
     except RuntimeError:
         raise ConfigError(
-            f"{start.init}: its networks have other sizes than those of {config.name}; make them equal"
+            f"{folder}: its networks have other sizes than those of {config.name}; make them equal"
         ) from None
     kept = ("codec", "unet") if start.predictor is not None else PARTS
     return separator, trainings(manifest.facts, kept)

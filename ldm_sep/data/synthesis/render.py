@@ -138,7 +138,7 @@ def write_midi(parts: Sequence[MidiPart], path: Path) -> None:
 
 
 def _synthesise(midi: Path, soundfont: Path, wav: Path) -> None:
-    options = ["-ni", "-q", "-g", "0.5", "-r", "44100", "-T", "wav", "-F", wav]
+    options = ["-ni", "-q", "-g", "0.5", "-r", "44100", "-T", "wav", "-F", str(wav)]
     done = subprocess.run(["fluidsynth", *options, soundfont, midi], capture_output=True, text=True, check=False)
     if done.returncode or not wav.is_file():
         words = (done.stderr or done.stdout).strip().splitlines()
