@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from ldm_sep.audio import read
-from ldm_sep.evaluate.sheet import Excerpt, draw_sheet
+from ldm_sep.evaluate.excerpt import Excerpt, draw_sheet
 
 
 def main() -> None:
@@ -27,10 +27,10 @@ def main() -> None:
         "vocals": arguments.stems / "vocals.wav",
         "instrumental": arguments.stems / "instrumental.wav",
     }
-    waves = {name: read(path) for name, path in files.items()}
-    rate = waves["mixture"][1]
-    mono = {name: wave.mean(0) for name, (wave, _) in waves.items()}
-    draw_sheet(arguments.out, Excerpt(arguments.song.name, mono, rate, 0.0))
+    sounds = {name: read(path) for name, path in files.items()}
+    rate = sounds["mixture"][1]
+    waves = {name: wave for name, (wave, _) in sounds.items()}
+    draw_sheet(arguments.out, Excerpt(arguments.song.name, waves, rate, 0.0))
     # A palette makes the file a third as large, and the eye sees no difference.
     Image.open(arguments.out).convert("RGB").quantize(96).save(arguments.out, optimize=True)
 

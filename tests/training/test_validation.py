@@ -86,7 +86,8 @@ def test_in_bf16_only_the_network_rounds(trained: Path) -> None:
 
         separator.unet.register_forward_hook(listen)
         objective = SeparatorObjective(separator, config.training)
-        assert objective(pairs, noise, torch.tensor([0.4]))["loss"].dtype == torch.float32
+        truth = torch.tensor([False])
+        assert objective(pairs, noise, torch.tensor([0.4]), truth)["loss"].dtype == torch.float32
     for now, then in zip(heard["fp32"], heard["bf16"], strict=True):
         assert torch.equal(now, then)
     error = ((said["bf16"].float() - said["fp32"]).abs().max() / said["fp32"].abs().max()).item()
