@@ -22,7 +22,7 @@ PACKAGE = ROOT / "ldm_sep"
 FLOORS = [
     {"errors"},
     {"bundled", "device", "figures", "files", "markdown", "statistics", "thirdparty", "signal"},
-    {"records"},
+    {"records", "listing"},
     {"config", "audio", "metrics", "codec", "network", "workers"},
     {"method", "data"},
     {"build"},

@@ -10,7 +10,7 @@ import numpy as np
 from ldm_sep.audio import read
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import AudioError
-from ldm_sep.files import audio_files
+from ldm_sep.listing import audio_files
 from ldm_sep.signal.loudness import frame_power, level_db, loudest_window
 
 _CLIP = 0.999

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ldm_sep.errors import DataError
-from ldm_sep.files import AUDIO_SUFFIXES, audio_files, replacing
+from ldm_sep.files import replacing
+from ldm_sep.listing import AUDIO_SUFFIXES, audio_files
 
 Split = Literal["train", "valid", "test"]
 Layout = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ldm_sep.errors import ConfigError, DataError
-from ldm_sep.files import AUDIO_SUFFIXES, audio_files, shown
+from ldm_sep.files import shown
+from ldm_sep.listing import AUDIO_SUFFIXES, audio_files
 
 # Baselines that need nothing but the track's own files; codec:CHECKPOINT is the other kind.
 BASELINES = ("irm", "mixture", "silence", "karaoke")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ldm_sep.errors import AudioError, ConfigError
-from ldm_sep.files import AUDIO_SUFFIXES, list_audio, shown, status_of
+from ldm_sep.files import shown
+from ldm_sep.listing import AUDIO_SUFFIXES, list_audio, status_of
 
 Stem = Literal["vocals", "instrumental"]
 STEMS: tuple[Stem, ...] = get_args(Stem)

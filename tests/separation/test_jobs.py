@@ -9,7 +9,7 @@ import soundfile as sf
 from conftest import RATE, played, run_cli
 
 from ldm_sep.errors import AudioError
-from ldm_sep.files import list_audio
+from ldm_sep.listing import list_audio
 from ldm_sep.separation.jobs import STEMS, Job, Work, plan_jobs, track_name
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from ldm_sep.audio import AudioWriter, read, resample
 from ldm_sep.data.tracks import RoleRow, add_roles, read_rows
 from ldm_sep.errors import AudioError, DataError, need_package
-from ldm_sep.files import AUDIO_SUFFIXES, make_folder
+from ldm_sep.files import make_folder
+from ldm_sep.listing import AUDIO_SUFFIXES
 
 RATE = 44100
 _FRAME_SECONDS = 0.005
