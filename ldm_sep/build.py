@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import CodecConfig, Config, MixConfig, UNetConfig
-from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.mixer import Mixer
 from ldm_sep.errors import ConfigError
 from ldm_sep.method.level import LevelHead
@@ -159,6 +159,6 @@ def _separator(config: Config, codec: Codec) -> LatentSeparator:
     )
 
 
-def build_mixer(config: MixConfig, bank: AudioBank, seconds: float, hop: int) -> Mixer:
+def build_mixer(config: MixConfig, decoded: DecodedAudio, seconds: float, hop: int) -> Mixer:
     """The source of training batches of about ``seconds``: whole frames of ``hop`` samples."""
-    return Mixer(bank, round(seconds * bank.sample_rate / hop) * hop, config)
+    return Mixer(decoded, round(seconds * decoded.sample_rate / hop) * hop, config)

@@ -38,7 +38,8 @@ def as_wave(samples: np.ndarray) -> np.ndarray:
     array = np.atleast_2d(np.asarray(samples))
     if array.ndim != 2 or not array.size:
         raise AudioError(f"the wave has the shape {np.shape(samples)}; expected (channels, samples)")
-    if array.shape[0] > array.shape[1] and array.shape[1] <= 2:
+    # Up to two rows are channels, even of a single sample.
+    if array.shape[0] > 2 >= array.shape[1]:
         raise AudioError(f"the wave has the shape {array.shape}, (samples, channels); give (channels, samples): wave.T")
     if array.dtype == np.uint8:
         return (array.astype(np.float32) - 128) / 128

@@ -124,8 +124,8 @@ def preview(
     settings = resolved.training or resolved.codec_training
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] or [codec_training] table, whose window is previewed")
-    bank = Sources(resolved, data, typer.echo, typer.echo).open_bank(cache, torch.device("cpu"), show_decoding)
-    mixer = build_mixer(resolved.mix, bank, settings.seconds, codec_hop(resolved.codec))
+    decoded = Sources(resolved, data, typer.echo, typer.echo).open_decoded(cache, torch.device("cpu"), show_decoding)
+    mixer = build_mixer(resolved.mix, decoded, settings.seconds, codec_hop(resolved.codec))
     written = act(mixer, items, settings.batch_size, settings.seed if seed is None else seed, out)
     typer.echo(f"{items} items and {written[-1]}")
 
@@ -164,7 +164,9 @@ def freeze(
 
     resolved = load_experiment(config, changes, layout)
     model, _ = begin_separator(resolved, Start(separator, codec, predictor, codec_weights))
-    bank = Sources(resolved, data, typer.echo, typer.echo).open_bank(cache, torch.device(device), show_decoding)
+    decoded = Sources(resolved, data, typer.echo, typer.echo).open_decoded(cache, torch.device(device), show_decoding)
     with _progress("freezing", 1) as progress:
-        items = act(resolved, model, bank, out, hours=hours, seed=seed, varied=varied, waves=waves, progress=progress)
+        items = act(
+            resolved, model, decoded, out, hours=hours, seed=seed, varied=varied, waves=waves, progress=progress
+        )
     typer.echo(f"pack: {out}, {items} items of {resolved.needed_training().seconds:g} s")

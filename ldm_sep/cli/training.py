@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from ldm_sep.config import Config
-    from ldm_sep.data.bank import AudioBank
+    from ldm_sep.data.decoded import DecodedAudio
     from ldm_sep.training.loop import Progress
     from ldm_sep.training.sources import Sources
 
@@ -67,7 +67,7 @@ def train_codec(
             resolved,
             codec,
             before,
-            _bank(sources, cache, accelerator),
+            _decoded(sources, cache, accelerator),
             validation,
             run,
             accelerator,
@@ -125,7 +125,7 @@ def train(
             resolved,
             separator,
             before,
-            frozen or mix_pairs(resolved, separator, _bank(sources, cache, accelerator)),
+            frozen or mix_pairs(resolved, separator, _decoded(sources, cache, accelerator)),
             validation,
             run,
             accelerator,
@@ -170,9 +170,9 @@ def whiten(
     if settings is None:
         raise ConfigError(f"{config}: needs a [training] table, whose window the latents are measured in")
     accelerator = _accelerator("fp32", cpu)
-    bank = _sources(resolved, data, accelerator).open_bank(cache, accelerator.device, show_decoding)
+    decoded = _sources(resolved, data, accelerator).open_decoded(cache, accelerator.device, show_decoding)
     module_of(ready).to(accelerator.device)
-    mixer = build_mixer(resolved.mix, bank, settings.seconds, ready.hop)
+    mixer = build_mixer(resolved.mix, decoded, settings.seconds, ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
     save_codec(out, resolved, ready, whitening, replace(provenance(accelerator.device), before=before))
     typer.echo(f"codec: {out}")
@@ -219,13 +219,13 @@ def _sources(config: Config, data: list[Path], accelerator: Accelerator) -> Sour
     return Sources(config, data, tell, warn)
 
 
-def _bank(sources: Sources, cache: Path, accelerator: Accelerator) -> AudioBank:
+def _decoded(sources: Sources, cache: Path, accelerator: Accelerator) -> DecodedAudio:
     """Opened by the main process first: the others find the decoded audio in the cache."""
-    bank = None
+    decoded = None
     if accelerator.is_main_process:
-        bank = sources.open_bank(cache, accelerator.device, show_decoding)
+        decoded = sources.open_decoded(cache, accelerator.device, show_decoding)
     accelerator.wait_for_everyone()
-    return bank if bank is not None else sources.open_bank(cache, accelerator.device)
+    return decoded if decoded is not None else sources.open_decoded(cache, accelerator.device)
 
 
 def show_decoding(done: int, total: int) -> None:

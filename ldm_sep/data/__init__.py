@@ -1,1 +1,1 @@
-"""Training data: tracks from folders and tables, decoded once into a bank, mixed into batches on the device."""
+"""Training data: tracks from folders and tables, decoded once, mixed into batches on the device."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ldm_sep.config import MixConfig
-from ldm_sep.data.bank import AudioBank, Part
+from ldm_sep.data.decoded import DecodedAudio, Part
 from ldm_sep.data.synthesis.augment import resample_to
 from ldm_sep.data.synthesis.voices import Voices, sounding_span, varied_length
 from ldm_sep.data.tracks import Track
@@ -43,21 +43,21 @@ class _Backing:
 
 
 class Mixer:
-    """Draws training items of ``frames`` samples from a bank, as ``mix`` says.
+    """Draws training items of ``frames`` samples from decoded audio, as ``mix`` says.
 
     An item is a crop of a song, or a remix: the vocals of any song, or a collage of one solo singer's clips (pieces of
     the recordings joined in a new order), over the accompaniment of another recording.
     """
 
-    def __init__(self, bank: AudioBank, frames: int, mix: MixConfig) -> None:
-        self.bank, self.frames, self.mix = bank, frames, mix
-        self._vary = Variation(mix, bank.sample_rate, bank.device)
+    def __init__(self, decoded: DecodedAudio, frames: int, mix: MixConfig) -> None:
+        self.decoded, self.frames, self.mix = decoded, frames, mix
+        self._vary = Variation(mix, decoded.sample_rate, decoded.device)
         # Vocals and accompaniment.
         self._songs = [
-            (r.vocals, r.accompaniment) for r in bank.recordings if r.track.is_song and r.vocals and r.accompaniment
+            (r.vocals, r.accompaniment) for r in decoded.recordings if r.track.is_song and r.vocals and r.accompaniment
         ]
         self.voices = Voices(
-            bank,
+            decoded,
             frames,
             melodic=mix.melodic,
             vibrato_cents=mix.vibrato_cents,
@@ -66,7 +66,7 @@ class Mixer:
         )
         self._backings = [
             _Backing(r.accompaniment, self._is_loop(r.track, r.accompaniment))
-            for r in bank.recordings
+            for r in decoded.recordings
             if r.accompaniment
         ]
         self._loops = [backing for backing in self._backings if backing.is_loop]
@@ -89,16 +89,16 @@ class Mixer:
         if self._songs and rng.random() < self.mix.real:
             song = self._songs[rng.integers(len(self._songs))]
             length = varied_length(self.frames, ratio)
-            start = sounding_span(self.bank, song[0], length, rng)
-            pair = resample_to(torch.cat([self.bank.crop(part, start, length) for part in song]), self.frames)
+            start = sounding_span(self.decoded, song[0], length, rng)
+            pair = resample_to(torch.cat([self.decoded.crop(part, start, length) for part in song]), self.frames)
             return pair[:2], pair[2:], True
         if self.voices.singers and (not self._songs or rng.random() < self.mix.collage):
             vocals = self.voices.sing(ratio, rng)
         else:
             voice, _ = self._songs[rng.integers(len(self._songs))]
             length = varied_length(self.frames, ratio)
-            start = sounding_span(self.bank, voice, length, rng)
-            vocals = resample_to(self.bank.crop(voice, start, length), self.frames)
+            start = sounding_span(self.decoded, voice, length, rng)
+            vocals = resample_to(self.decoded.crop(voice, start, length), self.frames)
         return vocals, self._accompaniment(rng), False
 
     def _accompaniment(self, rng: np.random.Generator) -> Tensor:
@@ -117,7 +117,7 @@ class Mixer:
 
     def _is_loop(self, track: Track, part: Part) -> bool:
         # What is cut into clips is a collection, not a bar of music.
-        return not track.clips and part.frames < _LOOP_SECONDS * self.bank.sample_rate
+        return not track.clips and part.frames < _LOOP_SECONDS * self.decoded.sample_rate
 
     def _in_tempo(self, first: Part, second: Part, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Two loops, repeated, one of which lasts 2^k times as long as the other."""
@@ -129,9 +129,9 @@ class Mixer:
         bar = max(16, round(bar / 16) * 16)
         lengths = bar * 2 ** max(-k, 0), bar * 2 ** max(k, 0)
         offset = int(rng.integers(max(lengths)))
-        position = torch.arange(offset, offset + self.frames, device=self.bank.device)
+        position = torch.arange(offset, offset + self.frames, device=self.decoded.device)
         loops = (
-            resample_to(self.bank.crop(part, 0, part.frames), length)
+            resample_to(self.decoded.crop(part, 0, part.frames), length)
             for part, length in zip((first, second), lengths, strict=True)
         )
         a, b = (loop[:, position % length] for loop, length in zip(loops, lengths, strict=True))
@@ -140,10 +140,10 @@ class Mixer:
     def _backing(self, part: Part, rng: np.random.Generator) -> Tensor:
         length = varied_length(self.frames, 2 ** (rng.uniform(-1, 1) * self.mix.pitch_semitones / 12))
         if part.frames >= length:
-            wave = self.bank.crop(part, int(rng.integers(part.frames - length + 1)), length)
+            wave = self.decoded.crop(part, int(rng.integers(part.frames - length + 1)), length)
         else:
             # Short loops and single sounds repeat, as they do in music.
-            loop = self.bank.crop(part, 0, part.frames)
+            loop = self.decoded.crop(part, 0, part.frames)
             wave = loop.repeat(1, -(-length // part.frames))[:, :length]
         return resample_to(wave, self.frames)
 

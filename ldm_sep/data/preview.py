@@ -27,7 +27,7 @@ def preview(mixer: Mixer, count: int, batch_size: int, seed: int, out: Path) -> 
     # Whole batches, as in training: what an item becomes depends on its batch.
     batches = [mixer.batch(batch_size, seed, step) for step in range(-(-count // batch_size))]
     mixtures, vocals = (torch.cat([getattr(b, name) for b in batches])[:count] for name in ("mixture", "vocals"))
-    rate = mixer.bank.sample_rate
+    rate = mixer.decoded.sample_rate
     written = []
     figure = Figure(figsize=(12, 2.2 * count), layout="constrained")
     axes = figure.subplots(count, 2, squeeze=False, sharex=True, sharey=True)

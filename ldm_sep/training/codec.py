@@ -13,7 +13,7 @@ from ldm_sep.build import build_mixer
 from ldm_sep.checkpoint.writing import Provenance, save_codec
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import CodecTrainingConfig, Config
-from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.items import Item
 from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.method.level import normalising_gain
@@ -117,7 +117,7 @@ def train_codec(
     config: Config,
     codec: Codec,
     before: Runs,
-    bank: AudioBank,
+    decoded: DecodedAudio,
     items: Sequence[Item],
     run: Path,
     accelerator: Accelerator,
@@ -127,11 +127,11 @@ def train_codec(
     provenance: Provenance,
     report: Callable[[Progress], None],
 ) -> Path:
-    """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``bank`` and write ``run/codec``: the
+    """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``decoded`` and write ``run/codec``: the
     averaged weights and the whitening constants. Returns that folder.
     """
     settings, device = config.needed_codec_training(), accelerator.device
-    mixer = build_mixer(config.mix, bank, settings.seconds, codec.hop)
+    mixer = build_mixer(config.mix, decoded, settings.seconds, codec.hop)
     objective = CodecObjective(codec, settings).to(device)
     optimizer = torch.optim.AdamW(
         module_of(codec).parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay

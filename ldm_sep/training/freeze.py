@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ldm_sep.build import build_mixer
 from ldm_sep.config import Config
-from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.pack import LATENTS, ArrayName, Pack, PackIndex, PackWriter, require_made_with
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.estimates import varied_estimates
@@ -77,7 +77,7 @@ def stored(separator: LatentSeparator, name: str, values: Tensor) -> np.ndarray:
 def freeze(
     config: Config,
     separator: LatentSeparator,
-    bank: AudioBank,
+    decoded: DecodedAudio,
     out: Path,
     *,
     hours: float,
@@ -92,10 +92,10 @@ def freeze(
     where the training of ``config`` reads latents alone. Items depend on ``seed`` and their number alone, so a pack
     that is made longer keeps those it has. DataError if ``out`` holds something else or cannot be written.
     """
-    device = bank.device
+    device = decoded.device
     separator = separator.to(device).eval()
     mix = config.mix.model_copy(update={"silent_ramp": 0})
-    mixer = build_mixer(mix, bank, config.needed_training().seconds, separator.codec.hop)
+    mixer = build_mixer(mix, decoded, config.needed_training().seconds, separator.codec.hop)
     names = list(needed_arrays(config))
     if waves:
         names += ["vocals", "mixture"] + (["estimate"] if separator.predictor is not None else [])
@@ -108,10 +108,10 @@ def freeze(
         "z0": (latents, frames),
         "cond": (latents * (1 if separator.predictor is None else 2), frames),
     }
-    items = -(-round(hours * 3600 * bank.sample_rate) // (samples * _BATCH)) * _BATCH
+    items = -(-round(hours * 3600 * decoded.sample_rate) // (samples * _BATCH)) * _BATCH
     made_with = settings_of_items(config) | {
         "weights": weights_digest(separator),
-        "bank": bank.key,
+        "decoded": decoded.key,
         "seed": seed,
         "varied": varied,
     }
@@ -130,7 +130,7 @@ def freeze(
                 varied_estimates,
                 separator.predictor,
                 speeds=config.sampling.speeds,
-                sample_rate=bank.sample_rate,
+                sample_rate=decoded.sample_rate,
                 share=varied,
                 rng=rng,
             )

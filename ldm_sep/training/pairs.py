@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ldm_sep.build import build_mixer
 from ldm_sep.config import Config
-from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.pack import LATENTS, Pack
 from ldm_sep.errors import DataError
 from ldm_sep.method.level import normalising_gain, relative_level_db
@@ -78,10 +78,10 @@ def make_pairs(
     return Pairs._make(value if name in kept else None for name, value in zip(made._fields, made, strict=True))
 
 
-def mix_pairs(config: Config, separator: LatentSeparator, bank: AudioBank) -> PairSource:
+def mix_pairs(config: Config, separator: LatentSeparator, decoded: DecodedAudio) -> PairSource:
     """Pairs that are mixed as they are asked for, as ``config`` says."""
     settings, speeds, names = config.needed_training(), config.sampling.speeds, needed_arrays(config)
-    mixer = build_mixer(config.mix, bank, settings.seconds, separator.codec.hop)
+    mixer = build_mixer(config.mix, decoded, settings.seconds, separator.codec.hop)
     predict = None if separator.predictor is None else lambda mixture: separator.estimate(mixture, speeds)
 
     def draw(step: int, rank: int) -> Pairs:

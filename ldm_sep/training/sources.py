@@ -7,7 +7,7 @@ import torch
 
 from ldm_sep.build import codec_hop, codec_sample_rate
 from ldm_sep.config import Config
-from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.items import Item, items_of_songs, read_items
 from ldm_sep.data.synthesis.melody import load_melodies
 from ldm_sep.data.tracks import read_tracks
@@ -32,9 +32,9 @@ class Sources:
         self.folder = roots[0] if roots[0].is_dir() else roots[0].parent
         self.tracks = [track for root in roots for track in read_tracks(config.data.layout, root)]
 
-    def open_bank(
+    def open_decoded(
         self, cache: Path, device: torch.device, progress: Callable[[int, int], None] | None = None
-    ) -> AudioBank:
+    ) -> DecodedAudio:
         """The decoded training split, kept in ``cache``; ``progress(done, total)`` counts tracks while they are
         decoded. DataError if the split is empty or a file cannot be used.
         """
@@ -45,11 +45,11 @@ class Sources:
         melodies = []
         if data.melodies is not None and mix.melodic > 0:
             melodies = load_melodies(self.folder / data.melodies, cache, self.tell)
-        bank = AudioBank(tracks, codec_sample_rate(self.config.codec), cache, device, progress, melodies)
+        decoded = DecodedAudio(tracks, codec_sample_rate(self.config.codec), cache, device, progress, melodies)
         tunes = f", {len(melodies)} melodies" if melodies else ""
-        vocals, rest = (bank.seconds(role) / 3600 for role in ("vocals", "accompaniment"))
+        vocals, rest = (decoded.seconds(role) / 3600 for role in ("vocals", "accompaniment"))
         self.tell(f"data: {len(tracks)} tracks, {vocals:.2f} h of vocals, {rest:.2f} h of accompaniment{tunes}")
-        return bank
+        return decoded
 
     def items(self, table: Path | None) -> list[Item]:
         """The validation items of ``table``, or else those of the validation songs. DataError if there are none."""

@@ -1,4 +1,4 @@
-"""The bank and the batches drawn from it."""
+"""The decoded and the batches drawn from it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from conftest import RATE, played, sung
 
 from ldm_sep.config import MixConfig
-from ldm_sep.data.bank import AudioBank, Recording
+from ldm_sep.data.decoded import DecodedAudio, Recording
 from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.data.synthesis.augment import active_rms
 from ldm_sep.data.tracks import Clip, Track, read_tracks
@@ -42,38 +42,38 @@ PLAIN = {
 
 
 @pytest.fixture
-def bank(stems_folder: Path, tmp_path: Path) -> AudioBank:
+def decoded(stems_folder: Path, tmp_path: Path) -> DecodedAudio:
     solo = tmp_path / "solo.wav"
     sf.write(solo, sung(5, 330, 5), RATE)
     tracks = [*read_tracks("stems", stems_folder)]
     tracks.append(Track("solo", "train", solo, singer="anna", clips=(Clip(0.0, 1.0), Clip(1.2, 2.0), Clip(3.0, 4.5))))
-    return AudioBank(tracks, RATE, tmp_path / "cache", CPU)
+    return DecodedAudio(tracks, RATE, tmp_path / "cache", CPU)
 
 
-def test_the_bank_holds_the_files_to_16_bits_and_sums_stems(bank: AudioBank) -> None:
-    song = bank.recordings[0]
+def test_decoding_holds_the_files_to_16_bits_and_sums_stems(decoded: DecodedAudio) -> None:
+    song = decoded.recordings[0]
     vocals, _ = sf.read(song.track.vocals, dtype="float32")
-    assert np.allclose(bank.crop(song.vocals, 1000, 500)[1].numpy(), vocals[1000:1500], atol=1e-4)
+    assert np.allclose(decoded.crop(song.vocals, 1000, 500)[1].numpy(), vocals[1000:1500], atol=1e-4)
     stems = sum(sf.read(p, dtype="float32")[0] for p in song.track.accompaniment)
-    assert np.allclose(bank.crop(song.accompaniment, 0, 800).numpy(), stems[:800].T, atol=1e-4)
-    beyond = bank.crop(song.vocals, -100, 300)
+    assert np.allclose(decoded.crop(song.accompaniment, 0, 800).numpy(), stems[:800].T, atol=1e-4)
+    beyond = decoded.crop(song.vocals, -100, 300)
     assert not beyond[:, :100].any() and beyond[:, 100:].any()
 
 
-def test_the_bank_is_decoded_once_and_again_when_a_file_changes(stems_folder: Path, tmp_path: Path) -> None:
+def test_a_data_set_is_decoded_once_and_again_when_a_file_changes(stems_folder: Path, tmp_path: Path) -> None:
     song = tmp_path / "song"
     song.mkdir()
     for stem in ("vocals", "band"):
         sf.write(song / f"{stem}.wav", sung(1, 200, 0), RATE)
     for _ in range(2):
-        AudioBank(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
+        DecodedAudio(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
         assert len(list((tmp_path / "cache").glob("*.i16"))) == 1
     # The same file with its roles put right.
     for number, roles in enumerate(({"vocals": song / "band.wav"}, {"accompaniment": (song / "band.wav",)})):
-        again = AudioBank([Track("solo", "train", **roles)], RATE, tmp_path / "roles", CPU)
+        again = DecodedAudio([Track("solo", "train", **roles)], RATE, tmp_path / "roles", CPU)
         assert (again.recordings[0].vocals is None) is bool(number)
     sf.write(song / "band.wav", 0.5 * sung(2, 200, 0), RATE)
-    AudioBank(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
+    DecodedAudio(read_tracks("stems", tmp_path), RATE, tmp_path / "cache", CPU)
     assert len(list((tmp_path / "cache").glob("*.i16"))) == 2
 
 
@@ -82,18 +82,18 @@ def test_a_mixture_minus_its_vocals_is_the_accompaniment(tmp_path: Path) -> None
     (tmp_path / "song").mkdir()
     sf.write(tmp_path / "song/vocals.wav", vocals, RATE, subtype="FLOAT")
     sf.write(tmp_path / "song/mixture.wav", (vocals + band).T, RATE, subtype="FLOAT")
-    bank = AudioBank(read_tracks("pairs", tmp_path), RATE, tmp_path / "cache", CPU)
-    found = bank.crop(bank.recordings[0].accompaniment, 0, RATE).numpy()
+    decoded = DecodedAudio(read_tracks("pairs", tmp_path), RATE, tmp_path / "cache", CPU)
+    found = decoded.crop(decoded.recordings[0].accompaniment, 0, RATE).numpy()
     assert np.allclose(found, band, atol=1e-4)
     sf.write(tmp_path / "song/mixture.wav", (vocals + band).T[:-50], RATE, subtype="FLOAT")
     with pytest.raises(DataError, match="cut both to the same length"):
-        AudioBank(read_tracks("pairs", tmp_path), RATE, tmp_path / "cache", CPU)
+        DecodedAudio(read_tracks("pairs", tmp_path), RATE, tmp_path / "cache", CPU)
 
 
-def test_a_batch_is_a_function_of_seed_step_and_rank(bank: AudioBank) -> None:
+def test_a_batch_is_a_function_of_seed_step_and_rank(decoded: DecodedAudio) -> None:
     spreads = {"equaliser_db": 2.0, "pitch_semitones": 3.0, "width_db": 2.0, "automation_db": 2.0}
     shares = dict.fromkeys(("reverb", "doubling", "compress", "reflections", "layering"), 0.5)
-    mixer = Mixer(bank, 4000, MixConfig(**{**PLAIN, **spreads, **shares}))
+    mixer = Mixer(decoded, 4000, MixConfig(**{**PLAIN, **spreads, **shares}))
     first, again = mixer.batch(4, 0, 7), mixer.batch(4, 0, 7)
     assert torch.equal(first.vocals, again.vocals) and torch.equal(first.mixture, again.mixture)
     for other in (mixer.batch(4, 1, 7), mixer.batch(4, 0, 8), mixer.batch(4, 0, 7, rank=1)):
@@ -101,13 +101,13 @@ def test_a_batch_is_a_function_of_seed_step_and_rank(bank: AudioBank) -> None:
     assert torch.isfinite(first.mixture).all()
 
 
-def test_real_items_keep_vocals_and_accompaniment_of_one_song_in_time(bank: AudioBank) -> None:
+def test_real_items_keep_vocals_and_accompaniment_of_one_song_in_time(decoded: DecodedAudio) -> None:
     # Effects are for remixes only.
     effects = {"compress": 1.0, "reflections": 1.0, "reverb": 1.0, "automation_db": 6.0}
-    batch = Mixer(bank, 8000, MixConfig(**{**PLAIN, **effects, "real": 1.0})).batch(12, 0, 0)
+    batch = Mixer(decoded, 8000, MixConfig(**{**PLAIN, **effects, "real": 1.0})).batch(12, 0, 0)
     for vocals, accompaniment in zip(batch.vocals, batch.accompaniment, strict=True):
-        song, start, swapped = _where(accompaniment, bank)
-        original = bank.crop(song.vocals, start, 8000)
+        song, start, swapped = _where(accompaniment, decoded)
+        original = decoded.crop(song.vocals, start, 8000)
         assert _cosine(vocals, original.flip(0) if swapped else original) > 0.999
 
 
@@ -115,35 +115,35 @@ def _cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     return abs(float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12)))
 
 
-def _where(crop: torch.Tensor, bank: AudioBank) -> tuple[Recording, int, bool]:
+def _where(crop: torch.Tensor, decoded: DecodedAudio) -> tuple[Recording, int, bool]:
     """The song, sample and channel order an accompaniment was taken from, by cross-correlation."""
-    for song in [r for r in bank.recordings if r.track.is_song]:
-        whole = bank.crop(song.accompaniment, 0, song.accompaniment.frames)
+    for song in [r for r in decoded.recordings if r.track.is_song]:
+        whole = decoded.crop(song.accompaniment, 0, song.accompaniment.frames)
         for swapped in (False, True):
             order = crop.flip(0) if swapped else crop
             size = 2 * whole.shape[1]
             cross = torch.fft.irfft(torch.fft.rfft(whole, size) * torch.fft.rfft(order, size).conj(), size).sum(0)
             start = int(cross.abs().argmax())
-            if _cosine(bank.crop(song.accompaniment, start, crop.shape[1]), order) > 0.999:
+            if _cosine(decoded.crop(song.accompaniment, start, crop.shape[1]), order) > 0.999:
                 return song, start, swapped
     raise AssertionError("the accompaniment is of no song")
 
 
-def test_shares_of_silent_and_solo_items(bank: AudioBank) -> None:
-    silent = Mixer(bank, 2000, MixConfig(**{**PLAIN, "silent": 1.0})).batch(4, 0, 0)
+def test_shares_of_silent_and_solo_items(decoded: DecodedAudio) -> None:
+    silent = Mixer(decoded, 2000, MixConfig(**{**PLAIN, "silent": 1.0})).batch(4, 0, 0)
     assert not silent.vocals.any() and silent.accompaniment.any()
-    solo = Mixer(bank, 2000, MixConfig(**{**PLAIN, "solo": 1.0})).batch(4, 0, 0)
+    solo = Mixer(decoded, 2000, MixConfig(**{**PLAIN, "solo": 1.0})).batch(4, 0, 0)
     assert not solo.accompaniment.any() and solo.vocals.any()
 
 
-def test_silent_items_come_in_by_and_by(bank: AudioBank) -> None:
-    mixer = Mixer(bank, 2000, MixConfig(**{**PLAIN, "silent": 1.0, "silent_ramp": 100}))
+def test_silent_items_come_in_by_and_by(decoded: DecodedAudio) -> None:
+    mixer = Mixer(decoded, 2000, MixConfig(**{**PLAIN, "silent": 1.0, "silent_ramp": 100}))
     silent = [int((mixer.batch(20, 0, step).vocals.abs().amax((1, 2)) == 0).sum()) for step in (0, 49, 99, 5000)]
     assert silent[0] <= 2 and 5 <= silent[1] <= 15 and silent[2:] == [20, 20]
 
 
-def test_remixes_are_balanced_around_zero_db(bank: AudioBank) -> None:
-    batch = Mixer(bank, 16000, MixConfig(**{**PLAIN, "real": 0.0, "collage": 1.0})).batch(8, 0, 3)
+def test_remixes_are_balanced_around_zero_db(decoded: DecodedAudio) -> None:
+    batch = Mixer(decoded, 16000, MixConfig(**{**PLAIN, "real": 0.0, "collage": 1.0})).batch(8, 0, 3)
     ratio = 20 * torch.log10(active_rms(batch.vocals, RATE) / active_rms(batch.accompaniment, RATE))
     assert ratio.abs().max() < 1.5
 
@@ -157,7 +157,7 @@ def test_a_person_counts_by_the_cube_root_of_its_length_and_its_variants_share(t
     file = tmp_path / "band.wav"
     sf.write(file, played(3, 9).T, RATE)
     tracks.append(Track("band", "train", accompaniment=(file,)))
-    mixer = Mixer(AudioBank(tracks, RATE, tmp_path / "cache", CPU), 800, MixConfig(**{**PLAIN, "collage": 1.0}))
+    mixer = Mixer(DecodedAudio(tracks, RATE, tmp_path / "cache", CPU), 800, MixConfig(**{**PLAIN, "collage": 1.0}))
     rng = np.random.default_rng(0)
     peaks = []
     for _ in range(600):
@@ -170,9 +170,9 @@ def test_a_person_counts_by_the_cube_root_of_its_length_and_its_variants_share(t
     assert low == pytest.approx(2 / 3 * 3 / 4, abs=0.08) and b == pytest.approx(1 / 3, abs=0.08)
 
 
-def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
+def test_effects_change_the_remixes_they_are_for(decoded: DecodedAudio) -> None:
     def batch(**changes: float) -> Batch:
-        return Mixer(bank, 8000, MixConfig(**{**PLAIN, "real": 0.0, "collage": 0.0, "pan": 0.0, **changes})).batch(
+        return Mixer(decoded, 8000, MixConfig(**{**PLAIN, "real": 0.0, "collage": 0.0, "pan": 0.0, **changes})).batch(
             6, 0, 1
         )
 
@@ -199,9 +199,9 @@ def test_effects_change_the_remixes_they_are_for(bank: AudioBank) -> None:
     assert max(changes["narrow"]) < -7.9 and min(changes["narrow"]) > -24.1 and np.ptp(changes["narrow"]) > 2
 
 
-def test_a_share_of_vocals_and_accompaniments_stays_where_it_is(bank: AudioBank) -> None:
+def test_a_share_of_vocals_and_accompaniments_stays_where_it_is(decoded: DecodedAudio) -> None:
     settings = {**PLAIN, "real": 0.0, "collage": 1.0, "pan": 0.3, "centred": 0.6}
-    mixer = Mixer(bank, 4000, MixConfig(**settings))
+    mixer = Mixer(decoded, 4000, MixConfig(**settings))
     batches = [mixer.batch(20, 3, step) for step in range(20)]
     vocals = torch.cat([batch.vocals for batch in batches])
     vocals = vocals[vocals.square().mean((1, 2)) > 1e-8]
@@ -210,7 +210,9 @@ def test_a_share_of_vocals_and_accompaniments_stays_where_it_is(bank: AudioBank)
     assert float(centred) == pytest.approx(0.6, abs=0.06)
     balance = torch.cat([b.accompaniment for b in batches]).square().mean(2)
     usual = (balance[:, 0] / balance[:, 1]).log().abs()
-    still = Mixer(bank, 4000, MixConfig(**{**settings, "centred": 1.0})).batch(20, 3, 0).accompaniment.square().mean(2)
+    still = (
+        Mixer(decoded, 4000, MixConfig(**{**settings, "centred": 1.0})).batch(20, 3, 0).accompaniment.square().mean(2)
+    )
     assert usual.max() > 1.5 > 1.2 * (still[:, 0] / still[:, 1]).log().abs().max()
 
 
@@ -241,9 +243,9 @@ def test_loops_are_layered_at_one_tempo(tmp_path: Path) -> None:
     for number, (frequency, seconds) in enumerate(((500.0, 1.0), (3000.0, 2.6))):
         sf.write(tmp_path / f"{number}.wav", _burst(frequency, seconds), RATE)
         tracks.append(Track(str(number), "train", accompaniment=(tmp_path / f"{number}.wav",)))
-    bank = AudioBank(tracks, RATE, tmp_path / "cache", CPU)
+    decoded = DecodedAudio(tracks, RATE, tmp_path / "cache", CPU)
     mixer = Mixer(
-        bank, 12 * RATE, MixConfig(**{**PLAIN, "real": 0.0, "silent": 1.0, "layering": 1.0, "pitch_semitones": 4.0})
+        decoded, 12 * RATE, MixConfig(**{**PLAIN, "real": 0.0, "silent": 1.0, "layering": 1.0, "pitch_semitones": 4.0})
     )
     ratios = []
     for wave in mixer.batch(8, 0, 0).accompaniment.mean(1).numpy():

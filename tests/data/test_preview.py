@@ -9,7 +9,7 @@ from conftest import ROOT, run_cli
 
 from ldm_sep.build import build_mixer
 from ldm_sep.config import load_config
-from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.tracks import read_tracks
 
 
@@ -21,14 +21,14 @@ def test_preview_writes_the_first_training_items_and_a_sheet(stems_folder: Path,
     assert (out / "sheet.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     tracks = [t for t in read_tracks("stems", stems_folder) if t.split == "train"]
     resolved = load_config(config)
-    bank = AudioBank(tracks, 16000, cache, torch.device("cpu"))
+    decoded = DecodedAudio(tracks, 16000, cache, torch.device("cpu"))
     size = resolved.training.batch_size
     assert size == 2
     for step, item in ((0, 1), (2, 1)):
         number = step * size + item
         mixture, rate = sf.read(out / f"{number:02d}-mixture.wav", dtype="float32")
         vocals, _ = sf.read(out / f"{number:02d}-vocals.wav", dtype="float32")
-        batch = build_mixer(resolved.mix, bank, len(mixture) / rate, 160).batch(size, 5, step)
+        batch = build_mixer(resolved.mix, decoded, len(mixture) / rate, 160).batch(size, 5, step)
         assert rate == 16000
         np.testing.assert_array_equal(mixture.T, batch.mixture[item].numpy())
         np.testing.assert_array_equal(vocals.T, batch.vocals[item].numpy())

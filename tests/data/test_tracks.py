@@ -94,8 +94,8 @@ def test_voices_that_speak_are_trained_on_where_the_configuration_says_so(tmp_pa
     (tmp_path / "manifest.csv").write_text("\n".join(["path,role,split,pair_id,singer_or_source", *rows]) + "\n")
     tiny = load_config(ROOT / "configs/tiny.toml")
     config = tiny.model_copy(update={"data": DataConfig(layout="roles", speech=speech)})
-    bank = Sources(config, [tmp_path], print, print).open_bank(tmp_path / "cache", torch.device("cpu"))
-    assert ("talk.wav" in {r.track.name for r in bank.recordings}) is speech
+    decoded = Sources(config, [tmp_path], print, print).open_decoded(tmp_path / "cache", torch.device("cpu"))
+    assert ("talk.wav" in {r.track.name for r in decoded.recordings}) is speech
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 import torch
 from conftest import RATE, ROOT, played, run_cli, sung
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ldm_sep.audio import AudioReader
@@ -26,6 +26,7 @@ def mixture(seconds: float) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(samples=1, rate=8000, channels=2)
 @given(
     samples=st.integers(1, 30000),
     rate=st.sampled_from([8000, 16000, 22050, 44099, 44100, 96000]),

@@ -35,9 +35,9 @@ def tiny(*changes: str) -> Config:
 def frozen(trained: Path, data: Path, out: Path, config: Config, **options: object) -> int:
     """The items of a pack of about 24 s, from the separator of stage 1."""
     separator, _ = begin_separator(config, Start(init=trained / "stage1/separator"))
-    bank = Sources(config, [data], print, print).open_bank(trained / "cache", CPU)
+    decoded = Sources(config, [data], print, print).open_decoded(trained / "cache", CPU)
     given = {"hours": 24 / 3600, "seed": 4, "varied": 0.0, "waves": False, "progress": lambda *_: None}
-    return freeze(config, separator, bank, out, **{**given, **options})
+    return freeze(config, separator, decoded, out, **{**given, **options})
 
 
 def bytes_of(pack: Path) -> dict[str, bytes]:
@@ -77,12 +77,12 @@ def test_a_training_on_a_pack_minimises_the_same_as_one_that_mixes_the_same_item
     # A pack is made in batches of eight, and its mixes have its own seed.
     config = tiny("training.decoder_weight=0.5", "training.batch_size=8", "training.seed=4")
     separator, _ = begin_separator(config, Start(init=trained / "stage1/separator"))
-    bank = Sources(config, [stems_folder], print, print).open_bank(trained / "cache", CPU)
+    decoded = Sources(config, [stems_folder], print, print).open_decoded(trained / "cache", CPU)
     objective = SeparatorObjective(separator, config.training)
     stored = Pack(pack)
     for stage in (1, 2):
         of_stage = config.model_copy(update={"training": config.training.model_copy(update={"stage": stage})})
-        mixed, *draws = draw_step(mix_pairs(of_stage, separator, bank), of_stage.training, 1, 0)
+        mixed, *draws = draw_step(mix_pairs(of_stage, separator, decoded), of_stage.training, 1, 0)
         # The second batch: items 8 to 15.
         stored.order = lambda *_: np.arange(8, 16)
         read = frozen_pairs(stored, separator, of_stage, CPU)(1, 0)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_sep.data.bank import AudioBank, Part
+from ldm_sep.data.decoded import DecodedAudio, Part
 from ldm_sep.data.synthesis.augment import pan, resample_to, warp
 from ldm_sep.data.synthesis.melody import ONSET, PITCH, phrase_gains, pitch_course, transpose, window_of
 from ldm_sep.data.synthesis.singing import Syllable, hold, sing_note, syllables
@@ -42,12 +42,12 @@ def varied_length(frames: int, ratio: float) -> int:
     return max(64, round(frames * ratio / 64) * 64)
 
 
-def sounding_span(bank: AudioBank, part: Part, length: int, rng: np.random.Generator) -> int:
+def sounding_span(decoded: DecodedAudio, part: Part, length: int, rng: np.random.Generator) -> int:
     """Start of a window in which ``part`` sounds, if one of a few tries finds it: most silence teaches nothing."""
     start = 0
     for _ in range(4):
         start = int(rng.integers(max(1, part.frames - length + 1)))
-        if bank.crop(part, start, length).square().mean() > 1e-5:
+        if decoded.crop(part, start, length).square().mean() > 1e-5:
             break
     return start
 
@@ -92,11 +92,11 @@ class _Piece:
 
 
 class Voices:
-    """Draws takes of ``frames`` samples from the solo recordings of a bank.
+    """Draws takes of ``frames`` samples from the solo recordings of decoded audio.
 
     Parameters
     ----------
-    melodic: share of takes that follow one of the bank's melodies, among singers whose clips have known pitches.
+    melodic: share of takes that follow one of its melodies, among singers whose clips have known pitches.
     vibrato_cents: largest depth of their vibrato; drift and notes reached from below grow with it. A third of them
     are sung straight.
     sustained: share of these at a half to a sixth of the tempo. Pop tunes seldom hold a note for a second, and a
@@ -106,7 +106,7 @@ class Voices:
 
     def __init__(
         self,
-        bank: AudioBank,
+        decoded: DecodedAudio,
         frames: int,
         *,
         melodic: float,
@@ -114,10 +114,10 @@ class Voices:
         sustained: float,
         doubling: float,
     ) -> None:
-        self.bank, self.frames = bank, frames
+        self.decoded, self.frames = decoded, frames
         self.melodic, self.vibrato_cents = melodic, vibrato_cents
         self.sustained, self.doubling = sustained, doubling
-        soloists = [_Solo(r.track, r.vocals) for r in bank.recordings if r.vocals and not r.track.is_song]
+        soloists = [_Solo(r.track, r.vocals) for r in decoded.recordings if r.vocals and not r.track.is_song]
         names = sorted({r.track.singer for r in soloists})
         self.singers = [[r for r in soloists if r.track.singer == name] for name in names]
         self._weights = _weights(self.singers)
@@ -129,10 +129,10 @@ class Voices:
         number = rng.choice(len(self.singers), p=self._weights)
         singer, person = self.singers[number], self._persons[number]
         notes = None
-        if person.clips and len(self.bank.melodies) and rng.random() < self.melodic:
-            melody = self.bank.melodies[int(rng.integers(len(self.bank.melodies)))]
+        if person.clips and len(self.decoded.melodies) and rng.random() < self.melodic:
+            melody = self.decoded.melodies[int(rng.integers(len(self.decoded.melodies)))]
             slower = 2 ** rng.uniform(*_SLOWER_OCTAVES) if rng.random() < self.sustained else 1.0
-            notes = window_of(melody, self.frames / self.bank.sample_rate + 2 * _MARGIN_SECONDS, rng, slower)
+            notes = window_of(melody, self.frames / self.decoded.sample_rate + 2 * _MARGIN_SECONDS, rng, slower)
             own = [clip.f0 for recording in singer for clip in recording.track.clips if clip.f0]
             notes[:, PITCH] = transpose(notes, ratio * rng.choice(own or person.f0), rng)
             vocals = self._led(person, notes, ratio, rng)
@@ -158,10 +158,10 @@ class Voices:
         ``ratio`` is how much the voice's formants are moved as far as the choice of clips allows. Vowels, not
         consonants, begin on the notes' onsets.
         """
-        rate = self.bank.sample_rate
+        rate = self.decoded.sample_rate
         seconds = self.frames / rate + 2 * _MARGIN_SECONDS
         # What is mono stays mono until the end, at half the cost.
-        take = torch.zeros(person.channels, round(seconds * rate), device=self.bank.device)
+        take = torch.zeros(person.channels, round(seconds * rate), device=self.decoded.device)
         for piece in self._pieces(person, notes, ratio, seconds, rng):
             at = round(piece.begin * rate)
             length = min(round((piece.end - piece.begin) * rate), take.shape[1] - at)
@@ -177,7 +177,7 @@ class Voices:
     def _pieces(
         self, person: _Person, notes: np.ndarray, ratio: float, seconds: float, rng: np.random.Generator
     ) -> list[_Piece]:
-        rate = self.bank.sample_rate
+        rate = self.decoded.sample_rate
         pieces: list[_Piece] = []
         # What is being sung.
         current: tuple[_Utterance, Syllable] | None = None
@@ -227,9 +227,9 @@ class Voices:
             return current
         near = np.flatnonzero(distance <= distance.min() + 1)
         recording, clip = person.clips[rng.choice(near)]
-        start, stop = (round(s * self.bank.sample_rate) for s in (clip.start, clip.end))
-        wave = self.bank.crop(recording.vocals, start, stop - start)[: recording.vocals.channels]
-        found = syllables(wave, self.bank.sample_rate) or [Syllable(0, 0, wave.shape[1])]
+        start, stop = (round(s * self.decoded.sample_rate) for s in (clip.start, clip.end))
+        wave = self.decoded.crop(recording.vocals, start, stop - start)[: recording.vocals.channels]
+        found = syllables(wave, self.decoded.sample_rate) or [Syllable(0, 0, wave.shape[1])]
         return _Utterance(wave, clip.f0, found[rng.integers(len(found)) :])
 
     def _collage(self, singer: Sequence[_Solo], ratio: float, rng: np.random.Generator) -> Tensor:
@@ -237,10 +237,10 @@ class Voices:
         recording = _choose(singer, rng)
         length = varied_length(self.frames, ratio)
         if not recording.track.clips:
-            start = sounding_span(self.bank, recording.vocals, length, rng)
-            return resample_to(self.bank.crop(recording.vocals, start, length), self.frames)
-        take = torch.zeros(2, length, device=self.bank.device)
-        rate = self.bank.sample_rate
+            start = sounding_span(self.decoded, recording.vocals, length, rng)
+            return resample_to(self.decoded.crop(recording.vocals, start, length), self.frames)
+        take = torch.zeros(2, length, device=self.decoded.device)
+        rate = self.decoded.sample_rate
         # The first clip may have begun before the window.
         position = -int(rng.uniform(0, 2) * rate)
         while position < length:
@@ -251,7 +251,7 @@ class Voices:
             if usable > 0:
                 at = max(position, 0)
                 gain = 10 ** (rng.normal(0, 3) / 20)
-                take[:, at : at + usable] += gain * self.bank.crop(recording.vocals, start + skip, usable)
+                take[:, at : at + usable] += gain * self.decoded.crop(recording.vocals, start + skip, usable)
             rest = rng.exponential(0.6) if rng.random() < 0.4 else rng.uniform(0, 0.05)
             position += frames + int(rest * rate)
         return resample_to(take, self.frames)

@@ -8,7 +8,7 @@ import soundfile as sf
 import torch
 from scipy.signal import hilbert
 
-from ldm_sep.data.bank import AudioBank
+from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.synthesis.melody import transpose, window_of
 from ldm_sep.data.synthesis.singing import hold, sing_note, syllables
 from ldm_sep.data.synthesis.voices import Voices
@@ -107,21 +107,21 @@ def test_a_note_ends_where_its_source_does() -> None:
     assert not sing_note(tensor(tone(220, 0.0005)), 1.0, RATE, 160, 160).numel()
 
 
-def bank_of(folder: Path, tunes: list[np.ndarray], *strings: tuple[str, float, np.ndarray]) -> AudioBank:
-    """A bank of singers (name, f0, wave), each wave one clip."""
+def decode(folder: Path, tunes: list[np.ndarray], *strings: tuple[str, float, np.ndarray]) -> DecodedAudio:
+    """A decoded of singers (name, f0, wave), each wave one clip."""
     tracks = []
     for name, f0, wave in strings:
         path = folder / f"{name.replace('/', '_')}.wav"
         sf.write(path, wave, RATE)
         tracks.append(Track(name, "train", path, singer=name, clips=(Clip(0.0, len(wave) / RATE, f0),)))
-    return AudioBank(tracks, RATE, folder / "cache", torch.device("cpu"), None, tunes)
+    return DecodedAudio(tracks, RATE, folder / "cache", torch.device("cpu"), None, tunes)
 
 
 SCALE = np.stack([np.arange(8) * 0.6, np.full(8, 0.6), 57 + np.array([0, 2, 4, 5, 4, 2, 0, -1])], 1).astype(np.float32)
 
 
 def expected(tune: np.ndarray, f0: float, seconds: float, seed: int) -> np.ndarray:
-    """The notes of a take of a bank's only singer, by the same draws: onset and duration in s, frequency in Hz."""
+    """The notes of a take of the only singer, by the same draws: onset and duration in s, frequency in Hz."""
     rng = np.random.default_rng(seed)
     rng.choice(1, p=[1.0]), rng.random(), rng.integers(1), rng.random()
     notes = window_of(tune, seconds + 2 * MARGIN, rng)
@@ -132,8 +132,8 @@ def expected(tune: np.ndarray, f0: float, seconds: float, seed: int) -> np.ndarr
 
 def test_a_take_follows_the_melody(tmp_path: Path) -> None:
     """Every note sounds where and as high as the tune says, legato from one to the next."""
-    bank = bank_of(tmp_path, [SCALE], ("anna", 220.0, string(220, 12, noise=0.0)))
-    voices = Voices(bank, 4 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
+    decoded = decode(tmp_path, [SCALE], ("anna", 220.0, string(220, 12, noise=0.0)))
+    voices = Voices(decoded, 4 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
     compared = 0
     for seed in range(6):
         take = voices.sing(1.0, np.random.default_rng(seed))
@@ -153,8 +153,8 @@ def test_a_take_follows_the_melody(tmp_path: Path) -> None:
 
 def test_vowels_begin_on_the_onsets_and_rests_are_silent(tmp_path: Path) -> None:
     tune = np.stack([np.arange(8) * 1.0, np.full(8, 0.5), np.full(8, 57)], 1).astype(np.float32)
-    bank = bank_of(tmp_path, [tune], ("anna", 220.0, string(220, 12)))
-    voices = Voices(bank, 4 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
+    decoded = decode(tmp_path, [tune], ("anna", 220.0, string(220, 12)))
+    voices = Voices(decoded, 4 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
     checked = 0
     for seed in range(4):
         power = np.convolve(voices.sing(1.0, np.random.default_rng(seed))[0].numpy() ** 2, np.ones(160) / 160, "same")
@@ -172,8 +172,8 @@ def test_vowels_begin_on_the_onsets_and_rests_are_silent(tmp_path: Path) -> None
 
 def test_notes_longer_than_any_syllable_are_held(tmp_path: Path) -> None:
     tune = np.array([(0, 6.0, 57), (6, 6.0, 60)], np.float32)
-    bank = bank_of(tmp_path, [tune], ("anna", 220.0, string(220, 6)))
-    voices = Voices(bank, 3 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
+    decoded = decode(tmp_path, [tune], ("anna", 220.0, string(220, 6)))
+    voices = Voices(decoded, 3 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
     for seed in range(4):
         take = voices.sing(1.0, np.random.default_rng(seed))[0].numpy()
         for onset, duration, frequency in expected(tune, 220.0, 3.0, seed):
@@ -187,10 +187,10 @@ def test_notes_longer_than_any_syllable_are_held(tmp_path: Path) -> None:
 
 def test_sustained_takes_hold_fewer_and_longer_notes(tmp_path: Path) -> None:
     tune = np.stack([np.arange(40) * 0.5, np.full(40, 0.25), np.full(40, 57)], 1).astype(np.float32)
-    bank = bank_of(tmp_path, [tune], ("anna", 220.0, string(220, 12)))
+    decoded = decode(tmp_path, [tune], ("anna", 220.0, string(220, 12)))
     longest = {}
     for sustained in (0.0, 1.0):
-        voices = Voices(bank, 4 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=sustained, doubling=0.0)
+        voices = Voices(decoded, 4 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=sustained, doubling=0.0)
         longest[sustained] = []
         for seed in range(6):
             take = voices.sing(1.0, np.random.default_rng(seed))[0].numpy()
@@ -206,8 +206,8 @@ def test_of_a_person_s_variants_the_nearest_in_pitch_sings(tmp_path: Path) -> No
     """The low variant has a strong octave in its timbre, the high one none: which of them sings can be heard."""
     tune = np.stack([np.arange(20) * 0.6, np.full(20, 0.5), np.tile([57, 67], 10)], 1).astype(np.float32)
     strings = ("anna/low", 220.0, string(220, 8, harmonic=2.0)), ("anna/high", 392.0, string(392, 8))
-    bank = bank_of(tmp_path, [tune], *strings)
-    voices = Voices(bank, 3 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
+    decoded = decode(tmp_path, [tune], *strings)
+    voices = Voices(decoded, 3 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
     heard = set()
     for seed in range(12):
         take = voices.sing(1.0, np.random.default_rng(seed))[0].numpy()
@@ -226,9 +226,9 @@ def test_of_a_person_s_variants_the_nearest_in_pitch_sings(tmp_path: Path) -> No
 
 
 def test_doubles_and_harmonies_sing_the_same_notes_again(tmp_path: Path) -> None:
-    bank = bank_of(tmp_path, [SCALE], ("anna", 220.0, string(220, 12)))
-    plain = Voices(bank, 2 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
-    doubled = Voices(bank, 2 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=1.0)
+    decoded = decode(tmp_path, [SCALE], ("anna", 220.0, string(220, 12)))
+    plain = Voices(decoded, 2 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=0.0)
+    doubled = Voices(decoded, 2 * RATE, melodic=1.0, vibrato_cents=0.0, sustained=0.0, doubling=1.0)
     wanted = {0, 3, 4, 5, 7, -5, 12, -12}
     intervals = []
     for seed in range(10):
@@ -247,7 +247,7 @@ def test_doubles_and_harmonies_sing_the_same_notes_again(tmp_path: Path) -> None
 
 
 def test_the_same_draws_give_the_same_take(tmp_path: Path) -> None:
-    bank = bank_of(tmp_path, [SCALE], ("anna", 220.0, string(220, 12)))
-    voices = Voices(bank, RATE, melodic=0.5, vibrato_cents=40.0, sustained=0.0, doubling=0.5)
+    decoded = decode(tmp_path, [SCALE], ("anna", 220.0, string(220, 12)))
+    voices = Voices(decoded, RATE, melodic=0.5, vibrato_cents=40.0, sustained=0.0, doubling=0.5)
     takes = [voices.sing(1.0, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert torch.equal(takes[0], takes[1]) and not torch.equal(takes[0], takes[2])

@@ -39,7 +39,7 @@ class Recording:
     accompaniment: Part | None
 
 
-class AudioBank:
+class DecodedAudio:
     """Decoded tracks in one flat int16 tensor.
 
     The samples are kept in ``cache`` (one file for one list of tracks and rate, rebuilt when a source file changes) and
@@ -59,7 +59,7 @@ class AudioBank:
     ) -> None:
         self.sample_rate, self.device, self.melodies = sample_rate, device, melodies
         self.key = _key(tracks, sample_rate)
-        data, index = cache / f"bank-{self.key}.i16", cache / f"bank-{self.key}.json"
+        data, index = cache / f"decoded-{self.key}.i16", cache / f"decoded-{self.key}.json"
         if not (data.is_file() and index.is_file()):
             try:
                 cache.mkdir(parents=True, exist_ok=True)
