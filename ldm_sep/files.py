@@ -8,6 +8,7 @@ import secrets
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -129,6 +130,29 @@ def replacing(path: Path) -> Iterator[Path]:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Within it no other process is in a block of this ``name``; waits for its turn.
+
+    Systems that cannot lock files, and temporary folders that cannot be written, let everybody in.
+    """
+    try:
+        import fcntl
+
+        # Not a link: the folder is everybody's.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = os.open(Path(tempfile.gettempdir()) / f"ldm-sep-{os.getuid()}-{name}.lock", flags, 0o600)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """A small data set and a tiny trained checkpoint, made once, for the tests that need the whole path."""
 
 import os
+from pathlib import Path
 
 # Before numpy and torch are imported, here and in every process that a test starts: several threads on the tiny arrays
 # of these tests spend their time waiting for each other, the more so beside other work.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", MPLBACKEND="Agg")
+# What numba compiles for a process of the suite is its own: two that fill one cache damage it.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".cache/numba" / _WORKER)
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -209,3 +209,18 @@ def test_a_folder_that_was_about_to_be_replaced_is_there_again_after_tidying_up(
     complete_leftovers(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["separator"]
     assert (tmp_path / "separator/weights").read_text() == "old"
+
+
+def test_processes_take_turns(tmp_path: Path) -> None:
+    # Each writes its number twice, with a pause between: turns show as pairs.
+    code = (
+        "import sys, time\nfrom ldm_sep.files import one_at_a_time\n"
+        "for _ in range(5):\n"
+        f"    with one_at_a_time('test-turns'), open({str(tmp_path / 'log')!r}, 'a') as file:\n"
+        "        for _ in range(2):\n"
+        "            file.write(sys.argv[1]); file.flush(); time.sleep(0.01)\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(number)]) for number in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    written = (tmp_path / "log").read_text()
+    assert len(written) == 30 and written[::2] == written[1::2]

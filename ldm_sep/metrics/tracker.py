@@ -7,9 +7,11 @@ same 0.006-0.008 in ln f, which is the window's: it flattens such a vibrato by a
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from ldm_sep.files import one_at_a_time
 from ldm_sep.metrics.optional import load_for
 from ldm_sep.metrics.signal import resample
 
@@ -42,8 +44,22 @@ def stretches_of(active: np.ndarray, frame_seconds: float) -> list[tuple[int, in
     return [(max(0, round(a * _RATE)), round(b * _RATE)) for a, b in zip(starts, stops, strict=True)]
 
 
+@cache
+def _compile() -> None:
+    """Have pYIN compiled, once a process. ``DependencyError`` without librosa."""
+    # numba gives what it compiles to later processes through a cache. Two processes that fill it at the same time
+    # leave it damaged, and every process after them crashes.
+    with one_at_a_time("compile"), warnings.catch_warnings():
+        # numba, inside librosa, warns of what does not concern the result.
+        warnings.simplefilter("ignore")
+        librosa = load_for("log_f0_rmse", "librosa")
+        tone = np.sin(np.arange(4 * _FRAME) * (2 * np.pi * 220 / _RATE)).astype(np.float32)
+        librosa.pyin(tone, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ, sr=_RATE, frame_length=_FRAME, hop_length=_HOP)
+
+
 def track_pitch(wave: np.ndarray, sample_rate: int, stretches: list[tuple[int, int]]) -> list[Stretch]:
     """The fundamental frequency of a mono wave ``(T,)`` on ``stretches``. ``DependencyError`` without librosa."""
+    _compile()
     librosa = load_for("log_f0_rmse", "librosa")
     slow = resample(wave, sample_rate, _RATE)
     tracked = []
