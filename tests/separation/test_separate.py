@@ -284,6 +284,8 @@ def test_an_interruption_leaves_nothing_half_written(trained: Path, tmp_path: Pa
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        # A shell's background job has signals ignored, and what it starts inherits that.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/long/.*")):
