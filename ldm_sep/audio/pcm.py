@@ -26,7 +26,7 @@ class PcmDecoder:
             rate, channels, form, subtype = header.samplerate, header.channels, header.format, header.subtype
             endian, frames = header.endian, header.frames
         if form in ("FLAC", "OGG", "MP3", "RAW") or subtype not in _BYTES:
-            raise NotImplementedError(f"{subtype} in {form}")
+            raise LookupError(f"{subtype} in {form}")
         extent = sample_extent(path)
         if extent is not None:
             frames = (extent.end - extent.start) // (channels * _BYTES[subtype])

@@ -218,7 +218,7 @@ def read(
 
 def _decoder(path: Path, notice: Notice) -> PcmDecoder | CompressedDecoder:
     if _first_bytes(path).startswith(_MAY_BE_PCM):
-        with suppress(NotImplementedError, sf.SoundFileError, TypeError):  # the last for the suffix .raw
+        with suppress(LookupError, sf.SoundFileError, TypeError):  # the last for the suffix .raw
             return PcmDecoder(path, notice)
     return CompressedDecoder(path, notice)
 
