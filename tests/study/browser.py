@@ -1,7 +1,7 @@
 """A listener made of headless Chromium. It sees and presses what a listener sees and presses."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,17 @@ def chromium(width: int = 1200, height: int = 900) -> Iterator["Listener"]:
 def is_open(scale: WebElement) -> bool:
     """Whether something can be entered. Selenium's `is_enabled` says yes for every fieldset."""
     return not scale.get_property("disabled")
+
+
+def window(width: int, height: int) -> Callable[[], Iterator["Listener"]]:
+    """A fixture: one browser with a window of that size for all tests of a file."""
+
+    @pytest.fixture(scope="module")
+    def browser() -> Iterator["Listener"]:
+        with chromium(width, height) as listener:
+            yield listener
+
+    return browser
 
 
 class Listener:

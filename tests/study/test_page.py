@@ -1,12 +1,11 @@
 """The pages of a study in a browser: from consent to the last answer, at a desk and on a phone."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Listener, chromium
+from browser import Listener, window
 from serving import make_study, saved_lines, saved_ratings, server
 
 from ldm_sep.study.records import Method
@@ -14,16 +13,7 @@ from ldm_sep.study.records import Method
 METHODS: tuple[Method, ...] = ("p835", "mushra", "bs2132", "ab")
 
 
-@pytest.fixture(scope="module")
-def wide() -> Iterator[Listener]:
-    with chromium(1200, 900) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[Listener]:
-    with chromium(360, 740) as browser:
-        yield browser
+wide, phone = window(1200, 900), window(360, 740)
 
 
 @pytest.mark.parametrize(

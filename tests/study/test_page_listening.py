@@ -1,11 +1,10 @@
 """Listening and rating in a browser: what sounds, what opens when, what the keys do."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Listener, chromium, is_open
+from browser import Listener, is_open, window
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from serving import make_study, saved_lines, saved_ratings, server
@@ -15,10 +14,7 @@ from ldm_sep.study.records import Method
 METHODS: tuple[Method, ...] = ("p835", "mushra", "bs2132", "ab")
 
 
-@pytest.fixture(scope="module")
-def wide() -> Iterator[Listener]:
-    with chromium(1200, 900) as browser:
-        yield browser
+wide = window(1200, 900)
 
 
 def test_the_headphone_check_is_that_of_woods_et_al_and_can_be_done_again(tmp_path: Path, wide: Listener) -> None:

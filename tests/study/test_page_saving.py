@@ -1,26 +1,14 @@
 """Answers of a browser on their way to the disk: reloads, devices, tabs, a killed server, a full disk, links."""
 
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-import pytest
-from browser import Listener, chromium
+from browser import Listener, window
 from listening import Caller
 from serving import make_study, saved_ratings, server
 
-
-@pytest.fixture(scope="module")
-def wide() -> Iterator[Listener]:
-    with chromium(1200, 900) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[Listener]:
-    with chromium(360, 740) as browser:
-        yield browser
+wide, phone = window(1200, 900), window(360, 740)
 
 
 def test_a_reload_loses_nothing_and_a_second_device_goes_on(tmp_path: Path, wide: Listener, phone: Listener) -> None:
