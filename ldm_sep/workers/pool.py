@@ -32,12 +32,13 @@ _CACHES = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR")
 
 def work_through(
     function: Callable[[Job], Iterable[Result]],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     processes: int,
     lost: Callable[[Job, int, str], tuple[Sequence[Result], Job | None]],
 ) -> Iterator[Result]:
     """The results of ``function(job)`` for all ``jobs``, as they come, computed by ``processes`` processes.
 
+    Jobs are taken one by one as processes become free, so ``jobs`` may be a stream that waits for the next one.
     The function is sent to each process once, so what a callable object or a ``partial`` holds is kept from job to
     job. It, the jobs and the results are pickled. Where a process ends before its job does, ``lost(job, given, why)``
     is asked, with the number of results ``given`` before and the reason in a few words: it returns the results that
@@ -45,15 +46,13 @@ def work_through(
 
     The processes end when the iterator is closed, also before its end. LdmSepError if no process can be started.
     """
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
+    waiting = _Waiting(jobs)
     results: queue.SimpleQueue[tuple[Result] | BaseException | None] = queue.SimpleQueue()
     with ExitStack() as stack:
         crew = _Crew(pickle.dumps(function), _environment(stack))
         threads = [
             threading.Thread(target=_serve, args=(crew, waiting, results, lost), daemon=True)
-            for _ in range(max(1, min(processes, len(jobs))))
+            for _ in range(max(1, processes))
         ]
         # Last in, first out: the processes have ended before their cache is taken away.
         for thread in threads:
@@ -89,6 +88,19 @@ def _environment(stack: ExitStack) -> Mapping[str, str]:
     return env
 
 
+class _Waiting:
+    """The jobs that nobody has taken. Several threads ask."""
+
+    def __init__(self, jobs: Iterable[Any]) -> None:
+        self._jobs = iter(jobs)
+        self._lock = threading.Lock()
+
+    def take(self) -> Any:
+        """The next job. StopIteration at the end."""
+        with self._lock:
+            return next(self._jobs)
+
+
 class _Crew:
     """All processes of one call, so that they can be ended together."""
 
@@ -116,7 +128,7 @@ class _Crew:
 
 def _serve(
     crew: _Crew,
-    waiting: "queue.SimpleQueue[Any]",
+    waiting: _Waiting,
     results: "queue.SimpleQueue[tuple[Any] | BaseException | None]",
     lost: Callable[[Any, int, str], tuple[Sequence[Any], Any | None]],
 ) -> None:
@@ -125,8 +137,8 @@ def _serve(
     try:
         while not crew.dismissed.is_set():
             try:
-                job: Any | None = waiting.get_nowait()
-            except queue.Empty:
+                job: Any | None = waiting.take()
+            except StopIteration:
                 break
             while job is not None:
                 worker = worker or crew.hire()

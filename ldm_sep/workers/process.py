@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import select
 import sys
+import threading
 
 
 def main() -> None:
@@ -14,6 +16,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     # What libraries print must not get between the results.
     os.dup2(2, 1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     function = pickle.load(sys.stdin.buffer)
     while True:
         try:
@@ -25,3 +28,17 @@ def main() -> None:
             out.flush()
         pickle.dump((False, None), out)
         out.flush()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, even in the midst of a job: nobody takes the result.
+
+    Systems without ``poll`` let it finish its job first.
+    """
+    if not hasattr(select, "poll"):
+        return
+    watch = select.poll()
+    # No event but the hang-up, which need not be asked for.
+    watch.register(sys.stdin.fileno(), 0)
+    watch.poll()
+    os._exit(1)

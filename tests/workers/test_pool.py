@@ -2,7 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +63,40 @@ def test_processes_that_cannot_start_cost_results_and_do_not_hang(monkeypatch: p
 def test_what_the_function_holds_is_kept_from_job_to_job() -> None:
     function = partial(functions.Counter.__call__, functions.Counter())
     assert list(work_through(function, ["a", "b", "c"], 1, lost)) == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_jobs_may_be_a_stream_that_waits_for_results() -> None:
+    answered = threading.Event()
+
+    def stream() -> Iterator[Job]:
+        yield ("a",)
+        assert answered.wait(30)
+        yield ("b",)
+
+    found = []
+    for word, pid in work_through(functions.words, stream(), 1, lost):
+        found.append((word, pid))
+        answered.set()
+    assert [word for word, _ in found] == ["a", "b"] and len({pid for _, pid in found}) == 1
+
+
+def test_a_killed_parent_takes_its_processes_with_it() -> None:
+    code = (
+        "import worker_functions as f; from ldm_sep.workers import work_through\n"
+        "for _, pid in work_through(f.words, [('a', 'hangs')], 1, lambda *_: ([], None)): print(pid, flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+    deadline = time.monotonic() + 30
+    with suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(child, 0)
+            time.sleep(0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
 
 
 def test_stopping_early_ends_the_processes() -> None:
