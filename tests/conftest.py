@@ -39,6 +39,12 @@ def played(seconds: float, seed: int) -> np.ndarray:
     return (noise + 0.1 * np.sin(2 * np.pi * 80 * t)).astype(np.float32)
 
 
+def mixture(seconds: float) -> np.ndarray:
+    """A 16-bit mixture of the tiny voice and band (2, T)."""
+    wave = sung(seconds, 220, 9)[None] + played(seconds, 9)
+    return (np.rint(wave * 32768) / 32768).astype(np.float32)
+
+
 def run_cli(*words: object, timeout: float = 900, **env: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, as a user runs it."""
     return subprocess.run(
@@ -50,6 +56,22 @@ def run_cli(*words: object, timeout: float = 900, **env: str) -> subprocess.Comp
         cwd=ROOT,
         check=False,
     )
+
+
+def run_here(*words: object) -> subprocess.CompletedProcess[str]:
+    """The command in this process, as `run_cli` otherwise: what it printed, and how it ended."""
+    from typer.testing import CliRunner
+
+    from ldm_sep.cli import app
+    from ldm_sep.errors import LdmSepError
+
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    told = result.stderr
+    if isinstance(result.exception, LdmSepError):
+        told += f"ldm-sep: {result.exception}\n"
+    elif result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(words, result.exit_code, result.stdout, told)
 
 
 def mistake_of(*words: object) -> str:

@@ -3,7 +3,8 @@
 from ldm_sep.audio.info import AudioInfo
 from ldm_sep.audio.reader import AudioReader, probe, read, survey
 from ldm_sep.audio.resample import StreamResampler, resample, resampled_length
-from ldm_sep.audio.writer import AudioWriter, Subtype, expected_bytes
+from ldm_sep.audio.stored import Subtype, default_subtype, expected_bytes
+from ldm_sep.audio.writer import AudioWriter
 
 __all__ = [
     "AudioInfo",
@@ -11,6 +12,7 @@ __all__ = [
     "AudioWriter",
     "StreamResampler",
     "Subtype",
+    "default_subtype",
     "expected_bytes",
     "probe",
     "read",

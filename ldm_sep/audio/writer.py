@@ -4,25 +4,18 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 import soundfile as sf
 
 from ldm_sep.audio.info import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from ldm_sep.audio.samples import LOUDEST
+from ldm_sep.audio.stored import SUBTYPES, Subtype, default_subtype
 from ldm_sep.audio.view import FileSink
 from ldm_sep.audio.wavfile import WavWriter
 from ldm_sep.errors import AudioError
 from ldm_sep.files import reason, shown, sync, unfinished_name
 
-Subtype = Literal["float", "int24", "int16"]
-
-_SUBTYPES: dict[str, tuple[Subtype, ...]] = {
-    ".wav": ("float", "int24", "int16"),
-    ".flac": ("int24", "int16"),
-    ".mp3": ("float", "int24", "int16"),
-}
 _MAX_CHANNELS = {".wav": MAX_CHANNELS, ".flac": 8, ".mp3": 2}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _FLAC_PLAIN_RATE, _FLAC_MAX_RATE = 65_535, 655_350
@@ -75,7 +68,7 @@ class AudioWriter:
         self._channels = channels
         self._suffix = self.path.suffix.lower()
         self._check_container(subtype)
-        self._subtype: Subtype = subtype or _SUBTYPES[self._suffix][0]
+        self._subtype: Subtype = subtype or default_subtype(self._suffix[1:])
         self._target = into or _writable_target(self.path)
         self._made = _make_folder(self.path, self._target.parent)
         self._temporary = into or unfinished_name(self._target.with_suffix(".part"))
@@ -183,10 +176,10 @@ class AudioWriter:
 
     def _check_container(self, subtype: Subtype | None) -> None:
         name, suffix = shown(self.path), self._suffix
-        if suffix not in _SUBTYPES:
+        if suffix not in SUBTYPES:
             raise AudioError(f"{name}: the suffix {shown(suffix)!r} is not one of .wav, .flac, .mp3; use one")
-        if subtype is not None and subtype not in _SUBTYPES[suffix]:
-            allowed = " or ".join(_SUBTYPES[suffix])
+        if subtype is not None and subtype not in SUBTYPES[suffix]:
+            allowed = " or ".join(SUBTYPES[suffix])
             raise AudioError(f"{name}: {suffix[1:]} cannot hold {subtype} samples; choose {allowed}, or .wav")
         if not 1 <= self._channels <= _MAX_CHANNELS[suffix]:
             limit = f"1 to {_MAX_CHANNELS[suffix]} channels, not {self._channels}"
@@ -262,14 +255,6 @@ class AudioWriter:
             f"{shown(self.path)}: cannot be written ({said or 'the encoder stopped'}); "
             "check the folder's permissions and free space, or choose another folder"
         )
-
-
-def expected_bytes(frames: int, channels: int, sample_rate: int, suffix: str, subtype: Subtype | None = None) -> int:
-    """About how many bytes a file takes: exact for WAV, half of that for FLAC, 320 kbit/s for MP3."""
-    if suffix == "mp3":
-        return frames * 40_000 // sample_rate
-    wide = {"float": 4, "int24": 3, "int16": 2}[subtype or _SUBTYPES[f".{suffix}"][0]]
-    return frames * channels * wide // (2 if suffix == "flac" else 1)
 
 
 def _writable_target(path: Path) -> Path:

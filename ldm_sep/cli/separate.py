@@ -46,7 +46,10 @@ def separate(
     max_hours: Annotated[float, typer.Option(min=0, help="Longest song; 0 for any length.")] = 12,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Pass over songs whose outputs exist, to go on with a folder.")
+        bool,
+        typer.Option(
+            "--skip-existing", help="Pass over songs that were separated before, by the same checkpoint and settings."
+        ),
     ] = False,
 ) -> None:
     """Separate songs into vocals and the exact remainder."""
@@ -56,7 +59,7 @@ def separate(
 
     from ldm_sep.errors import ConfigError, LdmSepError
     from ldm_sep.files import shown
-    from ldm_sep.separation.jobs import parse_stems, plan_jobs
+    from ldm_sep.separation.jobs import SIDECAR, parse_stems, plan_jobs
 
     if format is Container.flac and samples is SampleFormat.float:
         raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
@@ -65,14 +68,17 @@ def separate(
 
     # Only now the heavy imports: mistakes in names and folders are told at once.
     from ldm_sep.separation.separator import Options, Separator
+    from ldm_sep.separation.sidecar import is_made
+    from ldm_sep.separation.song import key_of, settled
 
     separator = Separator.load(name, device=device, codec_weights=codec_weights)
     typer.echo(f"device: {separator.device}")
     typer.echo(f"checkpoint: {separator.manifest.config.name}")
     options = Options(preset=preset, steps=steps, seed=seed, segment=segment, overlap=overlap)
     # A mistake in the options is told once, not for every song.
-    separator.plan(options)
-    done = failures = 0
+    subtype = samples.value if samples else None
+    settings = settled(separator, options, format.value, subtype)
+    done = skipped = failures = 0
     console = Console(stderr=True)
 
     def tell(line: str) -> None:
@@ -85,24 +91,30 @@ def separate(
         bar = Progress(*columns, console=console)
         task = bar.add_task(escape(shown(job.input.name)), total=1.0)
 
-        def progress(fraction: float, bar: Progress = bar, task: TaskID = task) -> None:
+        def progress(fraction: float, stage: str, left: float | None, bar: Progress = bar, task: TaskID = task) -> None:
+            if stage == "reading":
+                return
             # Shown from the first result on, so that an input that cannot be read leaves one line and no more.
             bar.start()
             bar.update(task, completed=fraction)
 
         try:
+            if skip_existing and not overwrite and (job.folder / SIDECAR).is_file():
+                key = key_of(separator, job.input, settings)
+                if is_made(job.folder / SIDECAR, key, wanted):
+                    skipped += 1
+                    continue
             written = separator.separate_file(
                 job.input,
                 job.folder,
                 options,
                 stems=wanted,
                 suffix=format.value,
-                subtype=samples.value if samples else None,
+                subtype=subtype,
                 longest=3600 * max_hours or None,
                 progress=progress,
                 notice=lambda text: tell(f"warning: {text}"),
             )
-            progress(1.0)
             done += 1
         except LdmSepError as error:
             # One bad file does not stop the rest.
@@ -114,6 +126,6 @@ def separate(
                 bar.stop()
         for path in written.values():
             typer.echo(shown(path))
-    typer.echo(work.summary(done, failures))
+    typer.echo(work.summary(done, skipped, failures))
     if failures or work.unreadable:
         raise typer.Exit(1)

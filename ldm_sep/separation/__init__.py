@@ -2,6 +2,7 @@
 
 from ldm_sep.separation.jobs import STEMS, Stem
 from ldm_sep.separation.options import Options
-from ldm_sep.separation.separator import Cancelled, Separator, Stems, separate_file
+from ldm_sep.separation.progress import Cancelled
+from ldm_sep.separation.separator import Separator, Stems, separate_file
 
 __all__ = ["STEMS", "Cancelled", "Options", "Separator", "Stem", "Stems", "separate_file"]

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,7 +14,10 @@ from ldm_sep.listing import AUDIO_SUFFIXES, list_audio, status_of
 
 Stem = Literal["vocals", "instrumental"]
 STEMS: tuple[Stem, ...] = get_args(Stem)
-_WRITTEN_SUFFIXES = (".wav", ".flac", ".mp3")
+Suffix = Literal["wav", "flac", "mp3"]
+# The record beside the stems (`sidecar`).
+SIDECAR = "separation.json"
+_WRITTEN_SUFFIXES = tuple(f".{suffix}" for suffix in get_args(Suffix))
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to do: ``jobs``, inputs ``skipped`` because their stems are there, other files ``passed_over`` in
-    folders by suffix, and a line for each place that is ``unreadable``.
+    """What is to do: ``jobs``, other files ``passed_over`` in folders by suffix, and a line for each place that is
+    ``unreadable``.
     """
 
     jobs: list[Job]
-    skipped: int
     passed_over: Counter[str]
     unreadable: list[str]
 
-    def summary(self, done: int, failed: int) -> str:
+    def summary(self, done: int, skipped: int, failed: int) -> str:
         """The line at the end of a run."""
-        counts = f"{done} separated, {self.skipped} skipped, {failed + len(self.unreadable)} failed"
+        counts = f"{done} separated, {skipped} skipped, {failed + len(self.unreadable)} failed"
         kinds = ", ".join(f"{suffix} {count}" for suffix, count in sorted(self.passed_over.items()))
         return f"{counts}, {self.passed_over.total()} passed over" + (f" ({shown(kinds)})" if kinds else "")
 
@@ -63,9 +65,9 @@ def plan_jobs(
 ) -> Work:
     """A job for every input file; folders stand for the audio files below them, but for what runs into ``out`` wrote.
 
-    With ``skip_existing`` inputs whose stems are all there are left out. AudioError, before anything is written, for a
-    missing input, a folder without audio, two inputs that would write to one folder, outputs that are inputs too, or
-    outputs that exist without ``overwrite`` or ``skip_existing``.
+    With ``skip_existing`` outputs may exist that have a sidecar, which tells whether they are what is asked for
+    (`sidecar.is_made`). AudioError, before anything is written, for a missing input, a folder without audio, two inputs
+    that would write to one folder, outputs that are inputs too, or other outputs that exist without ``overwrite``.
     """
     jobs: list[Job] = []
     passed_over: Counter[str] = Counter()
@@ -88,8 +90,8 @@ def plan_jobs(
         else:
             jobs.append(Job(path, out / track_name(path)))
     jobs = list({(job.input.resolve(), job.folder): job for job in jobs}.values())
-    due = list(_due(jobs, stems, suffix, overwrite, skip_existing))
-    return Work(due, len(jobs) - len(due), passed_over, unreadable)
+    _check_outputs(jobs, stems, suffix, overwrite, skip_existing)
+    return Work(jobs, passed_over, unreadable)
 
 
 def track_name(path: Path) -> str:
@@ -109,9 +111,9 @@ def _without_results(jobs: Sequence[Job]) -> list[Job]:
     ]
 
 
-def _due(
+def _check_outputs(
     jobs: Sequence[Job], stems: Sequence[Stem], suffix: str, overwrite: bool, skip_existing: bool
-) -> Iterator[Job]:
+) -> None:
     inputs = {(status.st_dev, status.st_ino): job.input for job in jobs if (status := status_of(job.input))}
     taken: dict[Path, Path] = {}
     for job in jobs:
@@ -127,9 +129,11 @@ def _due(
             raise AudioError(
                 f"{shown(there[0])}: exists already; add --overwrite or --skip-existing, or name another --out"
             )
-        # Half a result is made again: stems of one run belong together.
-        if overwrite or len(there) < len(stems):
-            for target in there:
-                if (status := status_of(target)) and (status.st_dev, status.st_ino) in inputs:
-                    raise AudioError(f"{shown(target)}: would be written over and is an input; name another --out")
-            yield job
+        if there and not overwrite and not (job.folder / SIDECAR).is_file():
+            raise AudioError(
+                f"{shown(there[0])}: exists already, and no {SIDECAR} beside it tells what it is; "
+                "add --overwrite, or name another --out"
+            )
+        for target in there:
+            if (status := status_of(target)) and (status.st_dev, status.st_ino) in inputs:
+                raise AudioError(f"{shown(target)}: would be written over and is an input; name another --out")

@@ -3,39 +3,32 @@
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
-from ldm_sep.audio import AudioReader, AudioWriter, Subtype, expected_bytes, survey
+from ldm_sep.audio import Subtype
 from ldm_sep.audio.samples import as_wave, checked_samples
 from ldm_sep.audio.windowed import through_windows
 from ldm_sep.checkpoint.manifest import Manifest
 from ldm_sep.checkpoint.names import DEFAULT_CHECKPOINT, find_checkpoint
 from ldm_sep.checkpoint.reading import load_separator
 from ldm_sep.device import choose_device
-from ldm_sep.errors import AudioError, LdmSepError
+from ldm_sep.errors import AudioError
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.separation.engine import WindowEngine
-from ldm_sep.separation.jobs import STEMS, Stem
+from ldm_sep.separation.jobs import STEMS, Stem, Suffix
 from ldm_sep.separation.options import Options, Plan, presets, settle
-from ldm_sep.separation.outputs import appearing_together, check_room, check_targets
+from ldm_sep.separation.progress import Callback, Progress
+from ldm_sep.separation.song import BLOCK, Place, separate_song
 from ldm_sep.signal.windows import Windower
 
 # The grid of 24-bit samples. Vocals on it leave a remainder that is exact wherever the mixture is on it too.
 _GRID = 2.0**23
 # Seconds. A damaged or crafted file of a few hundred kilobytes can hold weeks of silence.
 LONGEST = 12 * 3600.0
-# Bounds the memory of blocks read at any sample rate.
-_BLOCK = 65536
-
-
-class Cancelled(LdmSepError):  # noqa: N818 - it is no error
-    """The progress callback returned False."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +42,11 @@ class Stems:
 
 
 class Separator:
-    """A loaded checkpoint, ready to separate. Use `Separator.load`."""
+    """A loaded checkpoint, ready to separate. Use `Separator.load`. ``name``: what it was asked for by."""
 
-    def __init__(self, manifest: Manifest, model: LatentSeparator, device: torch.device) -> None:
+    def __init__(self, manifest: Manifest, model: LatentSeparator, device: torch.device, name: str = "") -> None:
         self.manifest = manifest
+        self.name = name or manifest.config.name
         self.device = device
         self.model = model.to(device).eval().requires_grad_(False)
 
@@ -71,32 +65,33 @@ class Separator:
         """
         chosen = choose_device(device)
         manifest, model = load_separator(find_checkpoint(checkpoint), codec_weights)
-        return cls(manifest, model, chosen)
+        return cls(manifest, model, chosen, str(checkpoint))
 
     def separate(
         self,
         wave: np.ndarray,
         sample_rate: int,
         options: Options = Options(),
-        progress: Callable[[float], bool | None] | None = None,
+        progress: Callback | None = None,
     ) -> Stems:
         """``wave (C, T)`` or ``(T,)``, C 1 or 2, at ``sample_rate`` Hz; the stems have its shape.
 
         Integers are scaled by their range to [-1, 1). The same wave, options and machine give the same samples, bit by
-        bit. ``progress(fraction)`` is called as it goes; returning False raises `Cancelled`. AudioError if the wave has
+        bit. ``progress(fraction, stage, eta)`` is called as it goes, ``eta`` being the seconds left or None; returning
+        False raises `Cancelled`. AudioError if the wave has
         no samples, other channels, or values that are not finite or beyond 1e6.
         """
         mixture = as_wave(wave)
         self._check_channels(mixture.shape[0], "the wave")
         mixture = checked_samples(mixture, 0, sample_rate, "the wave")
         total = mixture.shape[1]
-        blocks = (mixture[:, i : i + _BLOCK] for i in range(0, total, _BLOCK))
+        blocks = (mixture[:, i : i + BLOCK] for i in range(0, total, BLOCK))
         parts = []
-        done = 0
+        done, told = 0, Progress(progress)
         for part in self.stream(blocks, sample_rate, mixture.shape[0], options):
             parts.append(part)
             done += part.vocals.shape[1]
-            _tell(progress, done / total)
+            told.tell(done / total)
         shape = np.shape(wave)
         return Stems(
             np.concatenate([p.vocals for p in parts], 1).reshape(shape),
@@ -110,13 +105,14 @@ class Separator:
         options: Options = Options(),
         *,
         stems: Sequence[Stem] = STEMS,
-        suffix: Literal["wav", "flac", "mp3"] = "wav",
+        suffix: Suffix = "wav",
         subtype: Subtype | None = None,
         longest: float | None = LONGEST,
-        progress: Callable[[float], bool | None] | None = None,
+        progress: Callback | None = None,
         notice: Callable[[str], None] = warnings.warn,
     ) -> dict[Stem, Path]:
-        """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear together, complete.
+        """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear together, complete, with
+        `separation.json` beside them, the record of how they were made (`separation.sidecar`).
 
         The input is read once to its end before any work: ``notice`` is told of damage that it has, and that more than
         two channels are mixed down to stereo. Integer formats clip a stem that passes full scale, as the remainder of a
@@ -124,28 +120,19 @@ class Separator:
         seconds or would be overwritten, or the output cannot be written or does not fit on the disk; ConfigError if
         another process writes there. All before any work.
         """
-        folder = Path(out)
-        targets = {stem: folder / f"{stem}.{suffix}" for stem in stems}
-        frames = survey(path, stereo=True, longest=longest, notice=notice)
-        with AudioReader(path, stereo=True, notice=lambda line: None) as reader:
-            rate, channels = reader.info.sample_rate, reader.info.channels
-            check_targets(Path(path), targets.values())
-            check_room(folder, len(targets) * expected_bytes(frames, channels, rate, suffix, subtype))
-            with appearing_together(folder, [t.name for t in targets.values()]) as temporary, ExitStack() as stack:
-                writers = {
-                    stem: stack.enter_context(AudioWriter(target, rate, channels, subtype=subtype, into=part))
-                    for (stem, target), part in zip(targets.items(), temporary, strict=True)
-                }
-                done = 0
-                for stem_parts in self.stream(reader.blocks(_BLOCK), rate, channels, options):
-                    for stem, writer in writers.items():
-                        writer.write(getattr(stem_parts, stem))
-                    done += stem_parts.vocals.shape[1]
-                    _tell(progress, done / frames)
-        for writer in writers.values():
-            if writer.clipped:
-                notice(f"{writer.path}: {writer.clipped} samples beyond full scale were clipped; float wav keeps them")
-        return targets
+        place = Place.plain(Path(out), stems, suffix)
+        separate_song(
+            self,
+            Path(path),
+            place,
+            options,
+            suffix=suffix,
+            subtype=subtype,
+            longest=longest,
+            progress=Progress(progress),
+            notice=notice,
+        )
+        return {stem: place.folder / name for stem, name in place.stems.items()}
 
     def stream(
         self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int, options: Options = Options()
@@ -208,11 +195,6 @@ def _split(vocals: np.ndarray, waiting: deque[np.ndarray]) -> Iterator[Stems]:
         voice = voice.astype(np.float32)
         yield Stems(voice, mixture[:, :n] - voice)
         offset += n
-
-
-def _tell(progress: Callable[[float], bool | None] | None, fraction: float) -> None:
-    if progress is not None and progress(fraction) is False:
-        raise Cancelled("separation cancelled; nothing half-written is left")
 
 
 def separate_file(

@@ -28,7 +28,12 @@ def is_silent(wave: np.ndarray) -> bool:
 
 def level_db(wave: np.ndarray) -> float:
     """Mean square of ``wave (C, T)`` in dB under full scale, 10 log10(mean w^2 + 1e-12): -120 for digital silence."""
-    return float(10 * np.log10(np.square(wave, dtype=np.float64).mean() + _LEAST_POWER))
+    return power_db(float(np.square(wave, dtype=np.float64).mean()))
+
+
+def power_db(power: float) -> float:
+    """10 log10(power + 1e-12): a mean square in dB under full scale."""
+    return float(10 * np.log10(power + _LEAST_POWER))
 
 
 def frame_power(wave: np.ndarray, length: int) -> np.ndarray:

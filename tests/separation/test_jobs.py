@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import soundfile as sf
-from conftest import RATE, played, run_cli
 
 from ldm_sep.errors import AudioError
 from ldm_sep.listing import list_audio
-from ldm_sep.separation.jobs import STEMS, Job, Work, plan_jobs, track_name
+from ldm_sep.separation.jobs import SIDECAR, STEMS, Job, Work, plan_jobs, track_name
 
 
 def touch(*paths: Path) -> None:
@@ -48,12 +46,11 @@ def test_a_folder_as_its_own_output_does_not_grow(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "album/..", tmp_path / "same"):
         first = plan(tmp_path, out=out, skip_existing=True)
         assert names(first) == ["a.wav", "b.flac"]
-        touch(*(job.folder / f"{stem}.wav" for job in first.jobs for stem in STEMS))
-        again = plan(tmp_path, out=out, skip_existing=True)
-        assert again.jobs == [] and again.skipped == 2
-        for job in first.jobs:
-            for stem in STEMS:
-                (job.folder / f"{stem}.wav").unlink()
+        made = [job.folder / name for job in first.jobs for name in ("vocals.wav", "instrumental.wav", SIDECAR)]
+        touch(*made)
+        assert plan(tmp_path, out=out, skip_existing=True).jobs == first.jobs
+        for path in made:
+            path.unlink()
     touch(tmp_path / "multitrack/vocals.wav")  # of no song here: a song itself
     assert names(plan(tmp_path, out=tmp_path, skip_existing=True)) == ["a.wav", "b.flac", "vocals.wav"]
 
@@ -75,6 +72,15 @@ def test_an_input_of_the_same_run_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "link.wav").symlink_to(tmp_path / "out/song/vocals.wav")
     with pytest.raises(AudioError, match="is an input"):
         plan(tmp_path / "song.wav", tmp_path / "link.wav", out=tmp_path / "out", overwrite=True)
+
+
+def test_what_lies_there_from_elsewhere_is_neither_passed_over_nor_written_over(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "out/a/vocals.wav")
+    with pytest.raises(AudioError, match=r"vocals\.wav: exists already; add --overwrite or --skip-existing"):
+        plan(tmp_path / "a.wav", out=tmp_path / "out")
+    with pytest.raises(AudioError, match=r"no separation\.json beside it tells what it is; add --overwrite"):
+        plan(tmp_path / "a.wav", out=tmp_path / "out", skip_existing=True)
+    assert names(plan(tmp_path / "a.wav", out=tmp_path / "out", overwrite=True)) == ["a.wav"]
 
 
 def test_a_song_named_twice_is_separated_once_and_two_of_one_name_are_told(tmp_path: Path) -> None:
@@ -100,22 +106,6 @@ def test_names_that_no_terminal_can_show_and_names_too_long_are_one_line(tmp_pat
     assert str(caught.value).isprintable() and "exists already" in str(caught.value)
 
 
-def test_a_run_ends_with_a_count_of_everything(trained: Path, tmp_path: Path) -> None:
-    songs = tmp_path / "songs"
-    touch(songs / "notes.TXT", songs / "cover.jpg", songs / "more/cover.jpg", songs / "README", songs / ".hidden.txt")
-    for name in ("a.wav", "b.wav", "c.aiff"):
-        sf.write(songs / name, played(1, 1).T, RATE)
-    (songs / "broken.m4a").write_bytes(bytes(range(256)))
-    touch(tmp_path / "out/c/vocals.wav", tmp_path / "out/c/instrumental.wav")
-    words = ("separate", songs, "-o", tmp_path / "out", "-n", trained / "stage2/separator", "-d", "cpu")
-    done = run_cli(*words, "--skip-existing", "--steps", 1)
-    assert done.returncode == 1 and done.stderr.count("ldm-sep: ") == 1 and "broken.m4a: is damaged" in done.stderr
-    last = done.stdout.splitlines()[-1]
-    assert last == "2 separated, 1 skipped, 1 failed, 4 passed over (.jpg 2, .txt 1, no suffix 1)"
-    refused = run_cli(*words, "--skip-existing", "--max-hours", "0.0001")
-    assert refused.stdout.splitlines()[-1].startswith("0 separated, 3 skipped, 1 failed")
-
-
 def test_places_that_cannot_be_read_are_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path / "a.wav", tmp_path / "closed/b.wav")
     scandir = os.scandir
@@ -128,4 +118,4 @@ def test_places_that_cannot_be_read_are_a_line_each(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "scandir", closed)
     work = plan(tmp_path, out=tmp_path / "out")
     assert names(work) == ["a.wav"] and len(work.unreadable) == 1 and "closed: cannot be read" in work.unreadable[0]
-    assert work.summary(1, 0) == "1 separated, 0 skipped, 1 failed, 0 passed over"
+    assert work.summary(1, 0, 0) == "1 separated, 0 skipped, 1 failed, 0 passed over"

@@ -79,7 +79,7 @@ def test_too_little_room_and_too_long_a_song_are_told_before_any_work(
     tiny_separator: Separator, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = song.parent / "new/out"
-    unused = {"progress": lambda fraction: pytest.fail("worked")}
+    unused = {"progress": lambda fraction, stage, left: stage == "reading" or pytest.fail("worked")}
     with pytest.raises(AudioError, match=r"longer than 0\.0005 hours"):
         tiny_separator.separate_file(song, out, ONE_STEP, longest=1.8, **unused)
     free = 2 * 2 * 2 * RATE * 4 - 1
@@ -88,7 +88,7 @@ def test_too_little_room_and_too_long_a_song_are_told_before_any_work(
         tiny_separator.separate_file(song, out, ONE_STEP, **unused)
     assert not out.parent.exists()
     tiny_separator.separate_file(song, out, ONE_STEP, stems=["vocals"], longest=None)
-    assert [p.name for p in out.iterdir()] == ["vocals.wav"]
+    assert sorted(p.name for p in out.iterdir()) == ["separation.json", "vocals.wav"]
 
 
 def test_leftovers_of_a_killed_run_are_removed_by_the_next(tiny_separator: Separator, song: Path) -> None:
@@ -98,7 +98,7 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next(tiny_separator: Separ
         (out / name).write_bytes(bytes(1000))
     (out / "notes.txt").write_text("kept")
     tiny_separator.separate_file(song, out, ONE_STEP)
-    assert sorted(p.name for p in out.iterdir()) == ["instrumental.wav", "notes.txt", "vocals.wav"]
+    assert sorted(p.name for p in out.iterdir()) == ["instrumental.wav", "notes.txt", "separation.json", "vocals.wav"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files to play a full disk")
