@@ -1,5 +1,7 @@
 """Checked records: the one way in which what a file says becomes values, or one line about what is wrong with it."""
 
+import csv
+import io
 import json
 from collections.abc import Mapping
 from difflib import SequenceMatcher
@@ -13,8 +15,10 @@ from ldm_sep.files import read_regular, reason, shown
 
 # Deeper than any file of ours; deep nesting exhausts the stack of whatever walks through it.
 _DEEPEST = 32
-# Bytes: no table or manifest comes near.
+# Bytes: no configuration or manifest comes near.
 LARGEST_TEXT = 4 << 20
+# Of a table: bytes and rows.
+_LARGEST_TABLE, _MOST_ROWS = 16 << 20, 200_000
 
 
 class Record(BaseModel):
@@ -89,3 +93,41 @@ def read_json(path: Path, error: type[LdmSepError], remedy: str) -> Any:
     except (OSError, ValueError) as failure:
         raise error(f"{shown(path)}: cannot be read as JSON ({shown(reason(failure))}); {remedy}") from None
     return value
+
+
+def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_R]:
+    """The rows of a CSV table in UTF-8, with or without the mark that spreadsheets put first, as records whose fields
+    are the columns. Other columns are passed over, and so is a cell left empty where its field has a default.
+
+    ``error`` names the file, and the line and column if there is one, for what is no such table, too large, or holds a
+    value that the record refuses.
+    """
+    fields = record.model_fields
+    required = [name for name, field in fields.items() if field.is_required()]
+    try:
+        text = read_regular(path, _LARGEST_TABLE).decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{shown(path)}: no such table; name a CSV file with the columns {', '.join(required)}") from None
+    except UnicodeDecodeError:
+        raise error(f"{shown(path)}: not in UTF-8; save it so") from None
+    except OSError as failure:
+        raise error(f"{shown(path)}: cannot be read ({reason(failure)})") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[_R] = []
+    try:
+        columns = reader.fieldnames or ()
+        if missing := [name for name in required if name not in columns]:
+            raise error(f"{shown(path)}: the columns {', '.join(missing)} are missing")
+        for row in reader:
+            place = f"{path}: line {reader.line_num}"
+            if None in row or None in row.values():
+                raise error(f"{shown(place)}: has not as many cells as the first line has")
+            if len(rows) == _MOST_ROWS:
+                raise error(f"{shown(path)}: more than {_MOST_ROWS:,} rows; make several tables of it")
+            said = {name: row[name] for name in fields if name in columns and (row[name] or name in required)}
+            rows.append(checked(record, said, place, error))
+    except csv.Error as failure:
+        raise error(
+            f"{shown(path)}: line {reader.line_num}: not a row of a CSV table ({shown(str(failure))})"
+        ) from None
+    return rows

@@ -19,7 +19,7 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         cells = []
         for label in labels:
-            score = row["scores"][label]
+            score = row["scores"].get(label)
             if score is None:
                 cells.append("undefined")
             else:
@@ -35,12 +35,12 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def trainings(facts: Mapping[str, Any], parts: Iterable[str] = PARTS) -> list[dict[str, Any]]:
     """The runs that made these ``parts`` of a checkpoint, first to last: command, steps, minutes, hardware, commit of
-    each, and the parts that it trained.
+    each, and the parts that it trained; or, with its name, a checkpoint that has a card of its own.
     """
-    keys = ("command", "steps", "minutes", "hardware", "commit", "parts")
-    last = {key: facts[key] for key in keys if key in facts}
     # Checkpoints of earlier versions know their last run alone, and of no run what it trained.
-    runs = [{"parts": [*PARTS], **run} for run in [*facts.get("before", []), last]]
+    unknown = {"command": "", "steps": 0, "minutes": 0.0, "hardware": "", "commit": "", "parts": [*PARTS]}
+    last = {key: facts[key] for key in unknown if key in facts}
+    runs = [unknown | run for run in [*facts.get("before", []), last]]
     return [run for run in runs if not set(parts).isdisjoint(run["parts"])]
 
 
@@ -67,7 +67,17 @@ def model_card(facts: dict[str, Any]) -> str:
         scores = [[key, "undefined" if value is None else f"{value:.3f}"] for key, value in facts["scores"].items()]
         lines += ["", "## Scores on the validation items", "", _SCORES, "", *markdown_table(["score", "value"], scores)]
     lines += ["", "## Training", ""]
+    starts = []
     for run in trainings(facts):
+        if run.get("checkpoint"):
+            starts.append(run["checkpoint"])
+            digest = (run.get("weights") or "unknown")[:12]
+            lines += [
+                f"Started from the checkpoint `{starts[-1]}` (SHA-256 of its weights: {digest}...), whose own card "
+                "lists its runs, its data and their terms.",
+                "",
+            ]
+            continue
         work = f"{run['steps']:,} steps in {run['minutes']:.0f} minutes on {run['hardware'] or 'unrecorded hardware'}"
         lines += [
             # A mean of weights has no steps.
@@ -77,7 +87,8 @@ def model_card(facts: dict[str, Any]) -> str:
             "",
         ]
     lines += ["### Data and its terms", ""]
-    lines += [f"- {source}" for source in facts["training_data"]] or ["- unstated"]
+    sources = [*facts["training_data"], *(f"what `{start}` was trained on: see its card" for start in starts)]
+    lines += [f"- {source}" for source in sources] or ["- unknown"]
     lines += ["", f"Licence of the weights: {facts['licence']}"]
     if facts["limitations"]:
         lines += ["", "## Where it fails", ""] + [f"- {limit}" for limit in facts["limitations"]]

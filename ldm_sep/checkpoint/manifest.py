@@ -45,6 +45,15 @@ class Run(Record):
     parts: tuple[Part, ...] = ("codec", "predictor", "unet")
 
 
+class RunBefore(Run):
+    """One of the runs before the last; or, in place of its runs, the ``checkpoint`` of that name, which has a card of
+    its own, and the SHA-256 of its ``weights``.
+    """
+
+    checkpoint: Line = ""
+    weights: Hash | None = None
+
+
 class EvaluationRow(Record):
     """A row of the table that `add_evaluation` puts into the card."""
 
@@ -67,7 +76,7 @@ class Facts(Run):
     limitations: list[str]
     parameters: dict[str, Count]
     sha256: dict[WeightFile, Hash]
-    before: list[Run] = Field(default_factory=list)
+    before: list[RunBefore] = Field(default_factory=list)
     scores: dict[str, float | None]
     evaluation: list[EvaluationRow] = Field(default_factory=list)
     config: dict[str, Any]

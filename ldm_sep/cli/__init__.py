@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from ldm_sep.cli import data, evaluate, models, separate, study, training, validate
+from ldm_sep.cli import data, evaluate, init, models, separate, study, training, validate
 from ldm_sep.errors import LdmSepError
 from ldm_sep.files import shown
 
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("separate")(separate.separate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("init")(init.init)
 app.command("train-codec")(training.train_codec)
 app.command("whiten")(training.whiten)
 app.command("train")(training.train)

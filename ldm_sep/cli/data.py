@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from ldm_sep.cli.options import DEFAULT_CACHE, Cache, Changes, CodecWeights, Layout, LayoutName, load_experiment
+from ldm_sep.cli.options import (
+    DEFAULT_CACHE,
+    Cache,
+    Changes,
+    CodecFrom,
+    CodecWeights,
+    Init,
+    Layout,
+    LayoutName,
+    PredictorFrom,
+    load_experiment,
+)
 from ldm_sep.cli.training import show_decoding
 
 app = typer.Typer(no_args_is_help=True, help="Look at training data, and make more.")
@@ -41,7 +52,7 @@ def check(
     Exit code 1 if anything was found.
     """
     from ldm_sep.data.check import check_complete, check_tracks
-    from ldm_sep.data.tracks import read_tracks
+    from ldm_sep.data.layouts import read_tracks
 
     tracks = read_tracks(layout.value, folder)
     findings = 0
@@ -136,11 +147,9 @@ def freeze(
     data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],
     hours: Annotated[float, typer.Option(min=0.0001, help="How much to write; more of it later is added.")],
     out: Annotated[Path, typer.Option(help="The folder to fill.")],
-    separator: Annotated[
-        Path | None, typer.Option("--separator", "--init", help="The separator that training will start from.")
-    ] = None,
-    codec: Annotated[Path | None, typer.Option(help="Or the codec's folder that it will start from.")] = None,
-    predictor: Annotated[Path | None, typer.Option(help="A separator's folder whose predictor to take.")] = None,
+    init: Init = None,
+    codec: CodecFrom = None,
+    predictor: PredictorFrom = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the mixes, and which estimates are varied.")] = 0,
     varied: Annotated[
         float, typer.Option(min=0, max=1, help="Share of items whose estimate gets errors of other kinds.")
@@ -163,7 +172,7 @@ def freeze(
     from ldm_sep.training.start import Start, begin_separator
 
     resolved = load_experiment(config, changes, layout)
-    model, _ = begin_separator(resolved, Start(separator, codec, predictor, codec_weights))
+    model, _ = begin_separator(resolved, Start(init, codec, predictor, codec_weights))
     decoded = Sources(resolved, data, typer.echo, typer.echo).open_decoded(cache, torch.device(device), show_decoding)
     with _progress("freezing", 1) as progress:
         items = act(

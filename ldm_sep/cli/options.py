@@ -29,7 +29,38 @@ Data = Annotated[
 ]
 Run = Annotated[Path, typer.Option(help="Where states, logs, samples and the result go.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last state in --run.")]
-Init = Annotated[Path | None, typer.Option(help="A checkpoint folder whose weights to start from.")]
+
+
+def _checkpoint(name: str) -> Path:
+    from ldm_sep.checkpoint.names import find_checkpoint
+
+    return find_checkpoint(name)
+
+
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        parser=_checkpoint, metavar="NAME", help="A checkpoint's name or folder, whose weights to start from."
+    ),
+]
+CodecFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--codec",
+        parser=_checkpoint,
+        metavar="NAME",
+        help="A trained codec's folder, or a separator whose codec to take.",
+    ),
+]
+PredictorFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--predictor",
+        parser=_checkpoint,
+        metavar="NAME",
+        help="A separator's name or folder, of any codec, whose predictor to take.",
+    ),
+]
 Changes = Annotated[
     list[str],
     typer.Option("--set", help="TABLE.KEY=VALUE, instead of what the configuration says there. May be repeated."),

@@ -14,6 +14,7 @@ from ldm_sep.cli.options import (
     DEFAULT_CACHE,
     Cache,
     Changes,
+    CodecFrom,
     CodecWeights,
     ConfigPath,
     Cpu,
@@ -22,6 +23,7 @@ from ldm_sep.cli.options import (
     Items,
     Layout,
     MaxMinutes,
+    PredictorFrom,
     Resume,
     Run,
     Steps,
@@ -84,10 +86,8 @@ def train(
     data: Data,
     run: Run,
     layout: Layout = None,
-    codec: Annotated[Path | None, typer.Option(help="A trained codec's folder, to start from.")] = None,
-    predictor: Annotated[
-        Path | None, typer.Option(help="A separator's folder, of any codec, whose predictor to take.")
-    ] = None,
+    codec: CodecFrom = None,
+    predictor: PredictorFrom = None,
     codec_weights: CodecWeights = None,
     items: Items = None,
     init: Init = None,
@@ -142,7 +142,7 @@ def whiten(
     data: Data,
     out: Annotated[Path, typer.Option(help="The codec folder to write.")],
     layout: Layout = None,
-    codec: Annotated[Path | None, typer.Option(help="A trained codec's folder to measure again.")] = None,
+    codec: CodecFrom = None,
     codec_weights: CodecWeights = None,
     cache: Cache = DEFAULT_CACHE,
     cpu: Cpu = False,
@@ -257,8 +257,8 @@ def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config) -
         require_replaceable(run / result)
     # Inherited with a configuration, it may be about other data than this run's.
     sources = config.card.training_data
-    first = f" ({sources[0][:50]} ...)" if sources else ""
-    typer.echo(f"card: names {len(sources)} sources{first}; others: --set 'card.training_data=[\"...\"]'")
+    said = f"names {len(sources)} sources, first: {sources[0][:50]}" if sources else "names no sources"
+    typer.echo(f"card: {said}; say others in [card] training_data, and their terms in licence")
     with locked(run):
         yield
 

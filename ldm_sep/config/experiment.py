@@ -25,12 +25,16 @@ class CardConfig(Record):
     limits.
     """
 
-    licence: str = "unstated"
+    licence: str = "unknown"
     """Of the weights."""
     training_data: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
     """Sources with their terms."""
     limitations: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
     """Where it fails."""
+    start: Line = ""
+    """Name of a checkpoint with a card of its own: where the training starts from it, that card is pointed to, and its
+    runs and sources are not repeated.
+    """
 
 
 class Config(Record):

@@ -1,20 +1,36 @@
 """Fixed validation items: the same crops at the same gains whenever a model is scored."""
 
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from ldm_sep.audio import read, resample
-from ldm_sep.data.tracks import Track, read_rows
+from ldm_sep.config.fields import Line
+from ldm_sep.data.tables import FileName
+from ldm_sep.data.tracks import Track
 from ldm_sep.errors import DataError
+from ldm_sep.files import sha256_of, shown
+from ldm_sep.records import Record, read_table
 from ldm_sep.signal.loudness import loudest_window
 
-_COLUMNS = ("group", "vocals", "vocals_start", "accompaniment", "accompaniment_start", "gain_db", "seconds")
+Seconds = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class ItemRow(Record):
+    """A row of a table of items, see `read_items`."""
+
+    group: Line
+    vocals: FileName
+    vocals_start: Seconds
+    accompaniment: FileName
+    accompaniment_start: Seconds
+    gain_db: Annotated[float, Field(ge=-100, le=100)]
+    seconds: Annotated[float, Field(gt=0, le=600)]
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Item:
 def items_digest(table: Path) -> str:
     """First 12 digits of the SHA-256 of a table of items: the same table, the same items. DataError without one."""
     try:
-        return hashlib.sha256(table.read_bytes()).hexdigest()[:12]
+        return sha256_of(table)[:12]
     except OSError:
         raise DataError(f"{table}: no such table of validation items") from None
 
@@ -58,29 +74,24 @@ def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list
     seconds.
 
     Paths are relative to ``root``, starts and lengths in seconds, ``gain_db`` is applied to the vocals; lengths are
-    cut to a ``multiple`` of samples. DataError if the table or a file is missing or a field is not a number.
+    cut to a ``multiple`` of samples. DataError if the table or a file is missing, or a cell is not what it should be.
     """
-    rows = read_rows(table, set(_COLUMNS))
+    rows = read_table(table, ItemRow, DataError)
     if not rows:
-        raise DataError(f"{table}: lists no items; it needs the columns {', '.join(_COLUMNS)} and rows")
+        raise DataError(f"{shown(table)}: lists no items; it needs rows below {', '.join(ItemRow.model_fields)}")
     items = []
-    for number, row in enumerate(rows, 2):
-        try:
-            values = {k: float(row[k]) for k in ("vocals_start", "accompaniment_start", "gain_db", "seconds")}
-            names = {k: row[k] for k in ("group", "vocals", "accompaniment")}
-        except (KeyError, TypeError, ValueError):
-            raise DataError(f"{table}: line {number} needs the columns {', '.join(_COLUMNS)}") from None
-        if not multiple <= values["seconds"] * sample_rate < math.inf or not math.isfinite(values["gain_db"]):
-            raise DataError(f"{table}: line {number}: seconds must make at least one frame, and gain_db be finite")
-        frames = int(values["seconds"] * sample_rate) // multiple * multiple
-        for part in (names["vocals"], names["accompaniment"]):
+    for number, row in enumerate(rows, 1):
+        frames = int(row.seconds * sample_rate) // multiple * multiple
+        if not frames:
+            raise DataError(f"{shown(table)}: item {number}: its seconds make no frame of {multiple} samples")
+        for part in (row.vocals, row.accompaniment):
             if not (root / part).is_file():
-                raise DataError(f"{root / part}: listed in {table.name} but missing; is {root} the right --data?")
-        vocals = _crop(root / names["vocals"], values["vocals_start"], frames, sample_rate)
-        backing = _crop(root / names["accompaniment"], values["accompaniment_start"], frames, sample_rate)
-        items.append(
-            Item(f"{names['group']}-{number - 1:02d}", names["group"], vocals * 10 ** (values["gain_db"] / 20), backing)
-        )
+                raise DataError(
+                    shown(f"{root / part}: listed in {table.name} but missing; is {root} the right --data?")
+                )
+        vocals = _crop(root / row.vocals, row.vocals_start, frames, sample_rate)
+        backing = _crop(root / row.accompaniment, row.accompaniment_start, frames, sample_rate)
+        items.append(Item(f"{row.group}-{number:02d}", row.group, vocals * 10 ** (row.gain_db / 20), backing))
     return items
 
 

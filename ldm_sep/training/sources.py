@@ -9,8 +9,8 @@ from ldm_sep.build import codec_hop, codec_sample_rate
 from ldm_sep.config import Config
 from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.items import Item, items_of_songs, read_items
+from ldm_sep.data.layouts import read_tracks
 from ldm_sep.data.synthesis.melody import load_melodies
-from ldm_sep.data.tracks import read_tracks
 from ldm_sep.errors import DataError
 
 _VALIDATION_SONGS = 8

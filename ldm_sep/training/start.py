@@ -1,5 +1,6 @@
 """What a training starts from: new weights or those of other checkpoints, and the runs that made them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from ldm_sep.build import build_codec, build_separator
 from ldm_sep.checkpoint.card import PARTS, joined, trainings
-from ldm_sep.checkpoint.manifest import read_manifest, require_same_codec, require_same_predictor
+from ldm_sep.checkpoint.manifest import Manifest, read_manifest, require_same_codec, require_same_predictor
 from ldm_sep.checkpoint.reading import load_codec, load_separator, load_strictly
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config
@@ -47,7 +48,7 @@ def begin_codec(config: Config, init: Path | None) -> tuple[Codec, Runs]:
     else:
         require_same_codec(init, read_manifest(init), config)
         manifest, codec, _ = load_codec(init)
-        runs = trainings(manifest.facts)
+        runs = _runs_of(config, manifest)
     module_of(codec).requires_grad_(True)
     return codec, runs
 
@@ -76,7 +77,7 @@ def begin_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs
         raise ConfigError(f"{config.name}: decoder_weight needs a codec that keeps the level; leave it at 0")
     if start.predictor is not None:
         load_strictly(separator.get_submodule("predictor"), start.predictor / "model.safetensors", prefix="predictor.")
-        runs = joined([runs, trainings(read_manifest(start.predictor).facts, ["predictor"])])
+        runs = joined([runs, _runs_of(config, read_manifest(start.predictor), ["predictor"])])
     separator.set_stage(settings.stage)
     return separator, runs
 
@@ -95,7 +96,7 @@ def _of_separator(config: Config, folder: Path, start: Start) -> tuple[LatentSep
             f"{folder}: its networks have other sizes than those of {config.name}; make them equal"
         ) from None
     kept = ("codec", "unet") if start.predictor is not None else PARTS
-    return separator, trainings(manifest.facts, kept)
+    return separator, _runs_of(config, manifest, kept)
 
 
 def _of_codec(config: Config, folder: Path, weights: Path | None) -> tuple[LatentSeparator, Runs]:
@@ -103,4 +104,12 @@ def _of_codec(config: Config, folder: Path, weights: Path | None) -> tuple[Laten
     manifest, codec, whitening = load_codec(folder, weights)
     separator = build_separator(config, codec)
     separator.whitening = whitening
-    return separator, trainings(manifest.facts, ["codec"])
+    return separator, _runs_of(config, manifest, ["codec"])
+
+
+def _runs_of(config: Config, manifest: Manifest, parts: Sequence[str] = PARTS) -> Runs:
+    """The runs that made these ``parts``; where the card names the checkpoint as its start, that alone."""
+    if manifest.config.name != config.card.start:
+        return trainings(manifest.facts, parts)
+    weights = manifest.facts["sha256"].get(manifest.weight_files[0])
+    return [{"checkpoint": manifest.config.name, "weights": weights, "parts": list(parts)}]

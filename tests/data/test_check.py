@@ -8,7 +8,7 @@ import soundfile as sf
 from conftest import RATE, played, run_cli, sung
 
 from ldm_sep.data.check import check_tracks, find_lag
-from ldm_sep.data.tracks import read_tracks
+from ldm_sep.data.layouts import read_tracks
 
 
 def song(root: Path, vocals: np.ndarray, band: np.ndarray, mixture: np.ndarray | None = None) -> Path:

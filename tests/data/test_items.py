@@ -29,10 +29,10 @@ def test_an_item_is_its_crop_at_its_gain(tmp_path: Path) -> None:
         ("", "lists no items"),
         ("g,v.wav,9,v.wav,0,0,1\n", r"v\.wav: lasts 2\.0 s, and an item is to begin at 9 s"),
         ("g,v.wav,0,none.wav,0,0,1\n", "missing"),
-        ("g,v.wav,zero,v.wav,0,0,1\n", "line 2 needs the columns"),
-        ("g,v.wav,0,v.wav,0,0,nan\n", "line 2: seconds must make"),
-        ("g,v.wav,0,v.wav,0,0,0.001\n", "line 2: seconds must make"),
-        ("g,v.wav,0,v.wav,0,inf,1\n", "gain_db be finite"),
+        ("g,v.wav,zero,v.wav,0,0,1\n", r"items\.csv: line 2: vocals_start: input should be a valid number"),
+        ("g,v.wav,0,v.wav,0,0,nan\n", "line 2: seconds: "),
+        ("g,v.wav,0,v.wav,0,0,0.001\n", "item 1: its seconds make no frame"),
+        ("g,v.wav,0,v.wav,0,inf,1\n", "line 2: gain_db: "),
     ],
 )
 def test_mistakes_name_the_file(rows: str, needle: str, tmp_path: Path) -> None:

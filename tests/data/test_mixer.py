@@ -10,9 +10,10 @@ from conftest import RATE, played, sung
 
 from ldm_sep.config import MixConfig
 from ldm_sep.data.decoded import DecodedAudio, Recording
+from ldm_sep.data.layouts import read_tracks
 from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.data.synthesis.augment import active_rms
-from ldm_sep.data.tracks import Clip, Track, read_tracks
+from ldm_sep.data.tracks import Clip, Track
 from ldm_sep.errors import DataError
 
 CPU = torch.device("cpu")

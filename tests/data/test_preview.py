@@ -10,7 +10,7 @@ from conftest import ROOT, run_cli
 from ldm_sep.build import build_mixer
 from ldm_sep.config import load_config
 from ldm_sep.data.decoded import DecodedAudio
-from ldm_sep.data.tracks import read_tracks
+from ldm_sep.data.layouts import read_tracks
 
 
 def test_preview_writes_the_first_training_items_and_a_sheet(stems_folder: Path, tmp_path: Path) -> None:

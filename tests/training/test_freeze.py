@@ -110,7 +110,7 @@ def test_a_freeze_killed_and_given_again_equals_an_uninterrupted_one(
 ) -> None:
     words = [
         *("data", "freeze", ROOT / "configs/tiny.toml", "--data", stems_folder, "--cache", trained / "cache"),
-        *("--separator", trained / "stage1/separator", "--hours", "0.05", "--varied", "0.5", "--waves"),
+        *("--init", trained / "stage1/separator", "--hours", "0.05", "--varied", "0.5", "--waves"),
     ]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(

@@ -6,18 +6,21 @@ pitch with longer vowels. What comes out has the form of a sampled singer: strin
 which training then leads along melodies. The envelope of the spectrum stays the speaker's own.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from ldm_sep.audio import AudioWriter, read, resample
-from ldm_sep.data.tracks import RoleRow, add_roles, read_rows
+from ldm_sep.config.fields import Line
+from ldm_sep.data.tables import RoleRow, add_roles
 from ldm_sep.errors import AudioError, DataError, need_package
-from ldm_sep.files import make_folder
+from ldm_sep.files import make_folder, shown
 from ldm_sep.listing import AUDIO_SUFFIXES
+from ldm_sep.records import Record, read_table
 
 RATE = 44100
 _FRAME_SECONDS = 0.005
@@ -46,32 +49,33 @@ class Speaker:
     files: tuple[Path, ...]
 
 
+class _SpeakerRow(Record):
+    speaker: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
+    files: Line
+
+
 def read_speakers(table: Path, root: Path) -> list[Speaker]:
     """The rows ``speaker, files`` of the CSV file ``table``; ``files`` are patterns below ``root``, joined by ``|``,
     in which ``**`` stands for any folders. Other columns (source, licence) are for readers.
 
     DataError if a column is missing, a name cannot be a file's or stands twice, or a pattern finds no audio.
     """
-    rows = read_rows(table, {"speaker", "files"})
+    rows = read_table(table, _SpeakerRow, DataError)
     if not rows:
-        raise DataError(f"{table}: needs the columns speaker and files and a row for each speaker")
+        raise DataError(f"{shown(table)}: needs the columns speaker and files and a row for each speaker")
     speakers: list[Speaker] = []
     for row in rows:
-        row = {name: value or "" for name, value in row.items()}
-        if not re.fullmatch(r"[\w.-]+", row["speaker"]) or any(row["speaker"] == other.name for other in speakers):
-            raise DataError(
-                f"{table}: the speaker '{row['speaker']}' needs a name of its own, of letters, digits, _ and -"
-            )
+        if any(row.speaker == other.name for other in speakers):
+            raise DataError(f"{shown(table)}: the speaker '{row.speaker}' stands twice; give each a name of its own")
+        place = shown(f"{table}: '{row.files}' of {row.speaker}")
         try:
-            found = {path for pattern in row["files"].split("|") for path in root.glob(pattern)}
+            found = {path for pattern in row.files.split("|") for path in root.glob(pattern)}
         except (ValueError, NotImplementedError):
-            raise DataError(
-                f"{table}: '{row['files']}' of {row['speaker']} is no pattern of files below a folder"
-            ) from None
+            raise DataError(f"{place} is no pattern of files below a folder") from None
         files = tuple(sorted(path for path in found if path.suffix.lower() in AUDIO_SUFFIXES))
         if not files:
-            raise DataError(f"{table}: '{row['files']}' of {row['speaker']} finds no audio below {root}; check --root")
-        speakers.append(Speaker(row["speaker"], files))
+            raise DataError(f"{place} finds no audio below {shown(root)}; check --root")
+        speakers.append(Speaker(row.speaker, files))
     return speakers
 
 
@@ -185,7 +189,9 @@ def make_voices(
             else:
                 _write(clips, target)
         if target.is_file():
-            rows.append(RoleRow(target.name, "speech" if spoken else "vocals", "", speaker.name, "train"))
+            role = "speech" if spoken else "vocals"
+            row = RoleRow(path=target.name, role=role, split="train", pair_id="", singer_or_source=speaker.name)
+            rows.append(row)
         progress(index + 1, len(speakers))
     if not rows:
         raise DataError(f"{out}: none of {len(speakers)} speakers has enough {'' if spoken else 'voiced '}speech")

@@ -15,9 +15,9 @@ import numpy as np
 
 from ldm_sep.audio import AudioWriter, read
 from ldm_sep.data.synthesis.midi import Note, Song, read_archive, read_song
-from ldm_sep.data.tracks import RoleRow, add_roles
+from ldm_sep.data.tables import RoleRow, add_roles
 from ldm_sep.errors import DataError, DependencyError
-from ldm_sep.files import make_folder
+from ldm_sep.files import as_file_name, make_folder, shown
 
 # General MIDI programs (from 0). Left out: the voices and choirs 52-54, 85, 91, and the noises 120-127.
 _VOICES = {52, 53, 54, 85, 91}
@@ -173,7 +173,7 @@ def render(
     for index in range(pieces):
         rng = np.random.default_rng((seed, index))
         name = names[int(rng.integers(len(names)))]
-        target = out / f"{Path(name).stem}_{soundfont.stem}_{seed}_{index:04d}.flac"
+        target = out / f"{as_file_name(Path(name).stem)}_{soundfont.stem}_{seed}_{index:04d}.flac"
         try:
             parts = arrange(read_song(songs[name]), seconds, rng)
         except ValueError:
@@ -182,7 +182,9 @@ def render(
         if not target.is_file() and parts:
             _render_piece(parts, soundfont, target, seconds)
         if parts:
-            rows.append(RoleRow(target.name, "instrumental", "", f"rendered {Path(name).stem}", "train"))
+            source = f"rendered {shown(Path(name).stem)}"
+            row = RoleRow(path=target.name, role="instrumental", split="train", pair_id="", singer_or_source=source)
+            rows.append(row)
         progress(index + 1, pieces)
     if not rows:
         raise DataError(f"{scores}: {len(unusable)} songs were tried and none has tracks MELODY and PIANO with notes")

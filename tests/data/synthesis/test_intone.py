@@ -10,8 +10,8 @@ import soundfile as sf
 from conftest import run_cli
 from scipy.signal import correlate, lfilter
 
+from ldm_sep.data.layouts import read_tracks
 from ldm_sep.data.synthesis.intone import RATE, intone, make_voices, read_speakers
-from ldm_sep.data.tracks import read_tracks
 from ldm_sep.errors import DataError, DependencyError
 
 _NOISE_SECONDS, _VOWEL_SECONDS = 0.15, 0.6
@@ -137,9 +137,9 @@ def test_tables_that_find_nothing_are_named(speech: Path, tmp_path: Path) -> Non
     for text, message in (
         ("name,files\nx,low/*\n", "the columns speaker are missing"),
         ("speaker,files\n", "needs the columns speaker and files and a row for each speaker"),
-        ("speaker,files\na/b,low/*\n", "'a/b' needs a name of its own"),
-        ("speaker,files\na,low/*\na,high/*\n", "'a' needs a name of its own"),
-        ("speaker,files\na\n", "'' of a is no pattern"),
+        ("speaker,files\na/b,low/*\n", "line 2: speaker: string should match pattern"),
+        ("speaker,files\na,low/*\na,high/*\n", "'a' stands twice; give each a name of its own"),
+        ("speaker,files\na\n", "line 2: has not as many cells as the first line has"),
         ("speaker,files\na,\n", "'' of a is no pattern"),
         ("speaker,files\na,/low/*\n", "'/low/\\*' of a is no pattern"),
     ):

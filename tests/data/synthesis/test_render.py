@@ -13,9 +13,9 @@ import pytest
 import soundfile as sf
 from conftest import run_cli
 
+from ldm_sep.data.layouts import read_tracks
 from ldm_sep.data.synthesis.midi import Note, Song, read_song
 from ldm_sep.data.synthesis.render import MidiPart, arrange, render, write_midi
-from ldm_sep.data.tracks import read_tracks
 from ldm_sep.errors import DataError, DependencyError
 
 # A synthesiser that plays every piece as one second of a tone.
