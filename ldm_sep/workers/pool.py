@@ -35,28 +35,31 @@ def work_through(
     jobs: Iterable[Job],
     processes: int,
     lost: Callable[[Job, int, str], tuple[Sequence[Result], Job | None]],
+    variables: Sequence[Mapping[str, str]] = (),
 ) -> Iterator[Result]:
-    """The results of ``function(job)`` for all ``jobs``, as they come, computed by ``processes`` processes.
+    """The results of ``function(job)`` for all ``jobs``, as they come, computed by up to ``processes`` processes.
 
-    Jobs are taken one by one as processes become free, so ``jobs`` may be a stream that waits for the next one.
+    Jobs are taken one by one as processes become free, in threads of the pool, so ``jobs`` may be an endless stream,
+    and one that waits for the next one.
     The function is sent to each process once, so what a callable object or a ``partial`` holds is kept from job to
     job. It, the jobs and the results are pickled. Where a process ends before its job does, ``lost(job, given, why)``
     is asked, with the number of results ``given`` before and the reason in a few words: it returns the results that
     stand for the lost one, and what remains of the job, or None.
+
+    ``variables`` of the environment are dealt out to the processes in turn, such as the GPU that each may see.
 
     The processes end when the iterator is closed, also before its end. LdmSepError if no process can be started.
     """
     waiting = _Waiting(jobs)
     results: queue.SimpleQueue[tuple[Result] | BaseException | None] = queue.SimpleQueue()
     with ExitStack() as stack:
-        crew = _Crew(pickle.dumps(function), _environment(stack))
+        crew = _Crew(pickle.dumps(function), _environment(stack), variables)
         threads = [
-            threading.Thread(target=_serve, args=(crew, waiting, results, lost), daemon=True)
-            for _ in range(max(1, processes))
+            threading.Thread(target=_serve, args=(crew, number, waiting, results, lost), daemon=True)
+            for number in range(max(1, processes))
         ]
-        # Last in, first out: the processes have ended before their cache is taken away.
-        for thread in threads:
-            stack.callback(thread.join)
+        # Last in, first out: the processes have ended before their cache is taken away. The threads are not waited
+        # for: one of them may wait for a job that never comes.
         stack.callback(crew.dismiss)
         for thread in threads:
             thread.start()
@@ -104,18 +107,20 @@ class _Waiting:
 class _Crew:
     """All processes of one call, so that they can be ended together."""
 
-    def __init__(self, function: bytes, env: Mapping[str, str]) -> None:
+    def __init__(self, function: bytes, env: Mapping[str, str], variables: Sequence[Mapping[str, str]]) -> None:
         self.function = function
         self.env = env
+        self.variables = variables or ({},)
         self.dismissed = threading.Event()
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
 
-    def hire(self) -> "_Worker | None":
+    def hire(self, number: int) -> "_Worker | None":
+        """A new process for the thread of this ``number``; None once all are dismissed."""
         with self._lock:
             if self.dismissed.is_set():
                 return None
-            worker = _Worker(self.function, self.env)
+            worker = _Worker(self.function, {**self.env, **self.variables[number % len(self.variables)]})
             self._workers.append(worker)
             return worker
 
@@ -124,10 +129,13 @@ class _Crew:
             self.dismissed.set()
             for worker in self._workers:
                 worker.process.kill()
+        for worker in self._workers:
+            worker.process.wait()
 
 
 def _serve(
     crew: _Crew,
+    number: int,
     waiting: _Waiting,
     results: "queue.SimpleQueue[tuple[Any] | BaseException | None]",
     lost: Callable[[Any, int, str], tuple[Sequence[Any], Any | None]],
@@ -141,7 +149,7 @@ def _serve(
             except StopIteration:
                 break
             while job is not None:
-                worker = worker or crew.hire()
+                worker = worker or crew.hire(number)
                 if worker is None:
                     return
                 given, died = worker.run(job, lambda result: results.put((result,)))

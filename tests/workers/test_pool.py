@@ -1,5 +1,6 @@
 """Processes that compute, fail, die and are dismissed."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -107,6 +108,54 @@ def test_stopping_early_ends_the_processes() -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_jobs_are_taken_when_a_process_is_free_for_them() -> None:
+    taken = []
+
+    def jobs() -> Iterator[Job]:
+        for number in itertools.count():
+            taken.append(number)
+            yield ("a", str(number), "hangs")
+
+    results = work_through(functions.words, jobs(), 2, lost)
+    for _ in range(4):
+        next(results)
+    results.close()
+    assert taken == [0, 1]
+
+
+def test_stopping_does_not_wait_for_a_job_that_never_comes() -> None:
+    never = threading.Event()
+
+    def jobs() -> Iterator[Job]:
+        yield ("a",)
+        never.wait()
+
+    results = work_through(functions.words, jobs(), 2, lost)
+    _, pid = next(results)
+    results.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_an_exception_of_the_jobs_comes_through() -> None:
+    def jobs() -> Iterator[Job]:
+        yield ("a",)
+        raise KeyError("no more")
+
+    with pytest.raises(KeyError, match="no more"):
+        list(work_through(functions.words, jobs(), 1, lost))
+
+
+def test_variables_are_dealt_out_to_the_processes() -> None:
+    devices = [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    results = work_through(functions.environment, itertools.repeat("CUDA_VISIBLE_DEVICES"), 2, lost, devices)
+    seen = set()
+    while len(seen) < 2:
+        seen.add(next(results))
+    results.close()
+    assert seen == {"3", "5"}
 
 
 def test_an_exception_of_the_caller_comes_through_and_ends_the_processes() -> None:
