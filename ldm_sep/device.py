@@ -30,6 +30,13 @@ def choose_device(word: str = "auto") -> torch.device:
     return device
 
 
+def visible_gpus() -> list[str]:
+    """The names by which CUDA_VISIBLE_DEVICES tells the GPUs that this process sees from each other."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    return names if len(names) == count and all(names) else [str(number) for number in range(count)]
+
+
 def usable_cores() -> int:
     """How many CPU cores this process may use: those of its affinity where the system tells, else all."""
     affinity = getattr(os, "sched_getaffinity", None)

@@ -11,8 +11,16 @@ class AudioError(LdmSepError):
     """An audio file that cannot be read or written."""
 
 
+class OutputError(AudioError):
+    """An output that the disk or the permissions refuse: no fault of the song, and the next would fare no better."""
+
+
 class ConfigError(LdmSepError):
     """A configuration file or option that does not make sense."""
+
+
+class BusyError(ConfigError):
+    """A folder where another process is writing."""
 
 
 class CheckpointError(LdmSepError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ldm_sep.errors import ConfigError
+from ldm_sep.errors import BusyError, ConfigError
 
 # Windows opens devices by these names, whatever the suffix.
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
@@ -157,9 +157,9 @@ def one_at_a_time(name: str) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Within it no other process, nor another such block of this one, has ``folder`` locked.
+    """Within it no other process, nor another such block of this one, has ``folder`` locked, which may be a file too.
 
-    ConfigError at once if one has. The lock ends with the process, however that ends. File systems and operating
+    BusyError at once if one has. The lock ends with the process, however that ends. File systems and operating
     systems that cannot lock folders do not.
     """
     try:
@@ -172,7 +172,7 @@ def locked(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise ConfigError(
+        raise BusyError(
             f"{shown(folder)}: another process is writing there; wait for it to end, or name another folder"
         ) from None
     except OSError as error:
@@ -192,7 +192,7 @@ def replacing_together(folder: Path, names: Sequence[str]) -> Iterator[list[Path
     At no moment, that of a crash included, does the folder show an old file beside a new one of the same unit: a list
     of what is complete is written first, old files are removed next, then the new ones are renamed. What a killed
     process left is completed by that list, or removed, by the next block on the folder. Missing folders are made, and
-    removed again after an exception. ConfigError if another process is writing there; OSError if the disk is full.
+    removed again after an exception. BusyError if another process is writing there; OSError if the disk is full.
     """
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,35 +35,51 @@ class Listing:
 
 
 def list_audio(root: Path) -> Listing:
-    """The files below ``root``; hidden files and folders, such as what macOS leaves, are passed over.
-
-    Links are followed. A folder that several names lead to, as in a loop, is listed once.
-    """
-    audio: list[Path] = []
+    """The files below ``root``, as `walk_audio` finds them."""
     others: Counter[str] = Counter()
     unreadable: list[str] = []
-    seen: set[tuple[int, int]] = set()
+    audio = sorted(
+        walk_audio(root, unreadable.append, lambda path: others.update([path.suffix.lower() or "no suffix"]))
+    )
+    return Listing(audio, others, unreadable)
 
-    def refuse(error: OSError) -> None:
-        unreadable.append(f"{shown(error.filename or root)}: cannot be read ({reason(error)}); check its permissions")
 
-    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        folder = Path(place)
+def walk_audio(
+    root: Path,
+    unreadable: Callable[[str], object],
+    other: Callable[[Path], object] = lambda path: None,
+    without: Path | None = None,
+) -> Iterator[Path]:
+    """The audio files below ``root`` as the disk gives them, one by one, in no order; ``unreadable`` is told a line for
+    each place that cannot be read, and ``other`` every other file.
+
+    Hidden files and folders, such as what macOS leaves, are passed over, and so is the folder ``without``. Links are
+    followed. A folder that several names lead to, as in a loop, is walked through once.
+    """
+    waiting = [root]
+    excluded = status_of(without) if without is not None else None
+    seen = {(excluded.st_dev, excluded.st_ino)} if excluded is not None else set()
+    while waiting:
+        folder = waiting.pop()
         status = status_of(folder)
         if status is None or (status.st_dev, status.st_ino) in seen:
-            folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            status = status_of(folder / name)
-            if name.startswith(".") or status is None or not stat.S_ISREG(status.st_mode):
-                continue
-            if (folder / name).suffix.lower() in AUDIO_SUFFIXES:
-                audio.append(folder / name)
-            else:
-                others[(folder / name).suffix.lower() or "no suffix"] += 1
-    return Listing(sorted(audio), others, unreadable)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    path = folder / entry.name
+                    status = None if entry.name.startswith(".") else status_of(path)
+                    if status is None:
+                        continue
+                    if stat.S_ISDIR(status.st_mode):
+                        waiting.append(path)
+                    elif stat.S_ISREG(status.st_mode) and path.suffix.lower() in AUDIO_SUFFIXES:
+                        yield path
+                    elif stat.S_ISREG(status.st_mode):
+                        other(path)
+        except OSError as error:
+            unreadable(f"{shown(folder)}: cannot be read ({reason(error)}); check its permissions")
 
 
 def audio_files(root: Path) -> list[Path]:

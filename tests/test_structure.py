@@ -28,7 +28,7 @@ FLOORS = [
     {"build"},
     {"checkpoint"},
     {"separation"},
-    {"training", "evaluate", "web"},
+    {"training", "evaluate", "web", "catalogue"},
     {"study"},
     {"cli"},
     {"__main__"},
@@ -84,8 +84,8 @@ def test_the_package_offers_the_separator_without_importing_it_first(trained: Pa
 def test_help_is_instant_in_that_it_imports_no_torch() -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom ldm_sep.cli import app\n"
-        "for words in (['--help'], ['separate', '--help'], ['train', '--help'], ['evaluate', '--help']):\n"
-        "    assert CliRunner().invoke(app, words).exit_code == 0\n"
+        "for words in ([], ['separate'], ['catalogue'], ['train'], ['evaluate']):\n"
+        "    assert CliRunner().invoke(app, [*words, '--help']).exit_code == 0\n"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'numpy', 'accelerate', 'soundfile'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -173,8 +173,8 @@ def imported_packages(nodes: Iterable[ast.AST]) -> set[str]:
 
 def test_the_project_file_lists_what_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    core = {name.split(">=")[0] for name in project["dependencies"]}
-    extra = {name.split(">=")[0] for names in project["optional-dependencies"].values() for name in names}
+    core = {re.split(r"[>\[]", name)[0] for name in project["dependencies"]}
+    extra = {re.split(r"[>\[]", name)[0] for names in project["optional-dependencies"].values() for name in names}
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
         # What belongs to an extra is imported where it is used, never with the module.

@@ -13,7 +13,7 @@ from ldm_sep.audio.samples import LOUDEST
 from ldm_sep.audio.stored import SUBTYPES, Subtype, default_subtype
 from ldm_sep.audio.view import FileSink
 from ldm_sep.audio.wavfile import WavWriter
-from ldm_sep.errors import AudioError
+from ldm_sep.errors import AudioError, OutputError
 from ldm_sep.files import reason, shown, sync, unfinished_name
 
 _MAX_CHANNELS = {".wav": MAX_CHANNELS, ".flac": 8, ".mp3": 2}
@@ -249,9 +249,9 @@ class AudioWriter:
             if sink is not None:
                 sink.close()
 
-    def _failed(self, error: Exception) -> AudioError:
+    def _failed(self, error: Exception) -> OutputError:
         said = reason(error) if isinstance(error, OSError) else str(error).strip(" .\n")
-        return AudioError(
+        return OutputError(
             f"{shown(self.path)}: cannot be written ({said or 'the encoder stopped'}); "
             "check the folder's permissions and free space, or choose another folder"
         )

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from ldm_sep.cli import data, evaluate, init, models, separate, study, training, validate
+from ldm_sep.cli import catalogue, data, evaluate, init, models, separate, study, training, validate
 from ldm_sep.errors import LdmSepError
 from ldm_sep.files import shown
 
@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Generative singing-voice separation: vocals, and the exact remainder.",
 )
 app.command("separate")(separate.separate)
+app.command("catalogue")(catalogue.catalogue)
 app.command("evaluate")(evaluate.evaluate)
 app.command("init")(init.init)
 app.command("train-codec")(training.train_codec)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ldm_sep.errors import AudioError
+from ldm_sep.errors import AudioError, OutputError
 from ldm_sep.files import reason, replacing_together, shown
 
 
@@ -26,11 +26,11 @@ def check_targets(source: Path, targets: Iterable[Path]) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """AudioError if the disk of ``folder``, which need not exist, has less than ``needed`` bytes free."""
+    """OutputError if the disk of ``folder``, which need not exist, has less than ``needed`` bytes free."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
-        raise AudioError(
+        raise OutputError(
             f"{shown(folder)}: about {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free; "
             "make room, or choose another folder or --format"
         )
@@ -38,12 +38,12 @@ def check_room(folder: Path, needed: int) -> None:
 
 @contextmanager
 def appearing_together(folder: Path, names: Sequence[str]) -> Iterator[list[Path]]:
-    """`ldm_sep.files.replacing_together` for the stems of a song. AudioError if the disk says no."""
+    """`ldm_sep.files.replacing_together` for the stems of a song. OutputError if the disk says no."""
     try:
         with replacing_together(folder, names) as temporary:
             yield temporary
     except OSError as error:
-        raise AudioError(
+        raise OutputError(
             f"{shown(folder)}: cannot be written ({reason(error)}); "
             "check the folder's permissions and free space, or choose another folder"
         ) from error

@@ -1,0 +1,137 @@
+"""A catalogue from its inputs to its last row, whatever separates the songs."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from ldm_sep.catalogue.entries import STDIN, check_inputs, entries
+from ldm_sep.catalogue.journal import Journal, Shard
+from ldm_sep.catalogue.rows import Entry, Job, Recipe, Refusal, Row, identity
+from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
+from ldm_sep.catalogue.storage import local_path, stamp_of
+from ldm_sep.catalogue.tally import Count, Tally
+from ldm_sep.device import choose_device, usable_cores, visible_gpus
+from ldm_sep.errors import ConfigError
+from ldm_sep.listing import status_of
+from ldm_sep.workers import work_through
+
+
+class Engine(Protocol):
+    """What separates songs: a row for each job, as they come. Jobs are taken when there is somebody to do them."""
+
+    def __call__(self, jobs: Iterable[Job], recipe: Recipe) -> Generator[Row | Refusal, None, None]: ...
+
+
+def local_engine(
+    jobs: Iterable[Job], recipe: Recipe, *, workers: int | None = None
+) -> Generator[Row | Refusal, None, None]:
+    """`Engine` of ``workers`` processes of this machine, one thread each; None for one by GPU or by core.
+
+    DeviceError if the device is not there.
+    """
+    device = choose_device(recipe.device)
+    gpus: Sequence[str] = visible_gpus() if device.type == "cuda" and device.index is None else []
+    yield from work_through(
+        partial(separate_job, recipe=recipe, shelf=Shelf()),
+        jobs,
+        workers or len(gpus) or usable_cores(),
+        partial(after_crash, recipe=recipe, tries=tries_on(device.type)),
+        [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus],
+    )
+
+
+def catalogue(
+    inputs: Sequence[str],
+    recipe: Recipe,
+    engine: Engine,
+    *,
+    journal: Path | None = None,
+    shard: Shard = Shard(),
+    retry_failed: bool = False,
+    report: Callable[[Tally, Row | str], None] = lambda tally, news: None,
+) -> Tally:
+    """Separate the songs of ``inputs`` (`entries` says what they may be) by ``recipe``, each once.
+
+    A song that has its stems, or that failed by its own fault, is passed over as long as it does not change; with
+    ``retry_failed`` the latter are tried again. The journal is in the folder ``journal``, by default ``recipe.out``.
+    At the end it lists the songs that failed, as a manifest. ``report`` is told each row, and each line about a place
+    that cannot be read.
+
+    Nothing that is finished is lost, however the process ends: the same call goes on. ConfigError for inputs that are
+    not there, another catalogue on the same shard, and a disk that takes no more.
+    """
+    check_inputs(inputs)
+    out = local_path(recipe.out)
+    folder = journal or out
+    if folder is None:
+        raise ConfigError(f"{recipe.out}: an object store holds no journal; name a local folder with --journal")
+    tally = Tally()
+    busy: set[str] = set()
+    failed: dict[str, None] = {}
+
+    def told(line: str) -> None:
+        tally.unreadable += 1
+        report(tally, line)
+
+    def due(kept: Journal) -> Iterator[Job]:
+        for entry in _part(inputs, out, shard, told):
+            id = identity(entry.source, recipe.key(""))
+            row = kept.find(id)
+            if id in busy:
+                tally.twice += 1
+            elif row is None or not _holds(row, entry, recipe) or (row.status == "failed" and retry_failed):
+                busy.add(id)
+                yield Job(entry)
+            elif row.status == "failed":
+                tally.failed_before += 1
+                failed[id] = None
+            else:
+                tally.done_before += 1
+
+    with ExitStack() as stack:
+        kept = stack.enter_context(Journal(folder, shard))
+        stack.callback(lambda: kept.write_failed(failed))
+        if STDIN not in inputs:
+            songs = _part(inputs, out, shard, lambda line: None)
+            stack.enter_context(Count(songs, lambda total: setattr(tally, "total", total)))
+        for row in stack.enter_context(closing(engine(due(kept), recipe))):
+            if isinstance(row, Refusal):
+                raise ConfigError(f"{row.line}; run it again then: nothing that is done is lost")
+            kept.append(row)
+            busy.discard(row.id)
+            if row.status == "failed":
+                tally.failed += 1
+                failed[row.id] = None
+            else:
+                tally.done += 1
+                tally.audio += row.duration
+            report(tally, row)
+    tally.total = tally.passed
+    return tally
+
+
+def _part(
+    inputs: Sequence[str], out: Path | None, shard: Shard, unreadable: Callable[[str], object]
+) -> Iterator[Entry]:
+    return (entry for entry in entries(inputs, out, unreadable) if shard.has(entry))
+
+
+def _holds(row: Row, entry: Entry, recipe: Recipe) -> bool:
+    """Whether ``row`` still says what is: the song did not change, and its stems have the sizes that they had.
+
+    Whoever changes a file and puts back its time of modification and its size is not noticed. Of objects the stems are
+    not looked at.
+    """
+    if row.stamp != (entry.stamp or ("" if entry.problem else stamp_of(entry.source))):
+        return False
+    if row.status == "failed":
+        return True
+    folder = local_path(f"{recipe.out}/{row.folder}")
+    facts = [row.stems.get(stem) for stem in recipe.stems]
+    return all(
+        fact is not None
+        and (folder is None or ((status := status_of(folder / fact.file)) is not None and status.st_size == fact.bytes))
+        for fact in facts
+    )

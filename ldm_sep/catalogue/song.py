@@ -1,0 +1,176 @@
+"""One song of a catalogue, in the process of a worker, and what is tried when that process ends."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ldm_sep.catalogue.rows import Job, Recipe, Refusal, Row, folder_name, identity
+from ldm_sep.catalogue.storage import borrowed, lent, local_path, stamp_of
+from ldm_sep.errors import AudioError, BusyError, LdmSepError, OutputError
+from ldm_sep.files import reason, sha256_of, shown
+from ldm_sep.separation.jobs import SIDECAR, Stem
+from ldm_sep.separation.progress import Progress
+from ldm_sep.separation.separator import Separator
+from ldm_sep.separation.sidecar import Sidecar, is_made, read_sidecar
+from ldm_sep.separation.song import Place, separate_song
+from ldm_sep.signal.loudness import SILENT_PEAK
+
+# What is tried in turn. A process can end by a neighbour's fault, so the first two are the same.
+_TRIES = ("", "again", "with half the segment", "with half the segment, on the CPU")
+# Seconds to wait for another process that separates the same song into the same folder, and between two looks.
+_PATIENCE, _PAUSE = 3600.0, 0.5
+_SHORTEST_SEGMENT = 1.0
+
+
+class Shelf:
+    """The checkpoint, loaded once for each device, in the process that uses it."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Separator] = {}
+
+    def separator(self, recipe: Recipe, device: str) -> Separator:
+        """On ``device``. CheckpointError or DeviceError if it cannot be."""
+        if device not in self._loaded:
+            self._loaded[device] = Separator.load(recipe.checkpoint, device=device, codec_weights=recipe.codec_weights)
+        return self._loaded[device]
+
+
+def tries_on(device: str) -> int:
+    """How many processes may end before a song is given up: on the CPU the last of the tries would be no other."""
+    return len(_TRIES) - 1 if device == "cpu" else len(_TRIES)
+
+
+def separate_job(job: Job, recipe: Recipe, shelf: Shelf) -> Iterator[Row | Refusal]:
+    """The row of a song: separated, found to be so already, or failed by its own fault.
+
+    What is nobody's fault that could be named, as a lack of memory, ends the process. Then `after_crash` goes on.
+    """
+    started = time.perf_counter()
+    source, stamp, song, copy = job.entry.source, "", "", ""
+    try:
+        if job.entry.problem:
+            raise AudioError(job.entry.problem)
+        stamp = stamp_of(source)
+        with borrowed(source) as path:
+            copy, song = shown(path), _hash(path)
+            folder = folder_name(job.entry.name, recipe.key(song))
+            sidecar = _result(job, recipe, shelf, path, folder, recipe.key(song))
+        if stamp_of(source) != stamp:
+            raise AudioError(f"{shown(source)}: changed while it was read; run it again when it is complete")
+    except (OutputError, BusyError) as error:
+        yield Refusal(str(error))
+    except AudioError as error:
+        # The name of a copy says nothing.
+        line = str(error).replace(copy, shown(source)) if copy else str(error)
+        yield _failed(job, recipe, line, stamp, song, time.perf_counter() - started)
+    else:
+        lines = [line.replace(f"{shown(recipe.out)}/{folder}/", "") for line in sidecar.warnings]
+        lines += [f"{fact.file}: holds silence" for fact in sidecar.stems.values() if fact.peak < SILENT_PEAK]
+        yield Row(
+            **_beginning(job, recipe, stamp, song),
+            status="done",
+            key=sidecar.key,
+            folder=folder,
+            stems=sidecar.stems,
+            duration=sidecar.input.frames / sidecar.input.sample_rate,
+            warnings=[*job.crashes, *lines],
+            seconds=round(time.perf_counter() - started, 3),
+        )
+
+
+def after_crash(job: Job, given: int, why: str, *, recipe: Recipe, tries: int) -> tuple[Sequence[Row], Job | None]:
+    """What comes after a process that ended for the reason ``why``: the next try, or the row of a song given up.
+
+    For `ldm_sep.workers.work_through`, with ``tries`` of `tries_on`.
+    """
+    if given:
+        return [], None
+    tried = replace(job, crashes=(*job.crashes, f"a process that separated it ended ({why})"))
+    if len(tried.crashes) < tries:
+        return [], tried
+    line = f"{shown(job.entry.source)}: given up, {tries} processes that separated it ended, the last by {why}"
+    stamp = ""
+    with suppress(OSError, LdmSepError):
+        stamp = stamp_of(job.entry.source)
+    return [_failed(job, recipe, line, stamp, "", 0.0)], None
+
+
+def _failed(job: Job, recipe: Recipe, line: str, stamp: str, song: str, seconds: float) -> Row:
+    known = _beginning(job, recipe, stamp, song)
+    return Row(**known, status="failed", error=line, warnings=list(job.crashes), seconds=round(seconds, 3))
+
+
+def _beginning(job: Job, recipe: Recipe, stamp: str, song: str) -> dict[str, Any]:
+    return {
+        "id": identity(job.entry.source, recipe.key("")),
+        "source": shown(job.entry.source),
+        "name": job.entry.name,
+        "stamp": stamp,
+        "input": song,
+        "tries": len(job.crashes) + 1,
+    }
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise AudioError(f"{shown(path)}: cannot be read ({reason(error)}); check the file") from error
+
+
+def _result(job: Job, recipe: Recipe, shelf: Shelf, path: Path, folder: str, key: str) -> Sidecar:
+    """What the sidecar in ``folder`` says, once the stems are there."""
+    target = f"{recipe.out}/{folder}"
+    patience = time.monotonic() + _PATIENCE
+    while True:
+        sidecar = _found(target, key, recipe.stems)
+        if sidecar is not None:
+            return sidecar
+        try:
+            return _separated(job, recipe, shelf, path, target)
+        except BusyError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _found(target: str, key: str, stems: Sequence[Stem]) -> Sidecar | None:
+    """The sidecar in ``target``, if it stands for ``stems`` of this ``key``."""
+    try:
+        with borrowed(f"{target}/{SIDECAR}") as record:
+            sidecar = read_sidecar(record)
+            # Of objects the sidecar is the last that was written.
+            whole = local_path(target) is None or is_made(record, key, stems)
+    except AudioError:
+        return None
+    return sidecar if whole and sidecar.key == key and set(stems) <= sidecar.stems.keys() else None
+
+
+def _separated(job: Job, recipe: Recipe, shelf: Shelf, path: Path, target: str) -> Sidecar:
+    count = len(job.crashes)
+    half = max(_SHORTEST_SEGMENT, recipe.settings.plan.segment / 2)
+    options = replace(recipe.options, segment=half) if count > 1 else recipe.options
+    separator = shelf.separator(recipe, "cpu" if count > 2 else recipe.device)
+    with lent(target, SIDECAR) as folder:
+        sidecar = separate_song(
+            separator,
+            path,
+            Place.plain(folder, recipe.stems, recipe.suffix),
+            options,
+            suffix=recipe.suffix,
+            subtype=recipe.subtype,
+            longest=recipe.longest,
+            progress=Progress(None),
+            notice=lambda line: None,
+        )
+        if local_path(target) is None:
+            # Names of copies that are gone say nothing.
+            source = shown(job.entry.source)
+            lines = [line.replace(shown(path), source).replace(shown(folder), target) for line in sidecar.warnings]
+            song = sidecar.input.model_copy(update={"file": source})
+            sidecar = sidecar.model_copy(update={"input": song, "warnings": lines})
+            (folder / SIDECAR).write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return sidecar

@@ -1,0 +1,163 @@
+"""What kills cost: a worker's in mid-song, the whole run's at any time."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile as sf
+from conftest import RATE, played
+from songs import bytes_of, here, make_checkpoint, make_songs, nobody, recipe_for, rows_of
+
+from ldm_sep.catalogue import Recipe, Row, catalogue, local_engine
+from ldm_sep.catalogue.rows import Job, Refusal
+from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
+from ldm_sep.separation import Separator
+
+ENGINE = partial(local_engine, workers=1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def long_song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough to be met in its midst."""
+    path = tmp_path_factory.mktemp("songs") / "long.wav"
+    sf.write(path, played(20.0, 5).T, RATE, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(checkpoint: Path, long_song: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    catalogue([str(long_song)], recipe_for(out, checkpoint), here)
+    return out
+
+
+def children() -> list[int]:
+    task = Path(f"/proc/{os.getpid()}/task")
+    return [int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()]
+
+
+@contextmanager
+def killing(out: Path) -> Iterator[None]:
+    """Kills the worker once, when what it writes is under way."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set() and not any(out.rglob(".ldm-sep-*.part")):
+            time.sleep(0.002)
+        for pid in children():
+            os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_killed_worker_costs_a_try_and_no_byte(
+    checkpoint: Path, long_song: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    with killing(tmp_path):
+        tally = catalogue([str(long_song)], recipe_for(tmp_path, checkpoint), ENGINE)
+    assert (tally.done, tally.failed) == (1, 0)
+    assert bytes_of(tmp_path) == bytes_of(undisturbed)
+    row = rows_of(tmp_path)["long"]
+    assert row["tries"] == 2
+    assert row["warnings"] == ["a process that separated it ended (signal 9, perhaps for lack of memory)"]
+
+
+def test_a_song_that_kills_its_workers_is_tried_with_less_on_the_cpu_and_given_up(
+    checkpoint: Path, long_song: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(tmp_path, checkpoint)
+    devices = []
+
+    class Watched(Shelf):
+        def separator(self, recipe: Recipe, device: str) -> Separator:
+            devices.append(device)
+            return super().separator(recipe, "cpu")
+
+    def killed(jobs: Iterable[Job], recipe: Recipe, survives: int) -> Generator[Row | Refusal, None, None]:
+        """What comes of a worker that is killed but for the try ``survives``."""
+        for job in jobs:
+            left: Job | None = job
+            while left is not None:
+                if len(left.crashes) == survives:
+                    yield from separate_job(left, recipe, Watched())
+                    break
+                rows, left = after_crash(left, 0, "signal 9", recipe=recipe, tries=tries_on("cuda"))
+                yield from rows
+
+    def run(survives: int, **how: bool) -> dict[str, Any]:
+        shutil.rmtree(tmp_path / "long", ignore_errors=True)
+        catalogue([str(long_song)], recipe, partial(killed, survives=survives), **how)
+        return rows_of(tmp_path)["long"]
+
+    row = run(9)
+    assert (row["status"], row["tries"], bytes_of(tmp_path)) == ("failed", 4, {})
+    assert row["error"].endswith("long.wav: given up, 4 processes that separated it ended, the last by signal 9")
+    assert "long.wav" in (tmp_path / "failed.jsonl").read_text()
+    assert catalogue([str(long_song)], recipe, nobody).failed_before == 1
+    recipe = replace(recipe, device="cuda")
+    assert run(2, retry_failed=True)["tries"] == 3
+    # With half of the segment other samples come out, of the same song.
+    assert bytes_of(tmp_path).keys() == bytes_of(undisturbed).keys() and bytes_of(tmp_path) != bytes_of(undisturbed)
+    for folder in tmp_path.glob("long-*"):
+        shutil.rmtree(folder)
+    row = run(3)
+    assert row["stems"]["vocals"]["frames"] == 20 * RATE and devices == ["cuda", "cpu"]
+    assert tries_on("cpu") == 3
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(checkpoint: Path, tmp_path: Path) -> None:
+    songs = make_songs(tmp_path / "songs", seconds=4.0)
+    whole = tmp_path / "whole"
+    catalogue([str(songs)], recipe_for(whole, checkpoint), here)
+    out = tmp_path / "killed"
+    code = (
+        "import sys; from functools import partial; from songs import recipe_for\n"
+        "from ldm_sep.catalogue import catalogue, local_engine\n"
+        f"tally = catalogue([{str(songs)!r}], recipe_for({str(out)!r}, {str(checkpoint)!r}),"
+        " partial(local_engine, workers=1))\n"
+    )
+
+    def run(until: Callable[[], bool]) -> None:
+        path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
+        with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}) as process:
+            while process.poll() is None and not until():
+                time.sleep(0.005)
+            process.kill()
+
+    def unfinished() -> bool:
+        return any(out.rglob(".ldm-sep-*"))
+
+    def some_rows() -> bool:
+        with suppress(FileNotFoundError):
+            return (out / "songs.jsonl").read_bytes().count(b"\n") >= 2
+        return False
+
+    run(lambda: some_rows() and unfinished())
+    before = (out / "songs.jsonl").read_bytes()
+    assert before.count(b"\n") >= 2
+    tally = catalogue([str(songs)], recipe_for(out, checkpoint), here)
+    assert tally.done_before + tally.failed_before >= 2
+    assert (out / "songs.jsonl").read_bytes().startswith(before)
+    assert bytes_of(out) == bytes_of(whole) and rows_of(out) == rows_of(whole)
