@@ -114,7 +114,7 @@ def settings(base: Options, separator: Separator) -> list[Setting]:
         rows += [Setting(f"T = 1, speed {speed}", replace(once, speeds=(speed,))) for speed in SPEEDS]
     if model.predictor is not None and model.gated_anchor:
         # A conditioner that was trained codes the estimate in its own way.
-        untouched = {"unet": Nothing(model.unet.out_channels), "conditioner": model.codec.encoder}
+        untouched = {"unet": Nothing(model.unet.sizes.returned), "conditioner": model.codec.encoder}
         rows.append(Setting("predictor alone", once, untouched))
     if model.codec_residual:
         rows.append(Setting("T = 1, no codec residual", once, {"codec_residual": False}))

@@ -16,7 +16,7 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.method.level import LevelHead
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.refinement import TextureFromMixture
-from ldm_sep.network.levels import LevelSizes
+from ldm_sep.network.levels import LevelSizes, UNetSizes
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
 
@@ -96,21 +96,18 @@ def trained_here(config: CodecConfig) -> bool:
 
 def build_unet(config: UNetConfig, latent_channels: int, cond_channels: int, *, gated_anchor: bool) -> nn.Module:
     """The denoiser; twice the output channels where a gate is needed."""
-    levels = [LevelSizes(**level.model_dump()) for level in config.levels]
-    out_channels = 2 * latent_channels if gated_anchor else latent_channels
+    sizes = UNetSizes(
+        latent_channels,
+        [LevelSizes(**level.model_dump()) for level in config.levels],
+        config.time_features,
+        2 * latent_channels if gated_anchor else latent_channels,
+        cond_channels,
+    )
     if config.kind == "unet_v0":
         from ldm_sep.network.unet_adp import UNetADP
 
-        network: type[nn.Module] = UNetADP
-    else:
-        network = UNet1d
-    return network(
-        latent_channels,
-        levels,
-        time_features=config.time_features,
-        out_channels=out_channels,
-        cond_channels=cond_channels,
-    )
+        return UNetADP(sizes)
+    return UNet1d(sizes)
 
 
 def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparator:

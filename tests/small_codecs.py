@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ldm_sep.codec.base import check_latents, check_wave
+from ldm_sep.codec.base import Codec
 
 
 class _UnitSpread(nn.Module):
@@ -18,7 +18,7 @@ class _UnitSpread(nn.Module):
         return z / z.std((1, 2), keepdim=True).clamp_min(1e-6)
 
 
-class LevelLosingCodec(nn.Module):
+class LevelLosingCodec(nn.Module, Codec):
     """Made for a mono mean of RMS 2."""
 
     sample_rate, channels, hop, latent_channels, keeps_level, latent_exponent = 16000, 2, 8, 8, False, 1.0
@@ -30,11 +30,3 @@ class LevelLosingCodec(nn.Module):
 
     def input_gain(self, wave: Tensor) -> Tensor:
         return 2 / wave.mean(1, keepdim=True).square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-6)
-
-    def encode(self, wave: Tensor) -> Tensor:
-        check_wave(wave, self.channels, self.hop)
-        return self.encoder(wave)
-
-    def decode(self, z: Tensor) -> Tensor:
-        check_latents(z, self.latent_channels)
-        return self.decoder(z)

@@ -18,7 +18,8 @@ class Codec(Protocol):
     learned throughout. ``keeps_level`` says whether the latents carry the loudness of the input.
 
     ``encoder`` and ``decoder`` are the bare networks behind ``encode`` and ``decode``: the same maps without the
-    checks. None of the four changes the level: what encodes multiplies the wave by ``input_gain`` first.
+    checks. None of the four changes the level: what encodes multiplies the wave by ``input_gain`` first. Codecs derive
+    from this class for what they have in common.
     """
 
     sample_rate: int
@@ -27,27 +28,25 @@ class Codec(Protocol):
     latent_channels: int
     keeps_level: bool
     latent_exponent: float
-
-    @property
-    def encoder(self) -> nn.Module: ...
-
-    @property
-    def decoder(self) -> nn.Module: ...
+    encoder: nn.Module
+    decoder: nn.Module
 
     def input_gain(self, wave: Tensor) -> Tensor:
         """The gain (B, 1, 1) that brings ``wave (B, C, T)`` to the level the codec was made for; always finite.
 
         A codec that keeps the level encodes what it is given: its gain is one.
         """
-        ...
+        return wave.new_ones(len(wave), 1, 1)
 
     def encode(self, wave: Tensor) -> Tensor:
         """``wave (B, C, T)`` to ``z (B, D, N)`` with N = T / hop; ``ValueError`` as in ``check_wave``."""
-        ...
+        check_wave(wave, self.channels, self.hop)
+        return self.encoder(wave)
 
     def decode(self, z: Tensor) -> Tensor:
         """``z (B, D, N)`` to ``wave (B, C, N * hop)``; ``ValueError`` as in ``check_latents``."""
-        ...
+        check_latents(z, self.latent_channels)
+        return self.decoder(z)
 
 
 def module_of(codec: Codec) -> nn.Module:
@@ -55,11 +54,6 @@ def module_of(codec: Codec) -> nn.Module:
     if not isinstance(codec, nn.Module):
         raise TypeError(f"{type(codec).__name__} holds no weights")
     return codec
-
-
-def unit_gain(wave: Tensor) -> Tensor:
-    """The ``input_gain`` of a codec that keeps the level: ones (B, 1, 1) for ``wave (B, C, T)``."""
-    return wave.new_ones(len(wave), 1, 1)
 
 
 def check_wave(wave: Tensor, channels: int, hop: int) -> None:

@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ldm_sep.codec.base import all_finite, check_latents, check_wave
+from ldm_sep.codec.base import Codec, all_finite
 from ldm_sep.errors import CheckpointError
 from ldm_sep.files import reason, replacing, require_regular, sha256_of, shown
 from ldm_sep.records import read_json
@@ -37,7 +37,7 @@ _LARGEST = 256 << 20
 _OTHER_CACHE = "choose another cache folder with LDM_SEP_CACHE, or pass the path of a local copy as weights"
 
 
-class Encodec48kHz(nn.Module):
+class Encodec48kHz(nn.Module, Codec):
     """The encoder and decoder of the 48 kHz EnCodec as a ``codec.base.Codec``; 7.43 M parameters each.
 
     Latents have 128 channels at 150 frames/s, N = T / 320. They are continuous: the quantiser is no part of
@@ -87,16 +87,6 @@ class Encodec48kHz(nn.Module):
         mono = wave.mean(1, keepdim=True)
         level = torch.maximum(rms(mono), _LEAST_MONO * rms(wave)).clamp_min(_FLOOR_RMS)
         return (1 / level)[:, None, None]
-
-    def encode(self, wave: Tensor) -> Tensor:
-        """``wave (B, 2, T)`` to ``z (B, 128, T / 320)``; ``ValueError`` as in ``check_wave``."""
-        check_wave(wave, self.channels, self.hop)
-        return self.encoder(wave)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """``z (B, 128, N)`` to ``wave (B, 2, 320 N)``; ``ValueError`` as in ``check_latents``."""
-        check_latents(z, self.latent_channels)
-        return self.decoder(z)
 
 
 def load_encodec_48khz(

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ldm_sep.codec.base import check_latents, check_wave, unit_gain
+from ldm_sep.codec.base import Codec
 
 _CHANNELS = 2
 # Of the first and last convolutions, and of the residual units' dilated ones.
@@ -92,7 +92,7 @@ class SEANetDecoder(nn.Module):
         return self.layers(z)
 
 
-class SEANetCodec(nn.Module):
+class SEANetCodec(nn.Module, Codec):
     """One ``SEANetEncoder`` and one ``SEANetDecoder``, without a quantiser, as a ``codec.base.Codec``.
 
     ``sample_rate`` in Hz.
@@ -107,20 +107,6 @@ class SEANetCodec(nn.Module):
         self.sample_rate, self.hop, self.latent_channels = sample_rate, sizes.hop, sizes.latent_channels
         self.encoder = SEANetEncoder(sizes)
         self.decoder = SEANetDecoder(sizes)
-
-    def input_gain(self, wave: Tensor) -> Tensor:
-        """One: the latents keep the level."""
-        return unit_gain(wave)
-
-    def encode(self, wave: Tensor) -> Tensor:
-        """``wave (B, C, T)`` to ``z (B, D, N)`` with N = T / hop; ``ValueError`` as in ``check_wave``."""
-        check_wave(wave, self.channels, self.hop)
-        return self.encoder(wave)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """``z (B, D, N)`` to ``wave (B, C, N * hop)``; ``ValueError`` as in ``check_latents``."""
-        check_latents(z, self.latent_channels)
-        return self.decoder(z)
 
 
 class _Conv(nn.Module):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm_sep.codec.base import check_latents, check_wave, unit_gain
+from ldm_sep.codec.base import Codec
 from ldm_sep.signal.mdct import MDCT, band_edges
 from ldm_sep.signal.stereo import mid_side
 
@@ -183,7 +183,7 @@ class SpectralDecoder(_SpectralHalf):
         return mid_side(self.mdct.inverse(signed_power(y, 1 / self.sizes.exponent)))
 
 
-class SpectralCodec(nn.Module):
+class SpectralCodec(nn.Module, Codec):
     """The codec of the module docstring: stereo, level-keeping, local in time.
 
     ``sample_rate`` in Hz. Latents are amplitudes to the power ``latent_exponent``.
@@ -199,17 +199,3 @@ class SpectralCodec(nn.Module):
         self.latent_exponent = sizes.exponent
         self.encoder = SpectralEncoder(2 * sizes.hop, sizes)
         self.decoder = SpectralDecoder(self.latent_channels, sizes)
-
-    def input_gain(self, wave: Tensor) -> Tensor:
-        """One: the latents keep the level."""
-        return unit_gain(wave)
-
-    def encode(self, wave: Tensor) -> Tensor:
-        """``wave (B, 2, T)``, T a multiple of ``hop``, to ``z (B, D, T / hop)``. ValueError otherwise."""
-        check_wave(wave, self.channels, self.hop)
-        return self.encoder(wave)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """``z (B, D, N)`` to ``wave (B, 2, N hop)``. ValueError for another number of channels."""
-        check_latents(z, self.latent_channels)
-        return self.decoder(z)

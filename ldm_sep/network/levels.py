@@ -32,29 +32,50 @@ class LevelSizes:
     attention: bool = False
 
 
-def check_levels(levels: Sequence[LevelSizes]) -> None:
-    """ConfigError unless there are levels, their sizes are positive, and `GROUPS` divides their channels."""
-    if not levels:
-        raise ConfigError("levels: the U-Net has none; give at least one level")
-    for number, level in enumerate(levels, start=1):
-        if min(level.channels, level.factor, level.blocks) < 1:
-            raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
-        if level.channels % GROUPS:
-            raise ConfigError(f"levels: level {number} has {level.channels} channels; use a multiple of {GROUPS}")
+@dataclass(frozen=True)
+class UNetSizes:
+    """Sizes of a whole U-Net.
 
+    latent_channels: D of ``z_t``; levels: from the outermost to the bottleneck; time_features: width of the time
+    embedding; out_channels: channels of the output, D when None; cond_channels: E of ``cond``, D when None.
+    ConfigError unless there are levels, their sizes are positive, and `GROUPS` divides their channels.
+    """
 
-def fitted(
-    z_t: Tensor, cond: Tensor, latent_channels: int, cond_channels: int, levels: Sequence[LevelSizes]
-) -> tuple[Tensor, Tensor]:
-    """``z_t (B, D, N)`` and ``cond (B, E, N)``, extended to a multiple of all factors. ValueError for other shapes."""
-    batch, _, frames = z_t.shape
-    if z_t.shape[1] != latent_channels or cond.shape != (batch, cond_channels, frames):
-        raise ValueError(
-            f"z_t {tuple(z_t.shape)} must be (B, {latent_channels}, N) and "
-            f"cond {tuple(cond.shape)} (B, {cond_channels}, N)"
-        )
-    multiple = prod(level.factor for level in levels)
-    return extend(z_t, multiple), extend(cond, multiple)
+    latent_channels: int
+    levels: Sequence[LevelSizes]
+    time_features: int = 1024
+    out_channels: int | None = None
+    cond_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            raise ConfigError("levels: the U-Net has none; give at least one level")
+        for number, level in enumerate(self.levels, start=1):
+            if min(level.channels, level.factor, level.blocks) < 1:
+                raise ConfigError(f"levels: channels, factor and blocks of level {number} must be 1 or more")
+            if level.channels % GROUPS:
+                raise ConfigError(f"levels: level {number} has {level.channels} channels; use a multiple of {GROUPS}")
+
+    @property
+    def returned(self) -> int:
+        """Channels of the output."""
+        return self.latent_channels if self.out_channels is None else self.out_channels
+
+    @property
+    def heard(self) -> int:
+        """Channels of the condition."""
+        return self.latent_channels if self.cond_channels is None else self.cond_channels
+
+    def fitted(self, z_t: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """``z_t (B, D, N)`` and ``cond (B, E, N)``, to a multiple of all factors. ValueError for other shapes."""
+        batch, _, frames = z_t.shape
+        if z_t.shape[1] != self.latent_channels or cond.shape != (batch, self.heard, frames):
+            raise ValueError(
+                f"z_t {tuple(z_t.shape)} must be (B, {self.latent_channels}, N) and "
+                f"cond {tuple(cond.shape)} (B, {self.heard}, N)"
+            )
+        multiple = prod(level.factor for level in self.levels)
+        return extend(z_t, multiple), extend(cond, multiple)
 
 
 def extend(x: Tensor, multiple: int) -> Tensor:

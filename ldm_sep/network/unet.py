@@ -22,7 +22,6 @@ and a convolution of width 3 where a transposed convolution as wide as the facto
 last two layers of its time perceptron are one layer applied twice (-1,049,600).
 """
 
-from collections.abc import Sequence
 from math import pi
 from typing import cast
 
@@ -35,8 +34,7 @@ from ldm_sep.network.levels import (
     ATTENTION_HEADS,
     GROUPS,
     LevelSizes,
-    check_levels,
-    fitted,
+    UNetSizes,
     resize,
 )
 
@@ -175,35 +173,19 @@ class Level(nn.Module):
 class UNet1d(nn.Module):
     """Estimate the velocity of v-objective diffusion (the paper's equation 8) from noisy latents and a condition.
 
-    latent_channels: D of ``z_t``; levels: from the outermost to the bottleneck; time_features:
-    width of the time embedding; out_channels: channels of the output, D when None; cond_channels: E of ``cond``,
-    D when None.
-
     A new network returns exactly zero: the outermost gate starts at zero, the inner ones near one, so that
-    all depths learn from the second step on. Raises ``ConfigError`` for sizes that cannot be built.
+    all depths learn from the second step on.
     """
 
-    def __init__(
-        self,
-        latent_channels: int,
-        levels: Sequence[LevelSizes],
-        *,
-        time_features: int = 1024,
-        out_channels: int | None = None,
-        cond_channels: int | None = None,
-    ) -> None:
+    def __init__(self, sizes: UNetSizes) -> None:
         super().__init__()
-        check_levels(levels)
-        self.latent_channels = latent_channels
-        self.out_channels = latent_channels if out_channels is None else out_channels
-        self.cond_channels = latent_channels if cond_channels is None else cond_channels
-        self.sizes = tuple(levels)
-        self.time = TimeEmbedding(time_features)
-        outer = [latent_channels, *(level.channels for level in levels[:-1])]
-        returned = [self.out_channels, *outer[1:]]
+        self.sizes, levels = sizes, sizes.levels
+        self.time = TimeEmbedding(sizes.time_features)
+        outer = [sizes.latent_channels, *(level.channels for level in levels[:-1])]
+        returned = [sizes.returned, *outer[1:]]
         outermost, *inner = built = [
-            Level(sizes, before, after, self.cond_channels, time_features)
-            for sizes, before, after in zip(levels, outer, returned, strict=True)
+            Level(level, before, after, sizes.heard, sizes.time_features)
+            for level, before, after in zip(levels, outer, returned, strict=True)
         ]
         self.levels = nn.ModuleList(built)
         for level in inner:
@@ -218,7 +200,7 @@ class UNet1d(nn.Module):
         factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
         frames = z_t.shape[-1]
-        x, cond = fitted(z_t, cond, self.latent_channels, self.cond_channels, self.sizes)
+        x, cond = self.sizes.fitted(z_t, cond)
         # Every use of the time features is "SiLU, then a linear layer", so the SiLU is taken once.
         time = F.silu(self.time(t))
         inputs: list[Tensor] = []

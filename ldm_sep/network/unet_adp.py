@@ -5,7 +5,6 @@ has 115,924,096 parameters. The two tied layers of its time perceptron appear on
 ``safetensors`` takes it.
 """
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 from torch import Tensor, nn
@@ -15,9 +14,7 @@ from ldm_sep.network.levels import (
     ATTENTION_FEATURES,
     ATTENTION_HEADS,
     GROUPS,
-    LevelSizes,
-    check_levels,
-    fitted,
+    UNetSizes,
     resize,
 )
 from ldm_sep.thirdparty import import_audio_diffusion_pytorch
@@ -26,42 +23,26 @@ from ldm_sep.thirdparty import import_audio_diffusion_pytorch
 class UNetADP(nn.Module):
     """Estimate the velocity of v-objective diffusion (equation 8 of the paper) with ``UNetV0``.
 
-    latent_channels: D of ``z_t``; levels: from the outermost to the bottleneck; time_features:
-    width of the time embedding; out_channels: channels of the output, D when None; cond_channels: E of ``cond``,
-    D when None.
-
     ``copy.deepcopy`` is refused: the package's closures would share the weights with the original. Build a second
-    network and load the state dict. Raises ``ConfigError`` for sizes that cannot be built.
+    network and load the state dict.
     """
 
-    def __init__(
-        self,
-        latent_channels: int,
-        levels: Sequence[LevelSizes],
-        *,
-        time_features: int = 1024,
-        out_channels: int | None = None,
-        cond_channels: int | None = None,
-    ) -> None:
+    def __init__(self, sizes: UNetSizes) -> None:
         super().__init__()
-        check_levels(levels)
-        self.latent_channels = latent_channels
-        self.out_channels = latent_channels if out_channels is None else out_channels
-        self.cond_channels = latent_channels if cond_channels is None else cond_channels
-        self.sizes = tuple(levels)
+        self.sizes, levels = sizes, sizes.levels
         self.net: nn.Module = import_audio_diffusion_pytorch().UNetV0(
             dim=1,
-            in_channels=latent_channels,
-            out_channels=self.out_channels,
+            in_channels=sizes.latent_channels,
+            out_channels=sizes.returned,
             channels=[level.channels for level in levels],
             factors=[level.factor for level in levels],
             items=[level.blocks for level in levels],
             attentions=[int(level.attention) for level in levels],
-            context_channels=[self.cond_channels if level.inject else 0 for level in levels],
+            context_channels=[sizes.heard if level.inject else 0 for level in levels],
             attention_heads=ATTENTION_HEADS,
             attention_features=ATTENTION_FEATURES,
             resnet_groups=GROUPS,
-            modulation_features=time_features,
+            modulation_features=sizes.time_features,
         )
         # UNetV0 holds [time embedder, time perceptron, U-Net]; the perceptron lists one layer twice.
         perceptron = self.net.blocks[1]
@@ -77,10 +58,10 @@ class UNetADP(nn.Module):
         factors, and the result is cropped. Raises ``ValueError`` for other shapes.
         """
         frames = z_t.shape[-1]
-        z_t, cond = fitted(z_t, cond, self.latent_channels, self.cond_channels, self.sizes)
+        z_t, cond = self.sizes.fitted(z_t, cond)
         channels: list[Tensor | None] = []
         size = z_t.shape[-1]
-        for level in self.sizes:
+        for level in self.sizes.levels:
             size //= level.factor
             channels.append(resize(cond, size) if level.inject else None)
         return self.net(z_t, time=t, channels=channels)[..., :frames]

@@ -9,7 +9,7 @@ from ldm_sep.errors import CheckpointError
 from ldm_sep.method.level import LevelHead, normalising_gain, relative_level_db, set_level
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
-from ldm_sep.network.levels import LevelSizes
+from ldm_sep.network.levels import LevelSizes, UNetSizes
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
 from ldm_sep.signal.loudness import rms
@@ -24,15 +24,9 @@ def small_separator(
 ) -> LatentSeparator:
     torch.manual_seed(0)
     codec = small_codec(exponent)
-    unet = UNet1d(
-        32,
-        [LevelSizes(16, 2, 1, inject=True)],
-        time_features=16,
-        out_channels=64 if gated else 32,
-        cond_channels=64 if predicting else 32,
-    )
+    sizes = UNetSizes(32, [LevelSizes(16, 2, 1, inject=True)], 16, 64 if gated else 32, 64 if predicting else 32)
     predictor = MaskPredictor(16000, 256, 80, (4, 8)) if predicting else None
-    return LatentSeparator(codec, unet, gated_anchor=gated, refines=refines, predictor=predictor).eval()
+    return LatentSeparator(codec, UNet1d(sizes), gated_anchor=gated, refines=refines, predictor=predictor).eval()
 
 
 @pytest.fixture
@@ -119,14 +113,14 @@ def test_whitening_gives_zero_mean_and_unit_spread_and_keeps_dead_channels_finit
 
 def test_a_codec_that_loses_the_level_needs_a_head() -> None:
     codec = LevelLosingCodec()
-    unet = UNet1d(8, [LevelSizes(8, 1, 1, inject=True)], time_features=16)
+    unet = UNet1d(UNetSizes(8, [LevelSizes(8, 1, 1, inject=True)], 16))
     with pytest.raises(ValueError, match="level head is needed"):
         LatentSeparator(codec, unet)
 
 
 def level_losing_separator() -> LatentSeparator:
     torch.manual_seed(0)
-    unet = UNet1d(8, [LevelSizes(8, 1, 1, inject=True)], time_features=16)
+    unet = UNet1d(UNetSizes(8, [LevelSizes(8, 1, 1, inject=True)], 16))
     return LatentSeparator(LevelLosingCodec(), unet, level_head=LevelHead(8)).eval()
 
 

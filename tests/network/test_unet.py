@@ -9,35 +9,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_unets import LEVELS, inputs, package_unet, paper_sizes, small_sizes
 from torch import Tensor, nn
 
 from ldm_sep.errors import ConfigError
-from ldm_sep.network.levels import LevelSizes
+from ldm_sep.network.levels import LevelSizes, UNetSizes
 from ldm_sep.network.unet import Level, UNet1d
-from ldm_sep.thirdparty import import_audio_diffusion_pytorch
-
-LEVELS = (LevelSizes(16, 1, 1), LevelSizes(16, 2, 2, inject=True), LevelSizes(24, 3, 1, inject=True, attention=True))
 
 
 def make(levels: tuple[LevelSizes, ...] = LEVELS, seed: int = 0, out_channels: int | None = None) -> UNet1d:
     """A small network away from its initial zeros, as if it had been trained."""
     torch.manual_seed(seed)
-    net = UNet1d(
-        6,
-        levels,
-        time_features=32,
-        out_channels=out_channels,
-    )
+    net = UNet1d(UNetSizes(6, levels, time_features=32, out_channels=out_channels))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return net
-
-
-def inputs(frames: int = 12, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    random = torch.Generator().manual_seed(seed)
-    z_t, cond = torch.randn(2, 2, 6, frames, generator=random)
-    return z_t, torch.rand(2, generator=random), cond
 
 
 def half_pixel_linear(cond: Tensor, frames: int) -> Tensor:
@@ -54,13 +41,8 @@ def smallest_change(before: Tensor, after: Tensor) -> float:
 
 
 def test_paper_size_has_115_892_352_parameters() -> None:
-    channels, factors = (128, 128, 256, 256, 512, 512, 1024), (1, 1, 2, 2, 2, 2, 2)
-    levels = [
-        LevelSizes(width, factor, 1 if depth == 0 else 3, inject=depth >= 3)
-        for depth, (width, factor) in enumerate(zip(channels, factors, strict=True))
-    ]
     with torch.device("meta"):
-        net = UNet1d(128, levels)
+        net = UNet1d(paper_sizes())
     assert sum(parameter.numel() for parameter in net.parameters()) == 115_892_352
 
 
@@ -111,20 +93,7 @@ def transfer_level(level: Level, block: nn.Module) -> nn.Module | None:
 @pytest.mark.parametrize("out_channels", [None, 10])
 def test_equals_unet_v0_with_the_same_weights(out_channels: int | None) -> None:
     torch.manual_seed(3)
-    theirs = import_audio_diffusion_pytorch().UNetV0(
-        dim=1,
-        in_channels=6,
-        out_channels=out_channels,
-        channels=[16, 16, 24],
-        factors=[1, 2, 3],
-        items=[1, 2, 1],
-        attentions=[0, 0, 1],
-        context_channels=[0, 6, 6],
-        attention_heads=8,
-        attention_features=64,
-        resnet_groups=8,
-        modulation_features=32,
-    )
+    theirs = package_unet(out_channels)
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
             # Open gates let every depth through to the comparison.
@@ -159,7 +128,7 @@ def test_gradients_reach_every_parameter() -> None:
 @pytest.mark.parametrize("out_channels", [None, 12])
 def test_a_new_network_returns_zero_and_training_moves_every_parameter(out_channels: int | None) -> None:
     torch.manual_seed(0)
-    net = UNet1d(6, LEVELS, time_features=32, out_channels=out_channels)
+    net = UNet1d(small_sizes(out_channels))
     z_t, t, cond = inputs()
     assert not net(z_t, t, cond).any()
     before = copy.deepcopy(net.state_dict())
@@ -258,7 +227,7 @@ def test_weights_pass_through_safetensors_strictly(tmp_path: Path) -> None:
 )
 def test_sizes_that_cannot_be_built_are_named(levels: tuple[LevelSizes, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        UNet1d(6, levels)
+        UNet1d(UNetSizes(6, levels))
 
 
 def test_a_condition_of_another_length_is_refused() -> None:

@@ -7,30 +7,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_unets import inputs, package_unet, paper_sizes, small_sizes
 from torch import Tensor
 
 from ldm_sep.errors import ConfigError
-from ldm_sep.network.levels import LevelSizes
+from ldm_sep.network.levels import LevelSizes, UNetSizes
 from ldm_sep.network.unet_adp import UNetADP
-from ldm_sep.thirdparty import import_audio_diffusion_pytorch
-
-LEVELS = (LevelSizes(16, 1, 1), LevelSizes(16, 2, 2, inject=True), LevelSizes(24, 3, 1, inject=True, attention=True))
 
 
 def make(seed: int = 0, out_channels: int | None = None) -> UNetADP:
     torch.manual_seed(seed)
-    return UNetADP(
-        6,
-        LEVELS,
-        time_features=32,
-        out_channels=out_channels,
-    )
-
-
-def inputs(frames: int = 12, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    random = torch.Generator().manual_seed(seed)
-    z_t, cond = torch.randn(2, 2, 6, frames, generator=random)
-    return z_t, torch.rand(2, generator=random), cond
+    return UNetADP(small_sizes(out_channels))
 
 
 def half_pixel_linear(cond: Tensor, frames: int) -> Tensor:
@@ -42,13 +29,8 @@ def half_pixel_linear(cond: Tensor, frames: int) -> Tensor:
 
 
 def test_paper_size_has_the_package_s_parameter_count() -> None:
-    channels, factors = (128, 128, 256, 256, 512, 512, 1024), (1, 1, 2, 2, 2, 2, 2)
-    levels = [
-        LevelSizes(width, factor, 1 if depth == 0 else 3, inject=depth >= 3)
-        for depth, (width, factor) in enumerate(zip(channels, factors, strict=True))
-    ]
     with torch.device("meta"):
-        net = UNetADP(128, levels)
+        net = UNetADP(paper_sizes())
     assert sum(parameter.numel() for parameter in net.parameters()) == 115_924_096
     assert sum(value.numel() for value in net.state_dict().values()) == 115_924_096
 
@@ -56,20 +38,7 @@ def test_paper_size_has_the_package_s_parameter_count() -> None:
 @pytest.mark.parametrize("out_channels", [None, 10])
 def test_equals_the_package_s_network_called_directly(out_channels: int | None) -> None:
     torch.manual_seed(7)
-    theirs = import_audio_diffusion_pytorch().UNetV0(
-        dim=1,
-        in_channels=6,
-        out_channels=out_channels,
-        channels=[16, 16, 24],
-        factors=[1, 2, 3],
-        items=[1, 2, 1],
-        attentions=[0, 0, 1],
-        context_channels=[0, 6, 6],
-        attention_heads=8,
-        attention_features=64,
-        resnet_groups=8,
-        modulation_features=32,
-    )
+    theirs = package_unet(out_channels)
     ours = make(seed=7, out_channels=out_channels)
     z_t, t, cond = inputs(12)
     expected = theirs(z_t, time=t, channels=[None, half_pixel_linear(cond, 6), half_pixel_linear(cond, 2)])
@@ -138,7 +107,7 @@ def test_time_and_condition_matter_and_items_of_a_batch_do_not_meet() -> None:
 )
 def test_sizes_that_cannot_be_built_are_named(levels: tuple[LevelSizes, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        UNetADP(6, levels)
+        UNetADP(UNetSizes(6, levels))
 
 
 def test_a_condition_of_another_length_is_refused() -> None:

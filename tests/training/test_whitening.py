@@ -9,7 +9,6 @@ import torch
 from conftest import mistake_of
 
 from ldm_sep.checkpoint.reading import load_codec
-from ldm_sep.codec.base import unit_gain
 from ldm_sep.training.codec import measure_whitening
 
 
@@ -30,7 +29,11 @@ def test_whitening_is_measured_on_vocals_and_mixtures_in_equal_shares_at_the_wor
         return SimpleNamespace(vocals=0.5 * mixture, mixture=mixture)
 
     scale, offset = torch.tensor([[1.0], [4.0]]), torch.tensor([[0.0], [3.0]])
-    codec = SimpleNamespace(latent_channels=2, encoder=lambda wave: scale * wave + offset, input_gain=unit_gain)
+    codec = SimpleNamespace(
+        latent_channels=2,
+        encoder=lambda wave: scale * wave + offset,
+        input_gain=lambda wave: wave.new_ones(len(wave), 1, 1),
+    )
     measured = measure_whitening(codec, SimpleNamespace(batch=batch), 3, 0)
     # Mixtures are heard at an RMS of 0.1, vocals then at 0.05.
     std = scale * np.sqrt((0.1**2 + 0.05**2) / 2)
