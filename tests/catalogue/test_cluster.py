@@ -1,0 +1,152 @@
+"""A catalogue on Ray: two nodes on this machine, one of which is lost, as is an actor in mid-song."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import soundfile as sf
+from conftest import RATE, ROOT, played
+from songs import bytes_of, here, make_checkpoint, make_songs, recipe_for, rows_of
+
+from ldm_sep.catalogue import catalogue
+
+# `ray start`, which otherwise puts another address of the machine in the place of its loopback device's.
+START = (
+    "from ray._private import services\n"
+    "services.resolve_ip_for_localhost = lambda host: host\n"
+    "from ray.scripts.scripts import main\n"
+    "main()\n"
+)
+STORE = str(100 << 20)
+
+
+def wait_until(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    known = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32, "PYTHONPATH": path}
+    return {**os.environ, **known}
+
+
+class Nodes:
+    """A head and a second node, each a group of processes of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        # The names of sockets must be short.
+        self._folder = tempfile.mkdtemp(prefix="ray")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        head = ("--head", f"--port={port}", f"--temp-dir={self._folder}", "--include-dashboard=false")
+        self.started = [self._start(*head)]
+        deadline = time.monotonic() + 60
+        while not self._answers(port):
+            assert time.monotonic() < deadline and self.started[0].poll() is None
+            time.sleep(0.05)
+        self.started.append(self._start(f"--address={self.address}"))
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        common = ("--node-ip-address=127.0.0.1", "--num-cpus=1", f"--object-store-memory={STORE}", "--block")
+        return subprocess.Popen(
+            [sys.executable, "-c", START, "start", *words, *common],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=self._environment,
+        )
+
+    def _answers(self, port: int) -> bool:
+        with socket.socket() as attempt:
+            return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+    def actors(self, node: int) -> list[psutil.Process]:
+        """Those of the catalogue on a node."""
+        found = []
+        for process in psutil.Process(self.started[node].pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [process] if "_Station" in " ".join(process.cmdline()) else []
+        return found
+
+    def remove(self, node: int) -> None:
+        """All of its processes at once, as when a machine loses its power."""
+        with suppress(psutil.NoSuchProcess):
+            whole = [psutil.Process(self.started[node].pid)]
+            for process in [*whole, *whole[0].children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.started[node].wait()
+
+    def close(self) -> None:
+        for node in (1, 0):
+            self.remove(node)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture
+def nodes(environment: dict[str, str]) -> Iterator[Nodes]:
+    started = Nodes(environment)
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def test_an_actor_killed_in_mid_song_and_a_node_that_is_lost_change_no_byte_and_no_row(
+    nodes: Nodes, environment: dict[str, str], tmp_path: Path
+) -> None:
+    songs, checkpoint = make_songs(tmp_path / "songs"), make_checkpoint(tmp_path / "checkpoint")
+    for number in range(6):
+        sf.write(songs / f"long {number}.wav", played(20.0, number).T, RATE, subtype="PCM_16")
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    command = ["catalogue", songs.as_uri(), "-o", out.as_uri(), "-n", checkpoint, "-d", "cpu"]
+    settings = ["--segment", "2", "--steps", "1", "--format", "wav", "--engine", "ray", "--address", nodes.address]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "ldm_sep", *map(str, command), *settings],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A driver, too, is told that the loopback device is meant.
+        env={**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+    )
+    # Meanwhile, for comparison.
+    catalogue([str(songs)], recipe_for(whole, checkpoint), here)
+
+    def begun() -> bool:
+        return any(out.rglob(".ldm-sep-*.part"))
+
+    def rows() -> int:
+        with suppress(FileNotFoundError):
+            return (out / "songs.jsonl").read_bytes().count(b"\n")
+        return 0
+
+    wait_until(lambda: begun() and bool(nodes.actors(0)) and bool(nodes.actors(1)), run)
+    for actor in nodes.actors(0):
+        actor.send_signal(signal.SIGKILL)
+    seen = rows()
+    wait_until(lambda: rows() > seen, run)
+    nodes.remove(1)
+    assert rows() < 12
+    told, errors = run.communicate(timeout=300)
+    assert run.returncode == 1 and "10 separated, 2 failed, 0 done before" in told, errors
+    assert bytes_of(out) == bytes_of(whole)
+    assert rows_of(out) == rows_of(whole)
+    assert (out / "failed.jsonl").read_text().count("\n") == 2
