@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import queue
+import socket
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -19,12 +20,15 @@ from ldm_sep.catalogue.rows import Job, Recipe, Refusal, Row
 from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
 from ldm_sep.device import usable_cores
 from ldm_sep.errors import ConfigError, need_package
+from ldm_sep.files import shown
 from ldm_sep.workers import work_through
 
 # Bytes of a cluster that is started here: the rows of a window, of about two kilobytes, many times over.
 _OBJECT_STORE = 200_000_000
-# Songs by actor that Ray Data is given at a time. At the end of each lot actors wait for the slowest, about half a song.
+# Songs by actor that Ray Data is given at a time. At their end actors wait for the slowest, for about half a song.
 _WINDOW = 64
+# Seconds.
+_PATIENCE = 10.0
 # No reports of use to Ray's makers, and no notes from its depths among ours.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 # Ray then listens on the loopback device alone, as it always does on the systems that the name is about.
@@ -38,9 +42,9 @@ def ray_engine(
     ``RAY_ADDRESS``, or on one that is started here for as long as it takes.
 
     Every node needs this package, and sees the songs, ``recipe.out`` and a checkpoint's folder under the same names.
-    DependencyError without Ray; ConfigError if there is no cluster to be reached.
+    `require_cluster` says what can be missing.
     """
-    need_package("a catalogue on Ray", "ray", "'ldm-sep[cluster]'")
+    require_cluster(address)
     with _cluster(address, workers) as resources:
         import ray.data
 
@@ -80,6 +84,21 @@ class _Station:
         """The row of the one job in ``batch``."""
         self._jobs.put(pickle.loads(batch["job"][0]))
         return {"row": [pickle.dumps(next(self._rows))]}
+
+
+def require_cluster(address: str | None) -> None:
+    """DependencyError without Ray; ConfigError at once where nobody listens at ``host:port``, which Ray tries to reach
+    for minutes.
+    """
+    need_package("a catalogue on Ray", "ray", "'ldm-sep[cluster]'")
+    address = address or os.environ.get("RAY_ADDRESS")
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"no Ray cluster answers at {shown(str(address))} ({error}); check --address") from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
 from ldm_sep.catalogue.storage import local_path, stamp_of
 from ldm_sep.catalogue.tally import Count, Tally
 from ldm_sep.device import choose_device, usable_cores, visible_gpus
-from ldm_sep.errors import ConfigError
+from ldm_sep.errors import ConfigError, OutputError
 from ldm_sep.listing import status_of
 from ldm_sep.workers import work_through
 
@@ -60,7 +60,7 @@ def catalogue(
     that cannot be read.
 
     Nothing that is finished is lost, however the process ends: the same call goes on. ConfigError for inputs that are
-    not there, another catalogue on the same shard, and a disk that takes no more.
+    not there and another catalogue on the same shard; OutputError for a disk that takes no more.
     """
     check_inputs(inputs)
     out = local_path(recipe.out)
@@ -98,7 +98,7 @@ def catalogue(
             stack.enter_context(Count(songs, lambda total: setattr(tally, "total", total)))
         for row in stack.enter_context(closing(engine(due(kept), recipe))):
             if isinstance(row, Refusal):
-                raise ConfigError(f"{row.line}; run it again then: nothing that is done is lost")
+                raise OutputError(f"{row.line}; run it again then: nothing that is done is lost")
             kept.append(row)
             busy.discard(row.id)
             if row.status == "failed":

@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -129,4 +130,6 @@ def _object(uri: str) -> tuple["AbstractFileSystem", str]:
 
 def _stamp(info: dict[str, Any]) -> str:
     tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("created") or ""
+    if isinstance(tag, datetime):
+        tag = tag.timestamp()
     return f"{info.get('size', 0)} {tag}".strip()

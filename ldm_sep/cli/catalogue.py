@@ -91,7 +91,9 @@ def catalogue(
         longest=3600 * max_hours or None,
     )
     if engine is EngineName.ray:
-        from ldm_sep.catalogue.cluster import ray_engine
+        from ldm_sep.catalogue.cluster import ray_engine, require_cluster
+
+        require_cluster(address)
 
         act = partial(ray_engine, workers=workers, address=address)
     else:

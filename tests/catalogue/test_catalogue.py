@@ -186,6 +186,7 @@ def test_two_catalogues_on_one_folder_and_part_of_the_songs(made: Path, songs: P
         (("demo", "-o", "out", "--preset", "slow"), "no preset 'slow'"),
         (("demo", "-o", "out", "--format", "flac", "--samples", "float"), "flac holds whole numbers"),
         (("demo", "-o", "out", "--address", "x:1"), "names a Ray cluster; add --engine ray"),
+        (("demo", "-o", "out", "--engine", "ray", "--address", "127.0.0.1:1"), "no Ray cluster answers at 127.0.0.1:1"),
     ],
 )
 def test_mistakes_are_one_line_before_any_work(words: tuple[str, ...], line: str, tmp_path: Path) -> None:

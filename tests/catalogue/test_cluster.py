@@ -150,3 +150,22 @@ def test_an_actor_killed_in_mid_song_and_a_node_that_is_lost_change_no_byte_and_
     assert bytes_of(out) == bytes_of(whole)
     assert rows_of(out) == rows_of(whole)
     assert (out / "failed.jsonl").read_text().count("\n") == 2
+
+
+def test_a_cluster_that_is_started_here_listens_to_nobody_else_and_keeps_its_store_small(
+    environment: dict[str, str],
+) -> None:
+    code = (
+        "import psutil\n"
+        "from ldm_sep.catalogue.cluster import _cluster\n"
+        "with _cluster(None, 1) as resources:\n"
+        "    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:\n"
+        "        for place in process.net_connections('tcp'):\n"
+        "            if place.status == 'LISTEN':\n"
+        "                print(process.name(), place.laddr.ip.removeprefix('::ffff:'))\n"
+        "    print(resources['object_store_memory'], resources['CPU'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    *places, resources = done.stdout.splitlines()
+    assert resources == "200000000.0 1.0", done.stderr
+    assert "raylet 127.0.0.1" in places and {place.rsplit(" ", 1)[1] for place in places} == {"127.0.0.1"}
