@@ -126,3 +126,19 @@ def tiny_separator(trained: Path):
     from ldm_sep.separation.separator import Separator
 
     return Separator.load(trained / "stage2/separator", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the smallest sizes whose weights nobody trained, for what does not depend on them."""
+    import torch
+
+    from ldm_sep.build import build_separator
+    from ldm_sep.checkpoint.writing import Provenance, save_separator
+    from ldm_sep.config import load_config
+
+    config = load_config(ROOT / "configs/tiny.toml")
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("checkpoint") / "untrained"
+    save_separator(folder, config, build_separator(config), Provenance())
+    return folder

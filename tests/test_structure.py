@@ -29,7 +29,7 @@ FLOORS = [
     {"checkpoint"},
     {"separation"},
     {"training", "evaluate", "web", "catalogue"},
-    {"study"},
+    {"study", "page"},
     {"cli"},
     {"__main__"},
 ]
@@ -167,6 +167,7 @@ def imported_packages(nodes: Iterable[ast.AST]) -> set[str]:
         "visqol": "visqol-python",
         "pyworld": "pyworld-prebuilt",
         "yaml": "PyYAML",
+        "PIL": "pillow",
     }
     return {renamed.get(name, name) for name in top - sys.stdlib_module_names - {"ldm_sep"}}
 

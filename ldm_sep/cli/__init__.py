@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from ldm_sep.cli import catalogue, data, evaluate, init, models, separate, study, training, validate
+from ldm_sep.cli import catalogue, data, evaluate, init, models, separate, serve, study, training, validate
 from ldm_sep.errors import LdmSepError
 from ldm_sep.files import shown
 
@@ -27,6 +27,7 @@ app.command("inspect")(models.inspect)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
+app.command("serve")(serve.serve)
 app.command("doctor")(models.doctor)
 
 

@@ -1,12 +1,10 @@
 """The web server of a study: what `ldm-sep study serve` runs."""
 
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,8 +13,9 @@ from ldm_sep.files import make_folder, reason, replacing, sha256_of
 from ldm_sep.study.desk import HEADPHONES_PASSED, HEARD_SECONDS, Desk, OutOfTurnError, Position
 from ldm_sep.study.ledger import SaveError
 from ldm_sep.study.records import STUDY_FILE, Answer, Milestone, Study, load_study, pages
-from ldm_sep.web.app import Endpoint, create_app, open_socket, packaged_files, run
-from ldm_sep.web.guard import LOOPBACK_NAMES, Limits, RateLimit
+from ldm_sep.web.app import Endpoint, address_of, create_app, open_socket, packaged_files, run
+from ldm_sep.web.door import Door
+from ldm_sep.web.guard import LOOPBACK_NAMES, Limits
 from ldm_sep.web.replies import RefusedError, file_reply, json_reply, read_json
 from ldm_sep.web.tokens import Tokens, load_tokens
 
@@ -32,25 +31,24 @@ _ANSWERS = TypeAdapter(list[Answer])
 _MILESTONE = TypeAdapter(Milestone)
 
 
-class Door:
+class Entrance:
     """Who a request comes from. ``tokens`` None: this machine's own user, who says the listener's number.
 
-    Otherwise the token says it. Wrong tokens are counted by address and soon refused unread.
+    Otherwise the token says it.
     """
 
     def __init__(self, desk: Desk, tokens: Tokens | None) -> None:
         self._desk = desk
-        self._tokens = tokens
-        self._misses = RateLimit(burst=20, per_second=0.2)
+        self._door = Door(tokens)
 
     @property
     def local(self) -> bool:
         """Whether no token is needed."""
-        return self._tokens is None
+        return self._door.local
 
     def listener(self, request: "Request") -> int:
         """The listener's number. RefusedError if the request says none."""
-        name = self._name(request)
+        name = self._door.name(request)
         number = int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else 0
         if number not in self._desk.numbers:
             raise RefusedError(401, "This link is not valid. Please use the link that you were given.")
@@ -58,23 +56,11 @@ class Door:
 
     def experimenter(self, request: "Request") -> None:
         """RefusedError unless the request may see how far everybody is."""
-        if not self.local and self._name(request) != EXPERIMENTER:
+        if not self.local and self._door.name(request) != EXPERIMENTER:
             raise RefusedError(401, "This page is for the experimenter's own link.")
 
-    def _name(self, request: "Request") -> str:
-        scheme, _, code = request.headers.get("authorization", "").partition(" ")
-        code = unquote(code.strip()) if scheme.lower() == "bearer" else ""
-        if self._tokens is None:
-            return code
-        name = self._tokens.name_of(code)
-        if name is None and code:
-            wait = self._misses.wait(request.client.host if request.client else "")
-            if wait > 0:
-                raise RefusedError(429, "Too many wrong links; wait a few minutes.", retry_after=wait)
-        return name or ""
 
-
-def study_app(folder: Path, desk: Desk, door: Door, names: frozenset[str]) -> "ASGIApp":
+def study_app(folder: Path, desk: Desk, door: Entrance, names: frozenset[str]) -> "ASGIApp":
     """The application: the page of `static/`, the study's audio from ``folder``, and what ``desk`` takes.
 
     Replies hold trial and stimulus ids, texts and questions; no name of a system and no path is known here.
@@ -122,7 +108,8 @@ def study_app(folder: Path, desk: Desk, door: Door, names: frozenset[str]) -> "A
         Endpoint("POST", "/api/milestones", milestone),
         Endpoint("GET", "/api/progress", progress),
     ]
-    return create_app(endpoints, packaged_files("ldm_sep.study", "static"), names=names, limits=LIMITS)
+    assets = packaged_files("ldm_sep.web", "static") | packaged_files("ldm_sep.study", "static")
+    return create_app(endpoints, assets, names=names, limits=LIMITS)
 
 
 def serve(
@@ -177,12 +164,12 @@ def _serve(
         report(note)
     opened, local = open_socket(host, port)
     with opened:
-        address = _address(host, opened)
+        address = address_of(host, opened)
         tokens = None if local else _tokens(answers, desk, address, report)
         allowed = LOOPBACK_NAMES | {name.lower() for name in (host, *names)}
         report(f"{desk.study.title}: {len(desk.numbers)} listeners; answers go to {answers}")
         report(f"open {address}/ (Ctrl+C stops; everything that was answered is saved)")
-        run(study_app(folder, desk, Door(desk, tokens), allowed), opened)
+        run(study_app(folder, desk, Entrance(desk, tokens), allowed), opened)
 
 
 def _session(study: Study, number: int) -> dict[str, Any]:
@@ -239,23 +226,6 @@ def _tokens(answers: Path, desk: Desk, address: str, report: Callable[[str], Non
     if not made:
         report(f"the links given out before are valid; for a new one delete its line in {path} and start again")
     return tokens
-
-
-def _address(host: str, opened: socket.socket) -> str:
-    name = host
-    if host in ("0.0.0.0", "::", ""):
-        name = _outward_address() or socket.gethostname()
-    return f"http://{f'[{name}]' if ':' in name else name}:{opened.getsockname()[1]}"
-
-
-def _outward_address() -> str | None:
-    # Connecting a datagram socket sends nothing; the system says by which address it would.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
 
 
 def _check_audio(folder: Path, study: Study) -> None:

@@ -24,6 +24,7 @@ MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
 }
 
 
@@ -114,6 +115,14 @@ def open_socket(host: str, port: int) -> tuple[socket.socket, bool]:
     return opened, ip_address(str(address[0]).partition("%")[0]).is_loopback
 
 
+def address_of(host: str, opened: socket.socket) -> str:
+    """What a browser is told to open for a server at ``host`` that listens at ``opened``."""
+    name = host
+    if host in ("0.0.0.0", "::", ""):
+        name = _outward_address() or socket.gethostname()
+    return f"http://{f'[{name}]' if ':' in name else name}:{opened.getsockname()[1]}"
+
+
 def run(app: "ASGIApp", opened: socket.socket) -> None:
     """Serve ``app`` at ``opened`` until SIGINT or SIGTERM; requests that have begun are finished, within 5 seconds."""
     need_package("serving a page", "uvicorn")
@@ -141,3 +150,13 @@ def run(app: "ASGIApp", opened: socket.socket) -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _outward_address() -> str | None:
+    # Connecting a datagram socket sends nothing; the system says by which address it would.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])

@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,11 +30,18 @@ SECURITY_HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """``body``: bytes of one request. ``burst`` requests at once and ``per_second`` for long, of one address."""
+    """``body``: bytes of one request, but for the paths in ``uploads``, which say their own. ``burst`` requests at once
+    and ``per_second`` for long, of one address.
+    """
 
     body: int = 64 * 1024
+    uploads: Mapping[str, int] = field(default_factory=dict)
     burst: int = 600
     per_second: float = 40.0
+
+    def largest(self, path: str) -> int:
+        """Bytes that a request for ``path`` may send."""
+        return self.uploads.get(path, self.body)
 
 
 class RateLimit:
@@ -111,7 +118,7 @@ class Guard:
         except RefusedError as refusal:
             await refuse(refusal)(scope, receive, guarded_send)
             return
-        await self._app(scope, self._counted(receive), guarded_send)
+        await self._app(scope, _counted(receive, self._limits.largest(scope["path"])), guarded_send)
 
     def _check(self, scope: "Scope") -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -123,8 +130,9 @@ class Guard:
         if origin is not None and (urlsplit(origin).scheme not in ("http", "https") or urlsplit(origin).netloc != host):
             raise RefusedError(403, "This request came from another site and is refused.")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._limits.body:
-            raise RefusedError(413, f"More than {self._limits.body} bytes were sent at once.")
+        largest = self._limits.largest(scope["path"])
+        if not length.isdecimal() or int(length) > largest:
+            raise RefusedError(413, f"More than {largest} bytes were sent at once.")
         client = scope.get("client")
         wait = self._rate.wait(client[0] if client else "")
         if wait > 0:
@@ -138,16 +146,17 @@ class Guard:
         except ValueError:
             return False
 
-    def _counted(self, receive: "Receive") -> "Receive":
-        # A body may come in pieces and without a length: it is counted as it streams in.
-        seen = 0
 
-        async def counted() -> "Message":
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._limits.body:
-                raise RefusedError(413, f"More than {self._limits.body} bytes were sent at once.")
-            return message
+def _counted(receive: "Receive", largest: int) -> "Receive":
+    # A body may come in pieces and without a length: it is counted as it streams in.
+    seen = 0
 
-        return counted
+    async def counted() -> "Message":
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > largest:
+            raise RefusedError(413, f"More than {largest} bytes were sent at once.")
+        return message
+
+    return counted

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from ldm_sep.study.desk import Desk
 from ldm_sep.study.methods import questions, texts
 from ldm_sep.study.records import Method, Study, load_study
-from ldm_sep.study.server import Door, study_app
+from ldm_sep.study.server import Entrance, study_app
 from ldm_sep.web.guard import LOOPBACK_NAMES
 
 RATE = 48000
@@ -160,7 +160,7 @@ class Lab:
 
     def start(self) -> None:
         self.desk = Desk(load_study(self.folder / "study"), self.answers)
-        app = study_app(self.folder / "study", self.desk, Door(self.desk, None), LOOPBACK_NAMES)
+        app = study_app(self.folder / "study", self.desk, Entrance(self.desk, None), LOOPBACK_NAMES)
         self.client = TestClient(app, ADDRESS)
 
     def restart(self) -> None:

@@ -12,7 +12,7 @@ from serving import ADDRESS, Lab, saved_lines
 from starlette.testclient import TestClient
 
 from ldm_sep.study.records import Method
-from ldm_sep.study.server import Door, study_app
+from ldm_sep.study.server import Entrance, study_app
 from ldm_sep.web.guard import LOOPBACK_NAMES
 from ldm_sep.web.tokens import load_tokens
 
@@ -221,7 +221,7 @@ def test_nothing_that_is_served_says_more_than_the_page_shows(lab: Lab) -> None:
 def test_on_a_network_everybody_needs_the_own_link(tmp_path: Path) -> None:
     lab = Lab(tmp_path, "ab", seconds=0.5)
     tokens, made = load_tokens(lab.answers / "access.json", ["1", "2", "experimenter"])
-    client = TestClient(study_app(lab.folder / "study", lab.desk, Door(lab.desk, tokens), LOOPBACK_NAMES), ADDRESS)
+    client = TestClient(study_app(lab.folder / "study", lab.desk, Entrance(lab.desk, tokens), LOOPBACK_NAMES), ADDRESS)
     Caller(client, made["1"]).finish()
     assert {line["listener"] for line in saved_lines(lab.answers, 1)} == {1}
 

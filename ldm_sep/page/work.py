@@ -1,0 +1,66 @@
+"""Separation of a decoded song, in a process that keeps the checkpoint from job to job."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ldm_sep.errors import LdmSepError
+from ldm_sep.page.events import Advanced, Event, Failed, Finished, Started, as_they_come, named
+from ldm_sep.page.overview import write_overview
+from ldm_sep.page.records import Order
+from ldm_sep.separation.jobs import STEMS
+from ldm_sep.separation.options import Options
+from ldm_sep.separation.separator import Separator
+
+# Share of the work that drawing the stems' overviews is counted as.
+_DRAWING = 0.04
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Separate ``mixture`` of the job ``id``, called ``name``, into the folder ``out`` as ``order`` says. ``before``:
+    the folder of the result that a stretch is renewed in.
+    """
+
+    id: str
+    name: str
+    mixture: Path
+    order: Order
+    before: Path
+    out: Path
+
+
+class Bench:
+    """Where songs are separated: called with one `Separation` after another, it loads the checkpoint at the first."""
+
+    def __init__(self, checkpoint: str, device: str, threads: int | None) -> None:
+        self._checkpoint, self._device, self._threads = checkpoint, device, threads
+        self._separator: Separator | None = None
+
+    def __call__(self, job: Separation) -> Iterator[Event]:
+        """Do it. What the user can mend becomes `Failed`; the result of before stays as it is then."""
+        yield Started(job.id, os.getpid())
+        try:
+            yield from as_they_come(lambda tell: self._separate(job, tell))
+        except (LdmSepError, OSError) as error:
+            yield Failed(job.id, named(str(error), job.mixture, job.name))
+
+    def _separate(self, job: Separation, tell: Callable[[Event], None]) -> None:
+        # What a killed process may have left.
+        shutil.rmtree(job.out, ignore_errors=True)
+        if self._separator is None:
+            self._separator = Separator.load(self._checkpoint, device=self._device)
+        settings = job.order.settings
+        notes: list[str] = []
+        self._separator.separate_file(
+            job.mixture,
+            job.out,
+            Options(preset=settings.preset, seed=settings.seed, threads=self._threads),
+            longest=None,
+            progress=lambda fraction, stage, left: tell(Advanced(job.id, fraction * (1 - _DRAWING))),
+            notice=lambda line: notes.append(named(line, job.mixture, job.name)),
+        )
+        peaks = {stem: write_overview(job.out / f"{stem}.wav", job.out, stem) for stem in STEMS}
+        tell(Finished(job.id, {"peaks": peaks, "notes": tuple(notes)}))

@@ -1,0 +1,49 @@
+"""Who a request comes from, by the token that it shows."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from ldm_sep.web.guard import RateLimit
+from ldm_sep.web.replies import RefusedError
+from ldm_sep.web.tokens import Tokens
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+class Door:
+    """``tokens`` None: no token is needed, and what a request shows is taken at its word.
+
+    A request shows a token in its Authorization header or, where ``cookie`` names one, in a cookie, for what a browser
+    asks for by itself: pictures, downloads. Wrong tokens are counted by address and soon refused unread.
+    """
+
+    def __init__(self, tokens: Tokens | None, cookie: str | None = None) -> None:
+        self._tokens, self._cookie = tokens, cookie
+        self._misses = RateLimit(burst=20, per_second=0.2)
+
+    @property
+    def local(self) -> bool:
+        """Whether no token is needed."""
+        return self._tokens is None
+
+    def name(self, request: "Request") -> str:
+        """The name that the token was made for; empty for a wrong one. Without tokens: what was shown."""
+        return self.name_of(self._code(request), request)
+
+    def name_of(self, code: str, request: "Request") -> str:
+        """The same for a ``code`` that came with ``request`` in another way."""
+        if self._tokens is None:
+            return code
+        name = self._tokens.name_of(code)
+        if name is None and code:
+            wait = self._misses.wait(request.client.host if request.client else "")
+            if wait > 0:
+                raise RefusedError(429, "Too many wrong links; wait a few minutes.", retry_after=wait)
+        return name or ""
+
+    def _code(self, request: "Request") -> str:
+        scheme, _, code = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return unquote(code.strip())
+        return request.cookies.get(self._cookie, "") if self._cookie else ""
