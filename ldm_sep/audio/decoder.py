@@ -17,9 +17,7 @@ from ldm_sep.errors import AudioError
 from ldm_sep.files import shown
 
 # Demuxers whose duration is what the header declares. That of others is an estimate, or the length of what is there.
-_DECLARING: tuple[str, ...]
-_DECLARING = ("flac", "mov", "matroska", "asf", "wv", "tta", "ape", "caf", "aiff", "wav", "w64", "avi", "ogg")
-_DECLARING += ("nistsphere",)
+_DECLARING = ("flac", "mov", "matroska", "asf", "wv", "tta", "ape", "caf", "aiff", "wav", "w64", "avi", "ogg", "nist")
 # Of those that declare it, the ones that declare it for all tracks together.
 _OF_ALL_TRACKS = ("matroska", "asf")
 # Those whose packets are found by the headers of the frames in them.
@@ -126,7 +124,7 @@ class Decoder:
 
     def _declared(self) -> float:
         """Samples that the header declares; 0 where it does not, or more than could be there."""
-        if self._format not in _DECLARING and not self._bare:
+        if not self._format.startswith(_DECLARING) and not self._bare:
             return 0
         of_file = (self._container.duration or 0) / av.time_base * self._rate
         samples = of_file if self._stream.duration is None else self._stream.duration * self._ticks

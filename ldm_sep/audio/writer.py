@@ -108,12 +108,7 @@ class AudioWriter:
             if len(samples):
                 self._encoder.write(samples if self._subtype == "float" else self._quantised(samples))
             self._sink.raise_error()
-        except (
-            OSError,
-            sf.SoundFileError,
-            AssertionError,
-            AudioError,
-        ) as error:  # soundfile asserts that all is written
+        except (OSError, sf.SoundFileError, AssertionError, AudioError) as error:  # soundfile asserts what it wrote
             self._failure = self._told(error)
             raise self._failure from error
         self.frames += len(samples)
