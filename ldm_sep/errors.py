@@ -3,8 +3,17 @@
 import importlib
 
 
+def printable(text: str) -> str:
+    """``text`` on one line that controls no terminal, whatever bytes the names in it hold."""
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in whole)
+
+
 class LdmSepError(Exception):
-    """Base class. ``str(error)`` is one line that names the file or setting and the remedy."""
+    """Base class. ``str(error)`` is one printable line that names the file or setting and the remedy."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class AudioError(LdmSepError):

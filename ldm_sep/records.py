@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ldm_sep.errors import ConfigError, LdmSepError
-from ldm_sep.files import read_regular, reason, shown
+from ldm_sep.files import read_regular, reason, require_regular, shown
 
 # Deeper than any file of ours; deep nesting exhausts the stack of whatever walks through it.
 _DEEPEST = 32
@@ -93,6 +94,28 @@ def read_json(path: Path, error: type[LdmSepError], remedy: str) -> Any:
     except (OSError, ValueError) as failure:
         raise error(f"{shown(path)}: cannot be read as JSON ({shown(reason(failure))}); {remedy}") from None
     return value
+
+
+def read_pickled(path: Path, largest: int) -> Any:
+    """What ``torch.save`` wrote to ``path``: tensors in plain containers, on the CPU. Pickled code is never run.
+
+    OSError for what is no file of at most ``largest`` bytes; ValueError for one that is damaged, holds more than plain
+    tensors, or unpacks to more than that.
+    """
+    import torch
+
+    require_regular(path, largest)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > largest:
+            raise ValueError(f"unpacks to {unpacked:,} bytes, more than the {largest:,} that it may have")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch.load raise nearly anything
+        raise ValueError(
+            f"it is damaged or holds more than plain tensors, which could run code: {type(error).__name__}"
+        ) from None
 
 
 def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_R]:

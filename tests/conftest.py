@@ -65,13 +65,19 @@ def run_here(*words: object) -> subprocess.CompletedProcess[str]:
     from ldm_sep.cli import app
     from ldm_sep.errors import LdmSepError
 
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    line, before = [str(word) for word in words], sys.argv
+    # A checkpoint tells the command that made it.
+    sys.argv = ["ldm-sep", *line]
+    try:
+        result = CliRunner().invoke(app, line)
+    finally:
+        sys.argv = before
     told = result.stderr
     if isinstance(result.exception, LdmSepError):
         told += f"ldm-sep: {result.exception}\n"
     elif result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return subprocess.CompletedProcess(words, result.exit_code, result.stdout, told)
+    return subprocess.CompletedProcess(line, result.exit_code, result.stdout, told)
 
 
 def mistake_of(*words: object) -> str:
@@ -115,7 +121,7 @@ def trained(stems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         ["train", config, "--run", run / "stage1", "--codec", run / "codec_run/codec", *common],
         ["train", stage2, "--run", run / "stage2", "--init", run / "stage1/separator", *common],
     ):
-        done = run_cli(*words)
+        done = run_here(*words)
         assert done.returncode == 0, done.stdout + done.stderr
     return run
 

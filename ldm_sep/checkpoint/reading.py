@@ -26,7 +26,7 @@ def trained_codec(config: CodecConfig, folder: Path | None = None, weights: Path
     folder where one is needed.
     """
     if not trained_here(config):
-        from ldm_sep.codec.encodec_48khz import load_encodec_48khz
+        from ldm_sep.codec.encodec_weights import load_encodec_48khz
 
         return load_encodec_48khz(weights)
     if folder is None:

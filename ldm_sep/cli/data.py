@@ -46,21 +46,22 @@ def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set, or its table for csv and roles.")],
     layout: Annotated[LayoutName, typer.Option(help="How it is laid out.")] = LayoutName.stems,
 ) -> None:
-    """Report unreadable files, incomplete, misaligned or clipped songs, odd levels, silence, stems that do not sum,
-    leakage, recordings that are both trained on and validated on.
+    """Report songs that training would pass over, unreadable files, misaligned, clipped, silent or very short songs,
+    odd levels, stems that do not sum, leakage, recordings that are both trained on and validated on.
 
     Exit code 1 if anything was found.
     """
     from ldm_sep.data.check import check_complete, check_tracks
     from ldm_sep.data.layouts import read_tracks
+    from ldm_sep.files import shown
 
     tracks = read_tracks(layout.value, folder)
     findings = 0
     # A table names what it wants of a folder; a folder is wanted whole.
     named = layout in (LayoutName.csv, LayoutName.roles)
-    for finding in chain(check_tracks(tracks), () if named else check_complete(folder, tracks)):
+    for finding in chain(check_tracks(tracks), () if named else check_complete(layout.value, folder, tracks)):
         findings += 1
-        typer.echo(f"{finding.track}: {finding.kind}: {finding.message}")
+        typer.echo(shown(f"{finding.track}: {finding.kind}: {finding.message}"))
     songs = sum(track.is_song for track in tracks)
     typer.echo(f"{len(tracks)} tracks ({songs} songs), {findings} findings")
     if findings:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ldm_sep.config import Config
     from ldm_sep.data.decoded import DecodedAudio
-    from ldm_sep.training.loop import Progress
+    from ldm_sep.training.log import Progress
     from ldm_sep.training.sources import Sources
 
 
@@ -64,7 +64,7 @@ def train_codec(
     accelerator = _accelerator(resolved.needed_codec_training().precision, cpu)
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
-    with _inside(run, resume, accelerator, resolved):
+    with _inside(run, resume, accelerator, resolved, resolved.needed_codec_training().batch_size):
         folder = act(
             resolved,
             codec,
@@ -76,7 +76,7 @@ def train_codec(
             resume=resume,
             max_minutes=max_minutes,
             provenance=provenance(accelerator.device),
-            report=_reporter(),
+            report=_report,
         )
     typer.echo(f"codec: {folder}")
 
@@ -115,7 +115,7 @@ def train(
     frozen = open_pack(pack, resolved, separator, accelerator.device) if pack is not None else None
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
-    with _inside(run, resume, accelerator, resolved):
+    with _inside(run, resume, accelerator, resolved, resolved.needed_training().batch_size):
         stage = resolved.needed_training().stage
         if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
             sources.warn(
@@ -132,7 +132,7 @@ def train(
             resume=resume,
             max_minutes=max_minutes,
             provenance=provenance(accelerator.device),
-            report=_reporter(),
+            report=_report,
         )
     typer.echo(f"separator: {folder}")
 
@@ -234,14 +234,14 @@ def show_decoding(done: int, total: int) -> None:
 
 
 @contextmanager
-def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config) -> Iterator[None]:
+def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config, batch_size: int) -> Iterator[None]:
     """Refuse a folder that holds another training, has one running or cannot take the result; make it otherwise, say
     what it is, and keep other processes out.
     """
     from ldm_sep.checkpoint.writing import require_replaceable
     from ldm_sep.errors import ConfigError
-    from ldm_sep.files import locked, make_folder
-    from ldm_sep.training.state import changed_settings, find_states
+    from ldm_sep.files import locked, make_folder, shown
+    from ldm_sep.training.state import find_states, resumed
 
     states = find_states(run)
     if states and not resume:
@@ -250,8 +250,8 @@ def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config) -
         yield
         return
     if resume:
-        what = changed_settings(run, config) if states else "nothing to resume; this is step 0"
-        typer.echo(f"{run}: {what}", err=True)
+        line = resumed(run, config, batch_size, accelerator.num_processes) if states else ""
+        typer.echo(line or f"{shown(run)}: nothing to resume; this is step 0", err=True)
     make_folder(run)
     for result in ("codec", "separator"):
         require_replaceable(run / result)
@@ -263,20 +263,18 @@ def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config) -
         yield
 
 
-def _reporter():
+def _report(progress: Progress) -> None:
     import sys
-    import time
 
-    started = time.monotonic()
+    numbers = "  ".join(f"{key} {value:.4g}" for key, value in progress.losses.items())
+    speed = f"  {progress.rate:.2f} steps/s" if progress.rate is not None else ""
+    skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
+    left = f"  {_time(progress.minutes_left)} left"
+    typer.echo(f"step {progress.step}/{progress.steps}  {numbers}{speed}{skipped}{left}")
+    sys.stdout.flush()
 
-    def report(progress: Progress) -> None:
-        numbers = "  ".join(f"{key} {value:.4g}" for key, value in progress.losses.items())
-        minutes = (time.monotonic() - started) / 60
-        left = progress.minutes_left
-        rate = f"  {progress.rate:.2f} steps/s, {left:.0f} min left" if left is not None else ""
-        skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
-        line = f"{minutes:6.1f} min  step {progress.step}/{progress.steps}  {numbers}{rate}{skipped}"
-        typer.echo(line)
-        sys.stdout.flush()
 
-    return report
+def _time(minutes: float) -> str:
+    return (
+        f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
+    )

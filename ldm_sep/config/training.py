@@ -102,6 +102,8 @@ class OptimiserConfig(Record):
     """Of everything random: items, noise, new weights."""
     log_every: Count = 20
     """Steps between two lines of train.csv."""
+    log_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
+    """Seconds between two lines on the terminal; the first comes with the first step."""
     validate_every: Count = 1000
     """Steps between two validations, samples included."""
     save_every: Count = 1000

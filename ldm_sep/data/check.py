@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ldm_sep.audio import read
-from ldm_sep.data.tracks import Track
+from ldm_sep.data.layouts import LAYOUTS
+from ldm_sep.data.tracks import Layout, Track
 from ldm_sep.errors import AudioError
-from ldm_sep.listing import audio_files
+from ldm_sep.listing import list_audio
 from ldm_sep.signal.loudness import frame_power, level_db, loudest_window
 
 _CLIP = 0.999
@@ -22,12 +23,14 @@ _HARMLESS_LAG = 1
 # Correlation of the loudness courses of two copies of a recording; different songs stay far below.
 _SAME_RECORDING = 0.97
 _SHORTEST_COURSE = 20
+# Windows of training last longer.
+_SHORTEST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``kind`` is incomplete, unreadable, channels, length, rate, silence, clipping, level, alignment, sum, leakage or
-    split; ``message`` explains it.
+    """``kind`` is incomplete, unreadable, channels, length, rate, short, silence, clipping, level, alignment, sum,
+    leakage or split; ``message`` explains it.
     """
 
     track: str
@@ -73,13 +76,23 @@ def same_recording(a: np.ndarray, b: np.ndarray) -> bool:
     return scale > 0 and float((a * b).sum()) / scale > _SAME_RECORDING
 
 
-def check_complete(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
+def check_complete(layout: Layout, root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
     """Findings about folders below ``root`` that hold audio but gave none of its ``tracks``: training passes them over.
     Not for tables, which name what they want.
     """
-    holding = {path.parent for path in audio_files(root)}
-    for folder in sorted(holding - {file.parent for track in tracks for file in track.files}):
-        yield Finding(folder.name, "incomplete", "no vocals, or nothing beside them; training passes it over")
+    listing = list_audio(root)
+    for line in listing.unreadable:
+        yield Finding(root.name, "unreadable", line)
+    known = {file.parent for track in tracks for file in track.files}
+    for folder in sorted({path.parent for path in listing.audio} - known):
+        inside = {path.stem for path in listing.audio if path.parent == folder}
+        if "vocals" not in inside:
+            why = f"no vocals.* among {', '.join(sorted(inside)[:8])}"
+        elif "mixture" not in inside:
+            why = "no mixture.* beside the vocals" + (" and no other stem" if layout != "pairs" else "")
+        else:
+            why = f"not where songs are looked for, {LAYOUTS[layout]}"
+        yield Finding(folder.name, "incomplete", f"{why}; training passes it over")
 
 
 def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Iterator[Finding]:
@@ -106,6 +119,9 @@ def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Itera
     if spread:
         yield Finding(track.name, "length", f"lengths differ by {spread / rate:.3f} s")
     frames = min(lengths.values())
+    if frames < _SHORTEST_SECONDS * rate:
+        yield Finding(track.name, "short", f"lasts {frames / rate:.3f} s; what lacks of a training's window is silence")
+        return
     vocals = waves[track.vocals][:, :frames] if track.vocals else None
     stems = [_stereo(waves[p][:, :frames]) for p in track.accompaniment]
     mixture = waves[track.mixture][:, :frames] if track.mixture else None
@@ -126,6 +142,9 @@ def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Itera
                     track.name, "sum", f"mixture minus all stems is only {-residual:.0f} dB below the mixture"
                 )
     accompaniment = reduce(np.add, stems) if stems else mixture - vocals
+    if silent_share(accompaniment, rate) > 0.95:
+        yield Finding(track.name, "silence", "the accompaniment is silent nearly all of the time")
+        return
     balance = level_db(vocals) - level_db(accompaniment)
     if not -20 <= balance <= 10:
         yield Finding(track.name, "level", f"the vocals are {balance:+.0f} dB relative to the accompaniment")

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ldm_sep.audio import read, resample
+from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import DataError
-from ldm_sep.files import complete_leftovers, locked, replacing
+from ldm_sep.files import complete_leftovers, locked, replacing, shown
 
 # 6 dB of headroom: lossy files and sums of stems pass 1.0 now and then.
 _SCALE = 16384.0
@@ -44,8 +45,9 @@ class DecodedAudio:
 
     The samples are kept in ``cache`` (one file for one list of tracks and rate, rebuilt when a source file changes) and
     moved to ``device`` whole; on the CPU they stay a memory map, so a set larger than memory can be used. ``melodies``
-    are tunes for solo voices, as `ldm_sep.data.synthesis.melody.load_melodies` gives them. ``key`` is a hash of the
-    names, sizes and times of the source files, and of the rate.
+    are tunes for solo voices, as `ldm_sep.data.synthesis.melody.load_melodies` gives them. ``tell`` gets a line for
+    each stem that silence makes longer. ``key`` is a hash of the names, sizes and times of the source files, and of
+    the rate.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class DecodedAudio:
         device: torch.device,
         progress: Callable[[int, int], None] | None = None,
         melodies: Sequence[np.ndarray] = (),
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.sample_rate, self.device, self.melodies = sample_rate, device, melodies
         self.key = _key(tracks, sample_rate)
@@ -65,7 +68,7 @@ class DecodedAudio:
                 cache.mkdir(parents=True, exist_ok=True)
                 with locked(cache):
                     complete_leftovers(cache)
-                    _decode(tracks, sample_rate, data, index, progress)
+                    _decode(tracks, sample_rate, data, index, progress, tell)
             except OSError as error:
                 raise DataError(
                     f"{error.filename or cache}: the decoded audio cannot be kept there ({error.strerror}); "
@@ -105,33 +108,51 @@ def _key(tracks: Sequence[Track], sample_rate: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _load(path: Path, sample_rate: int) -> np.ndarray:
+@dataclass(frozen=True)
+class _Loaded:
+    """A file at the codec's rate, and how long it is in its own."""
+
+    path: Path
+    wave: np.ndarray
+    length: str
+
+
+def _load(path: Path, sample_rate: int) -> _Loaded:
     wave, rate = read(path)
+    frames = wave.shape[1]
     if wave.shape[0] > 2:
-        raise DataError(f"{path}: {wave.shape[0]} channels; training takes mono or stereo files")
-    return resample(wave, rate, sample_rate)
+        raise DataError(shown(f"{path}: {wave.shape[0]} channels; training takes mono or stereo files"))
+    return _Loaded(path, resample(wave, rate, sample_rate), f"{frames} samples at {rate} Hz ({frames / rate:.3f} s)")
 
 
-def _load_track(track: Track, sample_rate: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _load_track(track: Track, sample_rate: int) -> tuple[tuple[np.ndarray | None, np.ndarray | None], list[str]]:
+    """Vocals and accompaniment, and what is to be said of their lengths."""
     vocals = _load(track.vocals, sample_rate) if track.vocals else None
+    told: list[str] = []
+    accompaniment = None
     if track.accompaniment:
-        waves = [_load(path, sample_rate) for path in track.accompaniment]
-        frames = max(w.shape[1] for w in waves)
-        channels = max(w.shape[0] for w in waves)
-        accompaniment = np.zeros((channels, frames), np.float32)
-        for wave in waves:
-            accompaniment[:, : wave.shape[1]] += wave
+        stems = [_load(path, sample_rate) for path in track.accompaniment]
+        longest = max(stems, key=lambda stem: stem.wave.shape[1])
+        accompaniment = np.zeros((max(len(s.wave) for s in stems), longest.wave.shape[1]), np.float32)
+        for stem in stems:
+            accompaniment[:, : stem.wave.shape[1]] += stem.wave
+        for part in [*stems, *([vocals] if vocals else [])]:
+            if abs(longest.wave.shape[1] - part.wave.shape[1]) > LENGTH_TOLERANCE:
+                told.append(
+                    shown(
+                        f"{part.path}: {part.length}, {longest.path.name} {longest.length}; silence fills the shorter"
+                    )
+                )
     elif track.mixture is not None and vocals is not None:
         mixture = _load(track.mixture, sample_rate)
-        if mixture.shape[1] != vocals.shape[1]:
+        frames = min(mixture.wave.shape[1], vocals.wave.shape[1])
+        if max(mixture.wave.shape[1], vocals.wave.shape[1]) - frames > LENGTH_TOLERANCE:
             raise DataError(
-                f"{track.mixture}: {mixture.shape[1]} samples, its vocals have {vocals.shape[1]}; "
-                "cut both to the same length"
+                shown(f"{mixture.path}: {mixture.length}, its vocals {vocals.length}; cut both to the same length")
             )
-        accompaniment = mixture - vocals
-    else:
-        accompaniment = None
-    return vocals, accompaniment
+        vocals = replace(vocals, wave=vocals.wave[:, :frames])
+        accompaniment = mixture.wave[:, :frames] - vocals.wave
+    return (None if vocals is None else vocals.wave, accompaniment), told
 
 
 def _decode(
@@ -140,6 +161,7 @@ def _decode(
     data: Path,
     index: Path,
     progress: Callable[[int, int], None] | None,
+    tell: Callable[[str], None] | None,
 ) -> None:
     entries: list[list[dict[str, int] | None]] = []
     offset = 0
@@ -152,7 +174,10 @@ def _decode(
         ahead = 2 * (os.cpu_count() or 1)
         for first in range(0, len(tracks), ahead):
             group = tracks[first : first + ahead]
-            for waves in pool.map(lambda t: _load_track(t, sample_rate), group):
+            for waves, told in pool.map(lambda t: _load_track(t, sample_rate), group):
+                if tell is not None:
+                    for line in told:
+                        tell(line)
                 entry: list[dict[str, int] | None] = []
                 for wave in waves:
                     if wave is None:

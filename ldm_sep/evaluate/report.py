@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.evaluate import tables
 from ldm_sep.evaluate.excerpt import PLAYERS, SECONDS, Player
 from ldm_sep.evaluate.published import HEADING, SOURCE
 from ldm_sep.evaluate.summary import Summary
-from ldm_sep.evaluate.waves import LENGTH_TOLERANCE
 from ldm_sep.files import shown
 from ldm_sep.statistics import RESAMPLES, SEED
 

@@ -19,11 +19,14 @@ from typing import Any
 
 from ldm_sep.errors import DataError
 from ldm_sep.evaluate.match import TrackFiles
-from ldm_sep.files import reason, replacing, shown
+from ldm_sep.files import read_regular, reason, replacing, shown
 from ldm_sep.metrics import METRICS, Score
 
 # Whatever can change a number.
 _PACKAGES = ("ldm-sep", "numpy", "scipy", "soxr", "soundfile", "librosa", "pesq", "visqol-python", "torch")
+
+# Bytes of a file of rows; one has about a thousand.
+_LARGEST = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def row_from_json(line: str) -> Row | None:
             _finite(record["seconds"]),
             {str(name): str(why) for name, why in record["failed"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -179,7 +182,7 @@ class RowFile:
             try:
                 self._lock()
                 # Undecodable bytes are those of a torn line, which is passed over.
-                text = path.read_text("utf-8", "replace")
+                text = read_regular(path, _LARGEST).decode("utf-8", "replace")
                 # Not splitlines: names may hold other characters that count as line ends there.
                 for line in text.split("\n"):
                     if (row := row_from_json(line)) is not None:

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from ldm_sep.audio import AudioReader
+from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.errors import AudioError
 from ldm_sep.files import shown
 
-# Two conversions of the sample rate round a length: from 48 kHz to 8 kHz and back by up to six samples. Files whose
-# lengths differ by no more are cut to the shorter one.
-LENGTH_TOLERANCE = 8
 # Floats scaled as integers are, which rounding to 16 bits would clip all over.
 _HIGHEST_PEAK = 100.0
 

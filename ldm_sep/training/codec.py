@@ -19,7 +19,8 @@ from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.method.level import normalising_gain
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
-from ldm_sep.training.loop import Progress, fit, in_precision, step_seed
+from ldm_sep.training.log import Progress
+from ldm_sep.training.loop import fit, in_precision, step_seed
 from ldm_sep.training.losses import MultiScaleSpectralLoss
 from ldm_sep.training.start import Runs
 
@@ -150,7 +151,7 @@ def train_codec(
         resume=resume,
         max_minutes=max_minutes,
         record=config.model_dump_json(indent=2),
-        validate=lambda _: score_codec(codec, items, device),
+        validate=lambda *_: score_codec(codec, items, device),
         report=report,
     )
     folder = run / "codec"

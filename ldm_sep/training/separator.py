@@ -12,7 +12,8 @@ from ldm_sep.checkpoint.writing import Provenance, save_separator
 from ldm_sep.config import Config, SeparatorTrainingConfig
 from ldm_sep.data.items import Item
 from ldm_sep.method.model import LatentSeparator
-from ldm_sep.training.loop import Progress, fit, step_seed
+from ldm_sep.training.log import Board, Progress
+from ldm_sep.training.loop import fit, step_seed
 from ldm_sep.training.objectives import PredictorObjective, SeparatorObjective
 from ldm_sep.training.pairs import Pairs, PairSource, needed
 from ldm_sep.training.start import Runs
@@ -79,8 +80,10 @@ def train(
             return draw_predictor_step(pairs, settings, speeds, step, rank)
         return draw_step(pairs, settings, step, rank)
 
-    def validate(step: int) -> dict[str, float]:
-        write_samples(separator, items, plans[config.sampling.steps], device, run / "samples" / f"{step:08d}")
+    def validate(step: int, board: Board) -> dict[str, float]:
+        folder = run / "samples" / f"{step:08d}"
+        for name, wave in write_samples(separator, items, plans[config.sampling.steps], device, folder).items():
+            board.sound(name, wave, separator.codec.sample_rate, step)
         return score_separator(separator, items, plans, device)
 
     reached, scores = fit(

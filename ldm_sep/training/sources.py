@@ -45,7 +45,9 @@ class Sources:
         melodies = []
         if data.melodies is not None and mix.melodic > 0:
             melodies = load_melodies(self.folder / data.melodies, cache, self.tell)
-        decoded = DecodedAudio(tracks, codec_sample_rate(self.config.codec), cache, device, progress, melodies)
+        decoded = DecodedAudio(
+            tracks, codec_sample_rate(self.config.codec), cache, device, progress, melodies, self.warn
+        )
         tunes = f", {len(melodies)} melodies" if melodies else ""
         vocals, rest = (decoded.seconds(role) / 3600 for role in ("vocals", "accompaniment"))
         self.tell(f"data: {len(tracks)} tracks, {vocals:.2f} h of vocals, {rest:.2f} h of accompaniment{tunes}")

@@ -2,23 +2,25 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from ldm_sep.checkpoint.weights import LARGEST
 from ldm_sep.config import Config
 from ldm_sep.errors import CheckpointError
-from ldm_sep.files import replacing
+from ldm_sep.files import reason, replacing, require_regular, shown
+from ldm_sep.records import Record, checked, read_json, read_pickled
 
 _KEEP_STATES = 2
+_REMEDY = "delete the state's folder to fall back to the one before it"
 
 
 class ExponentialMovingAverage:
@@ -43,13 +45,15 @@ class ExponentialMovingAverage:
             shadow.copy_(held)
 
 
-@dataclass(frozen=True)
-class Reached:
-    """Where a training stands: optimiser steps, those of them that were skipped, minutes of all its processes."""
+class Reached(Record):
+    """Where a training stands: optimiser steps, those of them that were skipped, minutes of all its processes one after
+    the other, and how many ``processes`` at a time it had last.
+    """
 
-    step: int = 0
-    skipped: int = 0
-    minutes: float = 0.0
+    step: Annotated[int, Field(ge=0, le=10**12)] = 0
+    skipped: Annotated[int, Field(ge=0, le=10**12)] = 0
+    minutes: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    processes: Annotated[int, Field(ge=1, le=10**6)] = 1
 
 
 def save_state(
@@ -77,7 +81,7 @@ def save_state(
         save_file(weights, folder / "model.safetensors")
         save_file(averaged, folder / "ema.safetensors")
         torch.save(optimizer.state_dict(), folder / "optimizer.pt")
-        (folder / "progress.json").write_text(json.dumps(asdict(reached)), encoding="utf-8")
+        (folder / "progress.json").write_text(reached.model_dump_json(), encoding="utf-8")
     for old in find_states(run)[:-_KEEP_STATES]:
         shutil.rmtree(old)
     return final
@@ -101,18 +105,24 @@ def find_states(run: Path) -> list[Path]:
     return sorted(p for p in run.glob("state-*") if (p / "progress.json").is_file())
 
 
-def changed_settings(run: Path, config: Config) -> str:
-    """Which settings of ``config`` differ from those of the states in ``run``, as a line: "resumed", and the changes.
-
-    Changes are allowed, but should not happen by oversight.
+def resumed(run: Path, config: Config, batch_size: int, processes: int) -> str:
+    """What is to be said of going on from the states in ``run`` with ``config`` and ``processes``, as a line: that they
+    are resumed, and what is otherwise than before. Changes are allowed, but should not happen by oversight.
     """
-    try:
-        before = _flat(json.loads((run / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return "resumed; what it began with is not known"
     now = _flat(json.loads(config.model_dump_json()))
-    changed = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
-    return "resumed" + (f", changed: {', '.join(changed)}" if changed else "")
+    try:
+        before = _flat(read_json(run / "config.json", CheckpointError, ""))
+        changed = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
+    except (CheckpointError, AttributeError):
+        return shown(f"{run}: resumed; what it began with is not known")
+    line = f"{run}: resumed" + (f", changed: {', '.join(changed)}" if changed else "")
+    had = read_progress(find_states(run)[-1]).processes
+    if had != processes:
+        line += (
+            f"; {processes} processes instead of {had}: a step now takes {batch_size * processes} items, not "
+            f"{batch_size * had}, and draws other ones, so from here on it is another run"
+        )
+    return shown(line)
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
@@ -122,25 +132,76 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
     return found
 
 
+def read_progress(state: Path) -> Reached:
+    """``progress.json`` of a state. CheckpointError if it cannot be used."""
+    path = state / "progress.json"
+    try:
+        return checked(Reached, read_json(path, CheckpointError, _REMEDY), str(path), CheckpointError)
+    except CheckpointError as error:
+        raise CheckpointError(str(error) if _REMEDY in str(error) else f"{error}; {_REMEDY}") from None
+
+
 def load_state(
     state: Path, module: nn.Module, ema: ExponentialMovingAverage, optimizer: torch.optim.Optimizer
 ) -> Reached:
-    """Load what `save_state` wrote. CheckpointError if it is damaged, or of networks or weights other than these."""
-    try:
-        reached = Reached(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
-        weights, averaged = (load_file(state / f"{name}.safetensors") for name in ("model", "ema"))
-        moments = torch.load(state / "optimizer.pt", weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, TypeError, ValueError, UnpicklingError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{state}: damaged ({reason}); delete it to fall back to the state before it") from None
-    try:
-        module.load_state_dict(weights)
-        optimizer.load_state_dict(moments)
-        for i, shadow in enumerate(ema.shadow):
-            shadow.copy_(averaged[str(i)])
-    except (RuntimeError, KeyError, ValueError):
+    """Load what `save_state` wrote; of the optimiser its moments alone, rates and decay are those it has.
+
+    CheckpointError if the state is damaged, or of networks or weights other than these.
+    """
+    reached = read_progress(state)
+    weights, averaged = (_tensors(state / f"{name}.safetensors") for name in ("model", "ema"))
+    moments = _moments(state / "optimizer.pt")
+    shadow = {str(i): value for i, value in enumerate(ema.shadow)}
+    own = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    fits = (
+        _shapes(weights) == _shapes(module.state_dict())
+        and _shapes(averaged) == _shapes(shadow)
+        and all(i < len(parameters) for i in moments)
+        and all(m.shape in ((), parameters[i].shape) for i, kinds in moments.items() for m in kinds.values())
+    )
+    if not fits:
         raise CheckpointError(
-            f"{state}: of another training, with other networks or trained weights than these settings have; "
+            f"{shown(state)}: of another training, with other networks or trained weights than these settings have; "
             "undo what changed, or name another --run"
-        ) from None
+        )
+    module.load_state_dict(weights)
+    for name, value in shadow.items():
+        value.copy_(averaged[name])
+    optimizer.load_state_dict({"state": moments, "param_groups": own["param_groups"]})
     return reached
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        require_regular(path, LARGEST)
+        found = load_file(path)
+    except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
+        raise _damaged(path, error) from None
+    for name, value in found.items():
+        if not torch.isfinite(value).all():
+            raise _damaged(path, ValueError(f"the weight {name} is not finite"))
+    return found
+
+
+def _moments(path: Path) -> dict[int, dict[str, Tensor]]:
+    """The tensors by parameter that AdamW keeps. Pickled code is never run."""
+    try:
+        found = read_pickled(path, LARGEST)["state"]
+        for number, kinds in found.items():
+            if not isinstance(number, int) or number < 0 or set(kinds) != {"step", "exp_avg", "exp_avg_sq"}:
+                raise ValueError(f"{number} is no parameter of AdamW")
+            if not all(torch.isfinite(value).all() for value in kinds.values()):
+                raise ValueError(f"the moments of parameter {number} are not finite")
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise _damaged(path, error) from None
+    return found
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    why = (reason(error) if isinstance(error, (OSError, ValueError)) else str(error)).splitlines()
+    return CheckpointError(shown(f"{path}: damaged ({(why or [type(error).__name__])[0]}); {_REMEDY}"))

@@ -54,16 +54,19 @@ def score_separator(
 
 def write_samples(
     separator: LatentSeparator, items: Sequence[Item], plan: Plan, device: torch.device, folder: Path
-) -> None:
-    """Mixture, reference and estimate of the first item of each group, as float wav, to listen to."""
-    rate = separator.codec.sample_rate
-    for group in dict.fromkeys(item.group for item in items):
-        item = next(i for i in items if i.group == group)
+) -> dict[str, np.ndarray]:
+    """Mixture, reference and estimate of the first item of each group, as float wav, to listen to.
+
+    The estimates go to ``folder``, what they are compared with beside it, once. Returns what was written, by name.
+    """
+    written = {}
+    for item in {item.group: item for item in reversed(items)}.values():
         stem = as_file_name(item.name)
-        waves = {"mixture": item.mixture, "vocals": item.vocals}
+        waves = {"estimate": (folder, separate_item(separator, item, plan, device))}
         if not (folder.parent / f"{stem}-vocals.wav").exists():
-            for name, wave in waves.items():
-                with AudioWriter(folder.parent / f"{stem}-{name}.wav", rate, 2) as writer:
-                    writer.write(wave)
-        with AudioWriter(folder / f"{stem}-estimate.wav", rate, 2) as writer:
-            writer.write(separate_item(separator, item, plan, device))
+            waves |= {"mixture": (folder.parent, item.mixture), "vocals": (folder.parent, item.vocals)}
+        for name, (place, wave) in waves.items():
+            with AudioWriter(place / f"{stem}-{name}.wav", separator.codec.sample_rate, 2) as writer:
+                writer.write(wave)
+            written[f"{stem}/{name}"] = wave
+    return written

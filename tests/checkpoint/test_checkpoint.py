@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, run_cli
+from conftest import ROOT, run_here
 from safetensors.torch import load_file, save_file
 
 from ldm_sep.checkpoint.card import trainings
@@ -34,7 +34,7 @@ def test_what_is_saved_is_what_is_loaded(folder: Path, tmp_path: Path) -> None:
 
 def test_the_mean_of_separators_is_a_separator_that_knows_both_ways(trained: Path, tmp_path: Path) -> None:
     folders, out = [trained / f"stage{n}/separator" for n in (1, 2)], tmp_path / "mean"
-    done = run_cli("models", "average", *folders, "--out", out)
+    done = run_here("models", "average", *folders, "--out", out)
     assert done.returncode == 0, done.stderr
     (one, a), (two, b), (manifest, mean) = map(load_separator, (*folders, out))
     for key, value in mean.state_dict().items():
@@ -48,7 +48,7 @@ def test_the_mean_of_separators_is_a_separator_that_knows_both_ways(trained: Pat
     state = load_file(other / "codec.safetensors")
     save_file({k: 2 * v for k, v in state.items()}, other / "codec.safetensors")
     for words, needle in (([folders[0]], "at least two"), ([folders[0], other], "its codec is another one")):
-        refused = run_cli("models", "average", *words, "--out", tmp_path / "none")
+        refused = run_here("models", "average", *words, "--out", tmp_path / "none")
         assert refused.returncode == 1 and needle in refused.stderr and not (tmp_path / "none").exists()
 
 
@@ -67,7 +67,7 @@ def test_a_checkpoint_replaces_a_checkpoint_and_nothing_else(folder: Path, tmp_p
         save_separator(folder, manifest.config, separator, Provenance())
     assert (folder / "notes.txt").read_text() == "mine" and load_separator(folder)
     # Told before the weights are looked at.
-    done = run_cli("models", "average", "nowhere", "nothing", "--out", folder.parent)
+    done = run_here("models", "average", "nowhere", "nothing", "--out", folder.parent)
     assert done.returncode == 1 and "no part of a checkpoint" in done.stderr and folder.is_dir()
     (folder / "notes.txt").unlink()
     foreign = tmp_path / "foreign"
@@ -197,16 +197,16 @@ def test_altered_weights_are_noticed_by_verify(folder: Path) -> None:
         verify(folder)
 
 
-def test_models_commands(folder: Path) -> None:
-    places = {"LDM_SEP_CHECKPOINTS": str(folder.parent)}
-    assert "copy\tseparator\t" in run_cli("models", "list", **places).stdout
-    assert "Licence of the weights" in run_cli("models", "info", "copy", **places).stdout
-    assert "model.safetensors: intact" in run_cli("models", "verify", "copy", **places).stdout
-    unknown = run_cli("models", "info", "nothing", **places)
+def test_models_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LDM_SEP_CHECKPOINTS", str(folder.parent))
+    assert "copy\tseparator\t" in run_here("models", "list").stdout
+    assert "Licence of the weights" in run_here("models", "info", "copy").stdout
+    assert "model.safetensors: intact" in run_here("models", "verify", "copy").stdout
+    unknown = run_here("models", "info", "nothing")
     assert unknown.returncode == 1 and "there are: copy" in unknown.stderr
     weights = load_file(folder / "model.safetensors")
     for part in ("unet", "predictor"):
         count = sum(w.numel() for key, w in weights.items() if key.startswith(f"{part}."))
-        assert f"{part}: {count:,} parameters" in run_cli("inspect", "copy", **places).stdout
-    doctor = run_cli("doctor", **places)
+        assert f"{part}: {count:,} parameters" in run_here("inspect", "copy").stdout
+    doctor = run_here("doctor")
     assert doctor.returncode == 0 and "torch 2" in doctor.stdout and "device: " in doctor.stdout

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, played, run_cli, sung
+from conftest import RATE, played, sung
+from typer.testing import CliRunner
 
+from ldm_sep.cli import app
 from ldm_sep.data.check import check_tracks, find_lag
 from ldm_sep.data.layouts import read_tracks
 
@@ -39,8 +41,8 @@ def band() -> np.ndarray:
 def test_a_healthy_song_has_no_findings(tmp_path: Path, vocals: np.ndarray, band: np.ndarray) -> None:
     song(tmp_path, vocals, band)
     assert kinds(tmp_path) == set()
-    done = run_cli("data", "check", tmp_path)
-    assert done.returncode == 0 and "1 tracks (1 songs), 0 findings" in done.stdout
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path)])
+    assert done.exit_code == 0 and "1 tracks (1 songs), 0 findings" in done.output
 
 
 def test_misaligned_vocals_are_found_with_their_lag(tmp_path: Path, vocals: np.ndarray, band: np.ndarray) -> None:
@@ -50,8 +52,8 @@ def test_misaligned_vocals_are_found_with_their_lag(tmp_path: Path, vocals: np.n
     findings = {f.kind: f.message for f in check_tracks(read_tracks("stems", tmp_path))}
     assert "5.00 ms early" in findings["alignment"]
     assert "sum" in findings
-    done = run_cli("data", "check", tmp_path)
-    assert done.returncode == 1 and "song: alignment:" in done.stdout
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path)])
+    assert done.exit_code == 1 and "song: alignment:" in done.output
 
 
 def test_clipping_silence_level_and_length(tmp_path: Path, vocals: np.ndarray, band: np.ndarray) -> None:
@@ -75,9 +77,27 @@ def test_songs_that_training_passes_over_are_named(tmp_path: Path, vocals: np.nd
     (tmp_path / "no band").mkdir()
     sf.write(tmp_path / "no band/vocals.wav", vocals.T, RATE)
     (tmp_path / "empty").mkdir()
-    done = run_cli("data", "check", tmp_path)
-    assert done.returncode == 1 and "no band: incomplete" in done.stdout and "empty" not in done.stdout
-    assert done.stdout.count("incomplete") == 1
+    for name in ("misnamed/Vocals (final).wav", "misnamed/mix.wav", "album/deep/vocals.wav", "album/deep/mixture.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(tmp_path / name, vocals.T, RATE)
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path)])
+    assert done.exit_code == 1
+    assert [line for line in done.output.splitlines() if "incomplete" in line] == [
+        "deep: incomplete: not where songs are looked for, DATA/[train|valid|test]/SONG/vocals.* and any other stems; "
+        "training passes it over",
+        "misnamed: incomplete: no vocals.* among Vocals (final), mix; training passes it over",
+        "no band: incomplete: no mixture.* beside the vocals and no other stem; training passes it over",
+    ]
+
+
+def test_songs_of_which_little_or_nothing_is_left_are_named(
+    tmp_path: Path, vocals: np.ndarray, band: np.ndarray
+) -> None:
+    song(tmp_path, vocals, 0 * band)
+    assert kinds(tmp_path) == {"silence"}
+    song(tmp_path, vocals[:, :8000], band[:, :8000])
+    (finding,) = check_tracks(read_tracks("stems", tmp_path))
+    assert finding.kind == "short" and finding.message.startswith("lasts 0.500 s")
 
 
 def test_accompaniment_that_leaks_into_the_vocals_is_found(

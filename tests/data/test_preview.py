@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
-from conftest import ROOT, run_cli
+from conftest import ROOT, run_here
 
 from ldm_sep.build import build_mixer
 from ldm_sep.config import load_config
@@ -16,7 +16,7 @@ from ldm_sep.data.layouts import read_tracks
 def test_preview_writes_the_first_training_items_and_a_sheet(stems_folder: Path, tmp_path: Path) -> None:
     config, cache, out = ROOT / "configs/tiny.toml", tmp_path / "cache", tmp_path / "preview"
     words = ["--data", stems_folder, "--out", out, "--items", 7, "--cache", cache, "--set", "training.seed=5"]
-    done = run_cli("data", "preview", config, *words)
+    done = run_here("data", "preview", config, *words)
     assert done.returncode == 0, done.stderr
     assert (out / "sheet.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     tracks = [t for t in read_tracks("stems", stems_folder) if t.split == "train"]
@@ -38,6 +38,6 @@ def test_preview_writes_the_first_training_items_and_a_sheet(stems_folder: Path,
 def test_preview_of_a_configuration_without_training_says_so(stems_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "bare.toml"
     config.write_text('name = "bare"\n[codec]\nkind = "spectral"\n[data]\nlayout = "stems"\n')
-    done = run_cli("data", "preview", config, "--data", stems_folder, "--out", tmp_path / "o")
+    done = run_here("data", "preview", config, "--data", stems_folder, "--out", tmp_path / "o")
     assert done.returncode == 1 and "needs a [training] or [codec_training] table" in done.stderr
     assert not (tmp_path / "o").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_cli
+from conftest import ROOT, run_here
 from safetensors.torch import load_file
 
 from ldm_sep.config import Config, load_config
@@ -132,13 +132,13 @@ def test_a_freeze_killed_and_given_again_equals_an_uninterrupted_one(
     with (killed / "z0.f16").open("ab") as file:
         file.write(b"half an item")
     for folder in (killed, whole):
-        done = run_cli(*words, "--out", folder)
+        done = run_here(*words, "--out", folder)
         assert done.returncode == 0, done.stderr
         assert "288 items of 0.64 s" in done.stdout
     assert bytes_of(killed) == bytes_of(whole)
-    refused = run_cli(*words, "--out", killed, "--seed", "9")
+    refused = run_here(*words, "--out", killed, "--seed", "9")
     assert refused.returncode == 1 and "made with seed 0, not 9" in refused.stderr.splitlines()[-1]
-    refused = run_cli(*words, "--out", trained / "stage1")
+    refused = run_here(*words, "--out", trained / "stage1")
     assert refused.returncode == 1 and "holds something else than a pack" in refused.stderr.splitlines()[-1]
 
 
@@ -189,7 +189,7 @@ def test_training_from_a_pack_reduces_the_loss_and_mixes_nothing(
         *("--init", trained / "stage1/separator", "--pack", pack, "--steps", 150, "--set", "training.batch_size=8"),
         *("--set", "training.learning_rate=5e-3"),
     ]
-    done = run_cli(*words, "--run", tmp_path / "run")
+    done = run_here(*words, "--run", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "cache").exists()
     losses = [float(r["loss"]) for r in csv.DictReader((tmp_path / "run/train.csv").read_text().splitlines())]

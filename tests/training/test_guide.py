@@ -4,18 +4,15 @@ import csv
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, ROOT, played, sung
-from typer.testing import CliRunner
+from conftest import RATE, ROOT, played, run_here, sung
 
 from ldm_sep.checkpoint.card import trainings
 from ldm_sep.checkpoint.manifest import read_manifest
-from ldm_sep.cli import app
 
 # What makes a command small enough for a test.
 SMALL = {
@@ -50,7 +47,7 @@ def songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_guide_leads_from_songs_to_separators_and_scores(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guide_leads_from_songs_to_separators_and_scores(songs: Path) -> None:
     lines = commands("On your own songs")
     assert [line[0] for line in lines] == [
         *("init", "data", "train", "separate", "evaluate"),
@@ -60,10 +57,9 @@ def test_the_guide_leads_from_songs_to_separators_and_scores(songs: Path, monkey
     for words in lines:
         line = shlex.join(words)
         words = [*words, *next((more for start, more in reversed(SMALL.items()) if line.startswith(start)), ())]
-        monkeypatch.setattr(sys, "argv", ["ldm-sep", *words])
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, (line, done.output, done.exception)
-        said[line] = done.output
+        done = run_here(*words)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        said[line] = done.stdout
     # What init says to run next is what the guide says.
     assert "ldm-sep train songs.toml --data songs --run runs/songs/tuned --init open" in said["init songs"]
     assert "2 to train on, 1 to validate on" in said["init songs"]

@@ -5,12 +5,14 @@ import itertools
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ldm_sep.config import OptimiserConfig
 from ldm_sep.errors import CheckpointError
+from ldm_sep.training.log import Progress, TrainingLog
 from ldm_sep.training.loop import fit, learning_rate_scale
 from ldm_sep.training.state import ExponentialMovingAverage, Reached, find_states, load_state, save_state
 
@@ -32,7 +34,7 @@ def test_what_a_killed_run_left_unfinished_is_gone_when_it_goes_on(tmp_path: Pat
         resume=True,
         max_minutes=None,
         record="{}",
-        validate=lambda _: {"weight": 0.0},
+        validate=lambda *_: {"weight": 0.0},
         report=lambda _: None,
     )
     names = {path.name for path in tmp_path.iterdir()} - {"tensorboard"}
@@ -45,8 +47,8 @@ def test_minutes_add_up_over_the_processes_of_a_run(tmp_path: Path) -> None:
     module = _Flaky()
     optimizer = torch.optim.AdamW(module.parameters(), 0.1)
     ema = ExponentialMovingAverage(list(module.parameters()), 0.5)
-    state = save_state(tmp_path, Reached(3, 1, 7.5), module, ema, optimizer)
-    assert load_state(state, module, ema, optimizer) == Reached(3, 1, 7.5)
+    state = save_state(tmp_path, Reached(step=3, skipped=1, minutes=7.5), module, ema, optimizer)
+    assert load_state(state, module, ema, optimizer) == Reached(step=3, skipped=1, minutes=7.5)
     reached, _ = fit(
         Accelerator(cpu=True),
         module,
@@ -57,7 +59,7 @@ def test_minutes_add_up_over_the_processes_of_a_run(tmp_path: Path) -> None:
         resume=True,
         max_minutes=None,
         record="{}",
-        validate=lambda _: {"weight": 0.0},
+        validate=lambda *_: {"weight": 0.0},
         report=lambda _: None,
     )
     assert reached.step == 5 and 7.5 < reached.minutes < 8
@@ -109,7 +111,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
         resume=False,
         max_minutes=None,
         record="{}",
-        validate=lambda _: {"weight": float(module.weight)},
+        validate=lambda *_: {"weight": float(module.weight)},
         report=reports.append,
     )
     assert (reached.step, reached.skipped) == (6, 1) and reports[-1].skipped == 1
@@ -125,31 +127,57 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
     assert 0 < float(saved) < float(averaged) < 2
 
 
-def test_the_first_step_is_told_and_how_long_the_rest_will_take(tmp_path: Path) -> None:
-    from accelerate import Accelerator
-
-    reports = []
-    module = _Flaky()
-    fit(
-        Accelerator(cpu=True),
-        module,
-        torch.optim.AdamW(module.parameters(), 0.1),
-        lambda step: (torch.tensor(step),),
-        loop(6, 0.5).model_copy(update={"log_every": 5}),
-        tmp_path,
-        resume=False,
-        max_minutes=None,
-        record="{}",
-        validate=lambda _: {"weight": 0.0},
-        report=reports.append,
-    )
-    assert [(r.step, "weight" in r.losses) for r in reports] == [(1, False), (5, False), (6, False), (6, True)]
-    assert reports[0].losses["loss"] == 4.0
-    assert reports[0].minutes_left == pytest.approx(5 / reports[0].rate / 60)
-    # Of a validation no rate is known; at the end nothing is left.
-    assert reports[2].minutes_left == 0 and reports[3].minutes_left is None
+def test_lines_come_as_time_goes_by_and_say_how_long_the_rest_will_take(tmp_path: Path) -> None:
+    now, told = [0.0], []
+    settings = loop(20, 0.5).model_copy(update={"log_every": 5, "log_seconds": 10.0})
+    log = TrainingLog(tmp_path, settings, 0, told.append, None, clock=lambda: now[0])
+    for step in range(1, 21):
+        now[0] += 4
+        losses = {"loss": torch.tensor(float(step))}
+        log.step(step, losses, 0.1, unusable=step == 3, skipped=int(step >= 3), last=step == 20)
+        if step == 10:
+            now[0] += 40
+            log.validated(step, {"weight": 0.5}, 1)
+        log.resume()
+    # At the first step; then every 10 s, validations included; at the last.
+    assert [p.step for p in told] == [1, 4, 7, 10, 10, 13, 16, 19, 20]
+    assert told[0].losses == {"loss": 1.0} and told[0].minutes_left == pytest.approx(19 * 4 / 60)
+    # Means are over the steps since the last line that were taken.
+    assert told[1].losses == {"loss": (2 + 4) / 2} and told[1].skipped == 1
+    assert told[1].rate == told[5].rate == 0.25
+    # What a validation takes is no step's time, but the rest will have it too.
+    assert told[4].losses == {"weight": 0.5} and told[4].rate is None
+    assert told[4].minutes_left == pytest.approx(80 / 60) and told[-1].minutes_left == 0
     rows = list(csv.DictReader((tmp_path / "train.csv").read_text().splitlines()))
-    assert [row["step"] for row in rows] == ["5", "6"]
+    assert [(row["step"], row["loss"]) for row in rows] == [("5", "3"), ("10", "8"), ("15", "13"), ("20", "18")]
+
+
+def test_a_bound_on_minutes_bounds_what_is_left(tmp_path: Path) -> None:
+    now, told = [0.0], []
+    log = TrainingLog(tmp_path, loop(1000, 0.5), 0, told.append, 2.0, clock=lambda: now[0])
+    now[0] = 60.0
+    log.step(1, {"loss": torch.tensor(1.0)}, 0.1, unusable=False, skipped=0, last=False)
+    assert told == [Progress(1, 1000, {"loss": 1.0}, pytest.approx(1 / 60), 1.0, 0)]
+
+
+def test_tensorboard_has_sounds_and_pictures_and_no_step_twice(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first in (0, 2):
+        log = TrainingLog(tmp_path, loop(8, 0.5), first, lambda _: None, None)
+        # The first process is killed after step 5, its last state is that of step 2.
+        for step in range(first + 1, 6 if first == 0 else 9):
+            losses = {"loss": torch.tensor(float(10 * first + step))}
+            log.step(step, losses, 0.1, unusable=False, skipped=0, last=False)
+        log.board.sound("songs/estimate", 0.1 * np.ones((2, 800), np.float32), 16000, step)
+        log.board.close()
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    values = [(event.step, event.value) for event in shown.Scalars("train/loss")]
+    assert values == [(1, 1), (2, 2), *((step, 20 + step) for step in range(3, 9))]
+    (sound,), (picture,) = shown.Audio("songs/estimate"), shown.Images("songs/estimate")
+    assert sound.step == picture.step == 8 and sound.sample_rate == 16000 and picture.height > picture.width > 0
+    rows = list(csv.DictReader((tmp_path / "train.csv").read_text().splitlines()))
+    assert [(int(row["step"]), float(row["loss"])) for row in rows] == values
 
 
 def test_every_validation_is_made_once_with_the_averaged_weights(tmp_path: Path) -> None:
@@ -158,7 +186,7 @@ def test_every_validation_is_made_once_with_the_averaged_weights(tmp_path: Path)
     module = _Flaky()
     seen: list[tuple[int, float]] = []
 
-    def validate(step: int) -> dict[str, float]:
+    def validate(step: int, board: object) -> dict[str, float]:
         seen.append((step, module.weight.item()))
         return {"weight": module.weight.item()}
 
@@ -200,7 +228,7 @@ def test_a_resumed_run_decays_weights_as_it_is_told_now(decay: float, tmp_path: 
 
     module = Still()
     before = torch.optim.AdamW(module.parameters(), 0.1, weight_decay=0.1)
-    save_state(tmp_path, Reached(0), module, ExponentialMovingAverage([module.weight], 0.5), before)
+    save_state(tmp_path, Reached(step=0), module, ExponentialMovingAverage([module.weight], 0.5), before)
     fit(
         Accelerator(cpu=True),
         module,
@@ -211,7 +239,7 @@ def test_a_resumed_run_decays_weights_as_it_is_told_now(decay: float, tmp_path: 
         resume=True,
         max_minutes=None,
         record="{}",
-        validate=lambda _: {},
+        validate=lambda *_: {},
         report=lambda _: None,
     )
     saved = float(load_file(tmp_path / "state-00000001/model.safetensors")["weight"])
@@ -222,13 +250,13 @@ def test_a_resumed_run_decays_weights_as_it_is_told_now(decay: float, tmp_path: 
 def test_a_disk_without_room_is_one_line_and_leaves_the_older_state(tmp_path: Path) -> None:
     module = _Flaky()
     optimizer, ema = torch.optim.AdamW(module.parameters()), ExponentialMovingAverage([module.weight], 0.9)
-    save_state(tmp_path, Reached(1), module, ema, optimizer)
+    save_state(tmp_path, Reached(step=1), module, ema, optimizer)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     # Files of more than 40 bytes are refused, as a full disk refuses them.
     resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
     try:
         with pytest.raises(CheckpointError, match=r"step 2 could not be saved .*; see that there is room"):
-            save_state(tmp_path, Reached(2), module, ema, optimizer)
+            save_state(tmp_path, Reached(step=2), module, ema, optimizer)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [p.name for p in tmp_path.iterdir()] == ["state-00000001"]
@@ -238,10 +266,10 @@ def test_a_state_with_weights_that_are_not_finite_is_never_written(tmp_path: Pat
     module = _Flaky()
     optimizer = torch.optim.AdamW(module.parameters())
     ema = ExponentialMovingAverage(list(module.parameters()), 0.9)
-    save_state(tmp_path, Reached(1), module, ema, optimizer)
+    save_state(tmp_path, Reached(step=1), module, ema, optimizer)
     module.weight.data.fill_(torch.inf)
     with pytest.raises(CheckpointError, match="not finite at step 2; nothing was saved"):
-        save_state(tmp_path, Reached(2), module, ema, optimizer)
+        save_state(tmp_path, Reached(step=2), module, ema, optimizer)
     assert [p.name for p in find_states(tmp_path)] == ["state-00000001"]
 
 

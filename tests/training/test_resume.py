@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import ROOT, run_cli
+from conftest import ROOT, run_here
 from safetensors.torch import load_file
 
 from ldm_sep.files import locked
@@ -31,12 +31,12 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, ste
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    refused = run_cli(*words)
+    refused = run_here(*words)
     assert refused.returncode == 1 and "--resume" in refused.stderr and refused.stderr.count("\n") == 1
     with locked(run):
-        busy = run_cli(*words, "--resume")
+        busy = run_here(*words, "--resume")
     assert busy.returncode == 1 and "killed: another process is writing there" in busy.stderr
-    resumed = run_cli(*words, "--resume")
+    resumed = run_here(*words, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     killed, whole = run / "separator/model.safetensors", trained / "stage1/separator/model.safetensors"
     assert killed.read_bytes() == whole.read_bytes()
@@ -44,19 +44,19 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, ste
     assert rows == ["2", "4", "6", "8"]
     assert len(list(run.glob("state-*"))) == 2
     assert "resumed" in resumed.stderr and "changed" not in resumed.stderr
-    other = run_cli(*words, "--resume", "--set", "unet.time_features=24", "--steps", "9")
+    other = run_here(*words, "--resume", "--set", "unet.time_features=24", "--steps", "9")
     assert other.returncode == 1 and "undo what changed" in other.stderr and "delete" not in other.stderr
     # What a failed start asked for is not remembered.
-    failed = run_cli(*words, "--resume", "--set", "mix.reverb=0.7", "--items", "none.csv")
+    failed = run_here(*words, "--resume", "--set", "mix.reverb=0.7", "--items", "none.csv")
     assert failed.returncode == 1 and "none.csv" in failed.stderr
-    changed = run_cli(*words, "--resume", "--set", "mix.reverb=0.5", "--set", "training.steps=9")
+    changed = run_here(*words, "--resume", "--set", "mix.reverb=0.5", "--set", "training.steps=9")
     assert changed.returncode == 0, changed.stderr
     assert "changed: mix.reverb 0.3 -> 0.5, training.steps 8 -> 9" in changed.stderr
 
 
 def test_max_minutes_stops_early_with_everything_saved(trained: Path, stems_folder: Path) -> None:
     run = trained / "short"
-    done = run_cli(
+    done = run_here(
         *("train", ROOT / "configs/tiny.toml", "--run", run, "--data", stems_folder, "--cpu"),
         *("--codec", trained / "codec_run/codec", "--cache", trained / "cache", "--max-minutes", 0),
     )
@@ -88,7 +88,12 @@ def test_two_processes_train_together(trained: Path, stems_folder: Path) -> None
     assert facts["steps"] == 4
     assert facts["command"].startswith("torchrun --nproc-per-node 2 -m -- ldm_sep train ")
     # The second process brings data of its own, so the result is another one than that of a single process.
-    alone = run_cli(*words[3:], "--run", trained / "one", "--cpu")
+    alone = run_here(*words[3:], "--run", trained / "one", "--cpu")
     assert alone.returncode == 0, alone.stderr
     one = load_file(trained / "one/separator/model.safetensors")
     assert max(float((one[k] - two[k]).abs().max()) for k in one) > 1e-4
+    # Resumed by another number of processes, it says what that changes.
+    resumed = run_here(*words[3:], "--resume", "--steps", 5, "--cpu")
+    assert resumed.returncode == 0
+    assert "1 processes instead of 2: a step now takes 2 items, not 4, and draws other ones" in resumed.stderr
+    assert resumed.stderr.count("resumed") == 1

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import soundfile as sf
 import torch
-from conftest import ROOT, mistake_of, run_cli
+from conftest import ROOT, mistake_of, run_here
 from safetensors.torch import load_file
 
 from ldm_sep.checkpoint.card import trainings
@@ -78,7 +78,7 @@ def test_stage_0_trains_the_predictor_alone_and_stage_1_goes_on_from_it(trained:
         ["train", stage0, "--run", trained / "stage0", "--codec", trained / "codec_run/codec", "--steps", 30, *common],
         ["train", ROOT / "configs/tiny.toml", "--run", trained / "from0", "--init", trained / "stage0/separator"],
     ):
-        done = run_cli(*words, *([] if words[-1] == "--cpu" else common))
+        done = run_here(*words, *([] if words[-1] == "--cpu" else common))
         assert done.returncode == 0, done.stderr
     before, after, fresh = (
         load_file(trained / f"{run}/separator/model.safetensors") for run in ("stage0", "from0", "stage1")
@@ -107,7 +107,7 @@ def test_stage_0_without_a_predictor_says_what_is_missing(trained: Path, stems_f
 def test_bf16_trains(trained: Path, stems_folder: Path) -> None:
     config = trained / "bf16.toml"
     config.write_text('extends = "tiny.toml"\nname = "bf16"\n[training]\nsteps = 4\nprecision = "bf16"\n')
-    done = run_cli(
+    done = run_here(
         *("train", config, "--run", trained / "bf16", "--data", stems_folder, "--cpu"),
         *("--codec", trained / "codec_run/codec", "--cache", trained / "cache"),
     )
@@ -145,7 +145,7 @@ def test_the_pretrained_codecs_path_from_weight_file_to_separated_song(stems_fol
             *("-n", tmp_path / "run/separator", "--codec-weights", weights),
         ],
     ):
-        done = run_cli(*words)
+        done = run_here(*words)
         assert done.returncode == 0, done.stderr[-2000:]
     whitening = load_file(tmp_path / "codec/whitening.safetensors")
     assert whitening["std"].shape == (128, 1) and float(whitening["std"].min()) > 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, mistake_of, run_cli
+from conftest import ROOT, mistake_of, run_here
 from safetensors.torch import load_file
 
 from ldm_sep.checkpoint.card import trainings
@@ -44,7 +44,7 @@ def test_what_cannot_be_built_is_told_before_anything_is_decoded(
 
 
 def test_a_separators_folder_lends_its_codec_with_its_whitening(trained: Path, stems_folder: Path) -> None:
-    done = run_cli(
+    done = run_here(
         *("train", ROOT / "configs/tiny.toml", "--run", trained / "lent", "--data", stems_folder, "--cpu"),
         *("--codec", trained / "stage1/separator", "--cache", trained / "cache", "--steps", 1),
     )
@@ -57,18 +57,18 @@ def test_a_separators_folder_lends_its_codec_with_its_whitening(trained: Path, s
 
 def test_a_predictor_moves_to_a_separator_of_another_codec(trained: Path, stems_folder: Path) -> None:
     common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
-    done = run_cli(
+    done = run_here(
         *("train", ROOT / "configs/tiny.toml", "--init", trained / "stage1/separator", "--run", trained / "donor"),
         *("--set", "training.stage=0", "--steps", 1, *common),
     )
     assert done.returncode == 0, done.stderr
     donor = trained / "donor/separator"
     common += ["--set", "codec.mid_bins=24"]
-    done = run_cli("train-codec", ROOT / "configs/tiny.toml", "--run", trained / "wider", "--steps", 1, *common)
+    done = run_here("train-codec", ROOT / "configs/tiny.toml", "--run", trained / "wider", "--steps", 1, *common)
     assert done.returncode == 0, done.stderr
     words = ["train", ROOT / "configs/tiny.toml", "--codec", trained / "wider/codec", "--predictor", donor, *common]
     # With another seed, so that a fresh predictor would be another one.
-    done = run_cli(*words, "--run", trained / "moved", "--steps", 1, "--set", "training.seed=9")
+    done = run_here(*words, "--run", trained / "moved", "--steps", 1, "--set", "training.seed=9")
     assert done.returncode == 0 and "untrained" not in done.stderr, done.stderr
     old, new = (load_file(run / "model.safetensors") for run in (donor, trained / "moved/separator"))
     assert all(torch.equal(v, new[k]) for k, v in old.items() if k.startswith("predictor."))
@@ -84,7 +84,7 @@ def test_a_predictor_moves_to_a_separator_of_another_codec(trained: Path, stems_
         ("predictor.exponent=0.5", None),
     ):
         if message is None:
-            done = run_cli(*words, "--run", trained / change, "--steps", 1, "--set", change)
+            done = run_here(*words, "--run", trained / change, "--steps", 1, "--set", change)
             assert done.returncode == 0, done.stderr
         else:
             told = mistake_of(*words, "--run", trained / change, "--steps", 1, "--set", change)

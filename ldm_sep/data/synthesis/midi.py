@@ -1,7 +1,9 @@
 """Notes of MIDI songs in seconds."""
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ldm_sep.errors import DataError, need_package
+from ldm_sep.files import reason, require_regular, shown
 
 if TYPE_CHECKING:
     from mido import MidiFile
+
+# Bytes of a zip, of what it unpacks to, and of one song; those of POP909 have 0.1 million at most.
+_LARGEST_ZIP, _LARGEST_SONGS, _LARGEST_SONG = 64 << 20, 256 << 20, 4 << 20
+_MOST_BEATS = 100_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ def read_song(data: bytes) -> Song:
         raise ValueError("it has no tracks MELODY and PIANO")
     notes = {name: _notes(tracks[name], seconds) for name in ("MELODY", "BRIDGE", "PIANO") if name in tracks}
     last = max(sum(message.time for message in track) for track in file.tracks)
+    if last / file.ticks_per_beat > _MOST_BEATS:
+        raise ValueError("it lasts for hours")
     beats = tuple(seconds(tick) for tick in range(0, last, file.ticks_per_beat))
     return Song(notes["MELODY"], notes.get("BRIDGE", ()), notes["PIANO"], beats)
 
@@ -59,14 +68,24 @@ def read_archive(scores: Path) -> dict[str, bytes]:
     mido.
     """
     need_package("reading MIDI files", "mido")
+    songs: dict[str, bytes] = {}
     try:
+        require_regular(scores, _LARGEST_ZIP)
         with zipfile.ZipFile(scores) as archive:
-            names = sorted(n for n in archive.namelist() if n.lower().endswith((".mid", ".midi")))
-            songs = {name: archive.read(name) for name in names}
-    except (OSError, zipfile.BadZipFile):
-        raise DataError(f"{scores}: not a readable zip of MIDI files") from None
+            found = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".mid", ".midi"))]
+            for entry in found:
+                if entry.file_size > _LARGEST_SONG:
+                    raise ValueError(f"{entry.filename} unpacks to {entry.file_size:,} bytes")
+            if sum(entry.file_size for entry in found) > _LARGEST_SONGS:
+                raise ValueError(f"unpacks to more than {_LARGEST_SONGS:,} bytes")
+            for entry in sorted(found, key=lambda entry: entry.filename):
+                songs[entry.filename] = archive.read(entry)
+    # Damaged, encrypted, or packed in a way that Python does not know.
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
+        raise DataError(shown(f"{scores}: not a readable zip of MIDI files ({why})")) from None
     if not songs:
-        raise DataError(f"{scores}: holds no .mid files")
+        raise DataError(f"{shown(scores)}: holds no .mid files")
     return songs
 
 

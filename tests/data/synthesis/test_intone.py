@@ -7,7 +7,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import run_cli
+from conftest import run_here
 from scipy.signal import correlate, lfilter
 
 from ldm_sep.data.layouts import read_tracks
@@ -82,7 +82,7 @@ def test_the_command_makes_singers_to_train_on(speech: Path, tmp_path: Path) -> 
     (speech / "low" / "broken.wav").write_bytes(b"RIFF")
     out = tmp_path / "voices"
     command = ("data", "intone", speech / "voices.csv", "--root", speech, "--out", out, "--seconds", "30")
-    done = run_cli(*command)
+    done = run_here(*command)
     assert done.returncode == 0, done.stderr
     assert "too little speech: hiss" in done.stdout
     tracks = {track.singer: track for track in read_tracks("roles", out)}
@@ -94,7 +94,7 @@ def test_the_command_makes_singers_to_train_on(speech: Path, tmp_path: Path) -> 
             found = np.median(pitches(wave[round(clip.start * rate) : round(clip.end * rate)]))
             assert 12 * np.log2(found / clip.f0) == pytest.approx(0, abs=0.3), name
     made = {path: path.stat().st_mtime_ns for path in out.glob("*.flac")}
-    assert run_cli(*command).returncode == 0
+    assert run_here(*command).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.flac")} == made
     assert len(read_tracks("roles", out)) == 2
 
@@ -103,7 +103,7 @@ def test_speech_left_as_it_is_joins_the_same_folder_as_speech(speech: Path, tmp_
     out = tmp_path / "voices"
     command = ("data", "intone", speech / "voices.csv", "--root", speech, "--out", out, "--seconds", "2")
     for words in (command, (*command, "--spoken")):
-        done = run_cli(*words)
+        done = run_here(*words)
         assert done.returncode == 0, done.stderr
     tracks = [track for track in read_tracks("roles", out) if track.singer == "low"]
     assert [track.spoken for track in tracks] == [False, True]
