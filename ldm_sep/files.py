@@ -9,8 +9,9 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ldm_sep.errors import BusyError, ConfigError, printable
@@ -96,39 +97,54 @@ def complete_swap(path: Path) -> None:
 
 
 @contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make ``folder`` and those above it; the ones that were missing are removed again after an exception."""
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for made in missing:
+            with suppress(OSError):  # somebody else may have put a file there
+                made.rmdir()
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``: the file or folder that the block makes there takes the place of ``path``.
 
-    Missing folders above are made. What was made is on the disk before it gets its name, so a crash leaves the old or
-    the new under that name, whole; after an exception the old is untouched and nothing else is left. Where ``path`` is
-    a link, what it points to is replaced. OSError if the disk is full or the folder cannot be written.
+    Missing folders above are made, and removed again after an exception. What was made is on the disk before it gets
+    its name, so a crash leaves the old or the new under that name, whole; after an exception the old is untouched and
+    nothing else is left. What a killed process left in the folder is removed first, unless somebody else is writing
+    there. Where ``path`` is a link, what it points to is replaced. OSError if the disk is full or the folder cannot be
+    written.
     """
     target = path.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    complete_swap(target)
     temporary, retired = unfinished_name(target), _retired_name(target)
-    try:
-        yield temporary
-        made = [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]
-        for part in made:
-            sync(part)
-        if target.is_dir():
-            # A folder with something in it cannot be renamed over.
-            target.rename(retired)
-            try:
-                temporary.rename(target)
-            except OSError:
-                retired.rename(target)
-                raise
-        else:
-            temporary.replace(target)
-        sync(target.parent)
-    finally:
-        for leftover in (temporary, retired):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
+    with _made(target.parent), _shared(target.parent):
+        complete_swap(target)
+        try:
+            yield temporary
+            made = [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]
+            for part in made:
+                sync(part)
+            if target.is_dir():
+                # A folder with something in it cannot be renamed over.
+                target.rename(retired)
+                try:
+                    temporary.rename(target)
+                except OSError:
+                    retired.rename(target)
+                    raise
             else:
-                leftover.unlink(missing_ok=True)
+                temporary.replace(target)
+            sync(target.parent)
+        finally:
+            shutil.rmtree(retired, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):
+                temporary.unlink()
 
 
 @contextmanager
@@ -137,21 +153,16 @@ def one_at_a_time(name: str) -> Iterator[None]:
 
     Systems that cannot lock files, and temporary folders that cannot be written, let everybody in.
     """
-    try:
-        import fcntl
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):
+            import fcntl
 
-        # Not a link: the folder is everybody's.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        descriptor = os.open(Path(tempfile.gettempdir()) / f"ldm-sep-{os.getuid()}-{name}.lock", flags, 0o600)
-    except (ImportError, OSError):
-        yield
-        return
-    try:
-        with suppress(OSError):
+            # Not a link: the folder is everybody's.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            descriptor = os.open(Path(tempfile.gettempdir()) / f"ldm-sep-{os.getuid()}-{name}.lock", flags, 0o600)
+            stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -159,29 +170,57 @@ def locked(folder: Path) -> Iterator[None]:
     """Within it no other process, nor another such block of this one, has ``folder`` locked, which may be a file too.
 
     BusyError at once if one has. The lock ends with the process, however that ends. File systems and operating
-    systems that cannot lock folders do not.
+    systems that cannot lock folders (Windows) do not.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    with _descriptor(folder) as descriptor:
+        if _lock(descriptor, exclusive=True) is False:
+            raise BusyError(
+                f"{shown(folder)}: another process is writing there; wait for it to end, or name another folder"
+            )
         yield
+
+
+@contextmanager
+def _shared(folder: Path) -> Iterator[None]:
+    """Within it nobody takes what is unfinished in ``folder`` for leftovers; if nobody was writing, those go first."""
+    with _descriptor(folder) as descriptor:
+        if any(folder.glob(f"{_UNFINISHED}*")) and _lock(descriptor, exclusive=True):
+            with suppress(OSError):  # they are somebody else's
+                complete_leftovers(folder)
+        # Who tidies up here is done soon. Who has the folder locked goes on, and lets nobody else tidy up.
+        for wait in (0.005, 0.01, 0.0):
+            if _lock(descriptor, exclusive=False) is False:
+                time.sleep(wait)
+        yield
+
+
+@contextmanager
+def _descriptor(folder: Path) -> Iterator[int | None]:
+    if sys.platform == "win32":  # it cannot open folders
+        yield None
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise BusyError(
-            f"{shown(folder)}: another process is writing there; wait for it to end, or name another folder"
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL):
-            os.close(descriptor)
-            raise
-    try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int | None, exclusive: bool) -> bool | None:
+    """Whether the lock is had now; ``None`` where there are none."""
+    if descriptor is None:
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        return None
+    return True
 
 
 @contextmanager
@@ -193,33 +232,23 @@ def replacing_together(folder: Path, names: Sequence[str]) -> Iterator[list[Path
     process left is completed by that list, or removed, by the next block on the folder. Missing folders are made, and
     removed again after an exception. BusyError if another process is writing there; OSError if the disk is full.
     """
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder):
+    with _made(folder), locked(folder):
+        complete_leftovers(folder)
+        # No suffix of audio, so that nobody who looks for that finds them.
+        unit = {unfinished_name(folder / "unit.part").name: name for name in names}
+        try:
+            yield [folder / temporary for temporary in unit]
+            for temporary in unit:
+                sync(folder / temporary)
+            commit = unfinished_name(folder / f"unit{_COMMIT}")
+            written = unfinished_name(folder / "unit.part")
+            written.write_text(json.dumps(unit), encoding="utf-8")
+            sync(written)
+            written.rename(commit)
+            sync(folder)
+        finally:
+            # From the list on, the unit is complete.
             complete_leftovers(folder)
-            # No suffix of audio, so that nobody who looks for that finds them.
-            unit = {unfinished_name(folder / "unit.part").name: name for name in names}
-            try:
-                yield [folder / temporary for temporary in unit]
-                for temporary in unit:
-                    sync(folder / temporary)
-                commit = unfinished_name(folder / f"unit{_COMMIT}")
-                written = unfinished_name(folder / "unit.part")
-                written.write_text(json.dumps(unit), encoding="utf-8")
-                sync(written)
-                written.rename(commit)
-                sync(folder)
-                complete_leftovers(folder)
-            except BaseException:
-                # From the list on, the unit is complete.
-                complete_leftovers(folder)
-                raise
-    except BaseException:
-        for made in missing:
-            with suppress(OSError):  # somebody else may have put a file there
-                made.rmdir()
-        raise
 
 
 def complete_leftovers(folder: Path) -> None:

@@ -224,3 +224,18 @@ def test_processes_take_turns(tmp_path: Path) -> None:
     assert [process.wait(60) for process in running] == [0, 0, 0]
     written = (tmp_path / "log").read_text()
     assert len(written) == 30 and written[::2] == written[1::2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked")
+def test_many_writers_in_one_folder_never_take_each_others_work_for_leftovers(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom ldm_sep.files import replacing\n"
+        "for n in range(60):\n"
+        "    with replacing(Path(sys.argv[1]) / f'{sys.argv[2]} {n}') as part:\n"
+        "        part.write_text('whole')\n"
+    )
+    for n in range(20):  # for each of them to find
+        (tmp_path / f".ldm-sep-{n}").write_text("left by a killed process")
+    running = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(n)], cwd=ROOT) for n in range(4)]
+    assert [process.wait(120) for process in running] == [0] * 4
+    assert len(list(tmp_path.iterdir())) == 240 and seen(tmp_path) == {"whole"}

@@ -3,8 +3,7 @@
 from ldm_sep.audio.info import AudioInfo
 from ldm_sep.audio.reader import AudioReader, probe, read, survey
 from ldm_sep.audio.resample import StreamResampler, resample, resampled_length
-from ldm_sep.audio.stored import Subtype, default_subtype, expected_bytes
-from ldm_sep.audio.writer import AudioWriter
+from ldm_sep.audio.writer import AudioWriter, Subtype, default_subtype, expected_bytes
 
 __all__ = [
     "AudioInfo",

@@ -1,83 +1,60 @@
 """Reading audio files block by block, in constant memory."""
 
-import os
 import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
+import av
 import numpy as np
-import soundfile as sf
 
-from ldm_sep.audio.compressed import CompressedDecoder
-from ldm_sep.audio.downmix import Downmix
-from ldm_sep.audio.info import AudioInfo, Notice
-from ldm_sep.audio.pcm import PcmDecoder
+from ldm_sep.audio.decoder import Decoder
+from ldm_sep.audio.info import AudioInfo, FsPath, Notice
 from ldm_sep.audio.samples import checked_samples
 from ldm_sep.errors import AudioError
 from ldm_sep.files import reason, shown
 
-_HEAD = 4096
 _BLOCK = 65_536
+# What files mean that give a number of channels and no more. FFmpeg takes three for 2.1, where the voice would be lost.
+_USUAL = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _TEXT_LIKE_AUDIO = (b"NIST_", b"PVF")
-# libsndfile tries its MP3 decoder on what it does not know, which writes to the terminal.
-_MAY_BE_PCM: tuple[bytes, ...]
-_MAY_BE_PCM = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b"caff", b".snd", b"dns.", b"NIST_", b"PVF", b"Creative")
-_MAY_BE_PCM += (b"\x64\xa3", b" paf", b"fap ", b"MATLAB", b"2BIT")
 
 
 class AudioReader:
-    """An open audio file that is decoded from front to end in blocks. A context manager.
+    """An open audio file, or a video with sound, decoded in blocks from the sample ``start`` on. A context manager.
 
-    Uncompressed files go through libsndfile, everything else through FFmpeg. The samples do not depend on the
-    caller's block size, and nothing is allocated because a header asks for it: what it says of the length is
-    compared with what is there, in both directions.
+    The samples do not depend on the caller's block size, and nothing is allocated because a header asks for it: what
+    it says of the length is compared with what is there, in both directions. ``info`` is what the file says of itself.
+    ``stereo``: more than two channels are mixed down to two (front left and right, with centre and surrounds folded
+    in). ``notice`` is told, one line each, what is odd about a file that can be read all the same: damage, a missing
+    end, a mixdown.
 
-    Args:
-        path: an audio file, or a video with sound.
-        stereo: whether more than two channels are mixed down to two (front left and right, with centre and surrounds
-            folded in).
-        notice: is told, one line each, what is odd about a file that can be read all the same: damage, a missing
-            end, a mixdown.
-
-    Attributes:
-        info: what the file says of itself.
-
-    Raises:
-        AudioError: the file is missing, not a regular file, empty, not audio, in a format that cannot be read, cut
-            off (where that shows without decoding), or declares a sample rate outside 1 to 768 kHz or more than 64
-            channels.
+    AudioError if the file is missing, not a regular file, empty, not audio, in a format that cannot be read, cut off
+    (where that shows without decoding), or declares a sample rate outside 1 to 768 kHz or more than 64 channels.
+    ValueError if ``start`` is negative.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, stereo: bool = False, notice: Notice = warnings.warn) -> None:
-        self._path = Path(path)
-        self._decoder = _decoder(self._path, notice)
-        self.info = self._decoder.info
-        self._downmix: Downmix | None = None
+    def __init__(self, path: FsPath, *, start: int = 0, stereo: bool = False, notice: Notice = warnings.warn) -> None:
+        if start < 0:
+            raise ValueError(f"start must not be negative, not {start}")
+        _require_audio(Path(path))
+        decoder = Decoder(Path(path), start, notice)
+        self.close = decoder.close
+        self.info = decoder.info
+        self._blocks = decoder.blocks
         if stereo and self.info.channels > 2:
-            try:
-                self._downmix = Downmix(self.info, notice)
-            except BaseException:
-                self.close()
-                raise
+            self._blocks = _downmixed(self._blocks, self.info, notice)
             self.info = replace(self.info, channels=2)
-        self._position = 0
+        self._position = start
         self._pending = np.empty((self.info.channels, 0), np.float32)
 
     def __enter__(self) -> "AudioReader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the file. A closed reader cannot be used again."""
-        self._decoder.close()
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
         """Yield the samples from the current position to the end, float32 ``(C, T)`` with ``T <= frames``.
@@ -85,11 +62,9 @@ class AudioReader:
         Every block but the last holds exactly ``frames`` samples per channel. Integer samples are scaled by a power
         of two to [-1, 1); samples below -600 dBFS come as 0.
 
-        Raises:
-            AudioError: the file ends before the length that it declares (lossy formats: by more than 0.1 s), changes
-                its rate or channels on the way, more than a twentieth of it is damaged, it holds no samples at all,
-                or a sample is not finite or beyond 120 dBFS.
-            ValueError: ``frames`` is less than 1.
+        AudioError if the file ends before the length that it declares (lossy formats: by more than 0.1 s), changes its
+        rate or channels on the way, more than a twentieth of it is damaged, it holds no samples at all, or a sample is
+        not finite or beyond 120 dBFS. ValueError if ``frames`` is less than 1.
         """
         if frames < 1:
             raise ValueError(f"frames must be at least 1, not {frames}")
@@ -97,85 +72,29 @@ class AudioReader:
             yield block
 
     def take(self, frames: int) -> np.ndarray:
-        """The next ``frames`` samples, float32 ``(C, T)``; fewer at the end of the file, then none.
-
-        Raises:
-            AudioError: as ``blocks`` does.
-        """
-        pieces = [self._pending[:, :0]]
-        taken = 0
-        while taken < frames and self._refill():
-            piece = self._pending[:, : frames - taken]
-            self._pending = self._pending[:, piece.shape[1] :]
-            pieces.append(piece)
-            taken += piece.shape[1]
-        block = checked_samples(
-            np.concatenate(pieces, axis=1), self._position, self.info.sample_rate, shown(self._path)
-        )
-        self._position += taken
+        """The next ``frames`` samples, as `blocks` gives them; fewer at the end of the file, then none."""
+        pieces, taken = [self._pending], self._pending.shape[1]
+        while taken < frames and (block := next(self._blocks, None)) is not None:
+            pieces.append(block)
+            taken += block.shape[1]
+        ready = np.concatenate(pieces, axis=1) if len(pieces) > 1 else self._pending
+        block, self._pending = ready[:, :frames], ready[:, frames:]
+        block = checked_samples(block, self._position, self.info.sample_rate, shown(self.info.path))
+        self._position += block.shape[1]
         return block
 
-    def skip(self, frames: int) -> None:
-        """Move forward by ``frames`` samples, exactly, by a seek where the file is uncompressed.
 
-        Raises:
-            AudioError: the file ends before that.
-            ValueError: ``frames`` is negative.
-        """
-        if frames < 0:
-            raise ValueError(f"frames must not be negative, not {frames}")
-        target = self._position + frames
-        if isinstance(self._decoder, PcmDecoder) and self._pending.shape[1] < frames:
-            self._decoder.seek(min(target, self.info.frames or 0))
-            self._position = min(target, self.info.frames or 0)
-            self._pending = self._pending[:, :0]
-        while self._position < target and self._refill():
-            dropped = min(target - self._position, self._pending.shape[1])
-            self._pending = self._pending[:, dropped:]
-            self._position += dropped
-        if self._position < target:
-            raise self.ends_before(target)
-
-    def ends_before(self, target: int) -> AudioError:
-        """The error for samples that are asked for from ``target`` on, at or behind the end."""
-        rate = self.info.sample_rate
-        return AudioError(
-            f"{shown(self._path)}: ends at {self._position / rate:.3f} s, so nothing can be read from "
-            f"{target / rate:.3f} s on; choose an earlier start"
-        )
-
-    def _refill(self) -> bool:
-        """Have at least one decoded sample pending; ``False`` at the end of the file."""
-        if not self._pending.shape[1]:
-            block = self._decoder.read()
-            self._pending = self._downmix.push(block) if self._downmix is not None else block
-        return self._pending.shape[1] > 0
-
-
-def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """What an audio file says of itself, without decoding it.
-
-    Raises:
-        AudioError: as :class:`AudioReader` does on opening.
-    """
+def probe(path: FsPath) -> AudioInfo:
+    """What an audio file says of itself, without decoding it. AudioError as `AudioReader` has it."""
     with AudioReader(path, notice=lambda line: None) as reader:
         return reader.info
 
 
-def survey(
-    path: str | os.PathLike[str],
-    *,
-    stereo: bool = False,
-    longest: float | None = None,
-    notice: Notice = warnings.warn,
-) -> int:
+def survey(path: FsPath, *, stereo: bool = False, longest: float | None = None, notice: Notice = warnings.warn) -> int:
     """Decode a whole file once, keep nothing, and return its exact number of samples per channel.
 
     What is wrong with it is known afterwards, before hours of work on it. FLAC and MP3 take a few thousandths of
-    their duration.
-
-    Raises:
-        AudioError: as :class:`AudioReader` and its ``blocks`` do, or the file is longer than ``longest`` seconds.
+    their duration. AudioError as `AudioReader` and its blocks have it, and for more than ``longest`` seconds.
     """
     total = 0
     with AudioReader(path, stereo=stereo, notice=notice) as reader:
@@ -188,71 +107,61 @@ def survey(
 
 
 def read(
-    path: str | os.PathLike[str], *, start: int = 0, frames: int | None = None, notice: Notice = warnings.warn
+    path: FsPath, *, start: int = 0, frames: int | None = None, notice: Notice = warnings.warn
 ) -> tuple[np.ndarray, int]:
-    """Read a file, or a part of it, into memory.
+    """Samples and sample rate of a file, or of ``frames`` samples per channel of it from ``start`` on.
 
-    Args:
-        path: an audio file.
-        start: first sample to read.
-        frames: number of samples per channel to read, ``None`` for all up to the end. Fewer come back
-            where the file ends before that.
-        notice: as for :class:`AudioReader`.
-
-    Returns:
-        The samples, float32 ``(C, T)``, and the sample rate in Hz.
-
-    Raises:
-        AudioError: as :class:`AudioReader` and its ``blocks`` do, or ``start`` is not before the end.
-        ValueError: ``start`` is negative or ``frames`` is less than 1.
+    The samples are float32 ``(C, T)``, fewer than ``frames`` where the file ends; the sample rate is in Hz. AudioError
+    as `AudioReader` and its blocks have it, or ``start`` is not before the end; ValueError if ``start`` is negative or
+    ``frames`` less than 1.
     """
     if frames is not None and frames < 1:
         raise ValueError(f"frames must be at least 1, not {frames}")
-    with AudioReader(path, notice=notice) as reader:
-        reader.skip(start)
-        wave = reader.take(frames if frames is not None else 2**62)
+    with AudioReader(path, start=start, notice=notice) as reader:
+        wave, rate = reader.take(frames or 2**62), reader.info.sample_rate
         if not wave.shape[1]:
-            raise reader.ends_before(start)
-        return wave, reader.info.sample_rate
+            raise AudioError(f"{shown(path)}: ends before {start / rate:.3f} s; choose an earlier start")
+        return wave, rate
 
 
-def _decoder(path: Path, notice: Notice) -> PcmDecoder | CompressedDecoder:
-    if _first_bytes(path).startswith(_MAY_BE_PCM):
-        with suppress(LookupError, sf.SoundFileError, TypeError):  # the last for the suffix .raw
-            return PcmDecoder(path, notice)
-    return CompressedDecoder(path, notice)
-
-
-def _first_bytes(path: Path) -> bytes:
+def _require_audio(path: Path) -> None:
     """AudioError unless ``path`` is a file that may hold audio."""
     name = shown(path)
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise AudioError(f"{name}: is a folder, not an audio file; name a file inside it")
-        if not stat.S_ISREG(mode):
-            raise AudioError(f"{name}: is not a regular file; save the audio to a file first")
+        if not stat.S_ISREG(mode := path.stat().st_mode):
+            folder, other = (
+                "a folder, not an audio file; name a file inside it",
+                "not a regular file; save it to one first",
+            )
+            raise AudioError(f"{name}: is {folder if stat.S_ISDIR(mode) else other}")
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(4096)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AudioError(f"{name}: there is no such file; check the path") from error
     except (OSError, ValueError) as error:
         raise AudioError(f"{name}: cannot be opened ({reason(error)}); check its name and permissions") from error
     if not head:
         raise AudioError(f"{name}: is empty (0 bytes); fetch or export the file again")
-    if _is_text(head):
+    text = head.decode("utf-8", "ignore")
+    readable = len(text.encode()) > len(head) - 4  # the last character may be cut
+    if readable and not head.startswith(_TEXT_LIKE_AUDIO) and all(c.isprintable() or c.isspace() for c in text):
         raise AudioError(f"{name}: holds text, not audio; name an audio file")
-    return head
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether the first bytes of a file are UTF-8 text, and not the text header of an audio format."""
-    if head.startswith(_TEXT_LIKE_AUDIO):
-        return False
-    try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # a character cut by the end of `head` is still text
-            return False
-        text = head[: error.start].decode("utf-8")
-    return bool(text) and all(c.isprintable() or c in "\t\n\r\f\v" for c in text)
+def _downmixed(blocks: Iterator[np.ndarray], info: AudioInfo, notice: Notice) -> Iterator[np.ndarray]:
+    """float32 ``(2, T)`` from the ``(C, T)`` of a file of more channels, by FFmpeg's matrix; ``notice`` is told how."""
+    name = _USUAL.get(info.channels, "")
+    only = {"protocol_whitelist": "file"}
+    with suppress(av.FFmpegError, IndexError), av.open(f"file:{info.path}", options=only) as container:
+        layout = container.streams.audio[0].layout
+        name = name if layout.nb_channels != info.channels or layout.name.endswith("channels") else layout.name
+    how = f"{name} becomes stereo" if name else "the first two are read, its layout is unknown"
+    notice(f"{shown(info.path)}: has {info.channels} channels; {how}")
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=info.sample_rate)
+    for block in blocks:
+        if not name:
+            yield block[:2]
+            continue
+        frame = av.AudioFrame.from_ndarray(block.T.reshape(1, -1), "flt", name)
+        frame.sample_rate = info.sample_rate
+        yield from (mixed.to_ndarray() for mixed in resampler.resample(frame))

@@ -28,14 +28,15 @@ def through_windows(
     """
     there, back = StreamResampler(sample_rate, rate, channels), StreamResampler(rate, sample_rate, channels)
     fader = CrossFader(windower.fade_length)
+    copies = windower.channels if channels == 1 else 1
     taken = given = 0
 
     def windows() -> Iterator[Window]:
         nonlocal taken
         for block in blocks:
             taken += block.shape[1]
-            yield from windower.push(_spread(there.push(block), windower.channels))
-        yield from windower.push(_spread(there.flush(), windower.channels))
+            yield from windower.push(there.push(block).repeat(copies, 0))
+        yield from windower.push(there.flush().repeat(copies, 0))
         yield from windower.flush()
 
     source = windows()
@@ -49,7 +50,3 @@ def through_windows(
     rest, missing = back.flush(), taken - given
     # Two roundings of the length may leave the way back a sample or two short or long.
     yield np.pad(rest[:, :missing], ((0, 0), (0, max(0, missing - rest.shape[1]))))
-
-
-def _spread(wave: np.ndarray, channels: int) -> np.ndarray:
-    return np.repeat(wave, channels, 0) if wave.shape[0] == 1 and channels > 1 else wave

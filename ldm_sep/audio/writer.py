@@ -1,21 +1,28 @@
 """Writing audio files: exact samples, the same bytes every time, and never half a file."""
 
-import os
-from contextlib import suppress
+import stat
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
+from typing import Literal
 
 import numpy as np
 import soundfile as sf
 
-from ldm_sep.audio.info import MAX_CHANNELS, MAX_RATE, MIN_RATE
-from ldm_sep.audio.samples import LOUDEST
-from ldm_sep.audio.stored import SUBTYPES, Subtype, default_subtype
-from ldm_sep.audio.view import FileSink
-from ldm_sep.audio.wavfile import WavWriter
+from ldm_sep.audio.encoders import FileSink, WavEncoder
+from ldm_sep.audio.info import MAX_CHANNELS, MAX_RATE, MIN_RATE, FsPath
+from ldm_sep.audio.samples import LOUDEST, require_below
 from ldm_sep.errors import AudioError, OutputError
-from ldm_sep.files import reason, shown, sync, unfinished_name
+from ldm_sep.files import reason, replacing, shown
 
+Subtype = Literal["float", "int24", "int16"]
+
+# The first is the default.
+_SUBTYPES: dict[str, tuple[Subtype, ...]] = {
+    ".wav": ("float", "int24", "int16"),
+    ".flac": ("int24", "int16"),
+    ".mp3": ("float", "int24", "int16"),
+}
+_BYTES = {"float": 4, "int24": 3, "int16": 2}
 _MAX_CHANNELS = {".wav": MAX_CHANNELS, ".flac": 8, ".mp3": 2}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _FLAC_PLAIN_RATE, _FLAC_MAX_RATE = 65_535, 655_350
@@ -24,74 +31,60 @@ _FLAC_PLAIN_RATE, _FLAC_MAX_RATE = 65_535, 655_350
 class AudioWriter:
     """An audio file that appears under its name only when it is complete. A context manager.
 
-    The samples go to a temporary file in the same folder, which takes the place of ``path`` when the
-    ``with`` block ends without an exception. Otherwise it is removed, with the folders made for it, and a
-    file that was at ``path`` before is left as it was. The suffix chooses the container: ``.wav`` (RF64
-    above 4 GiB), ``.flac``, or ``.mp3`` (320 kbit/s, or the most that the rate allows).
+    The samples go to a temporary file in the same folder, which takes the place of ``path`` when the ``with`` block
+    ends without an exception. Otherwise it is removed, with the folders made for it, and a file that was at ``path``
+    before is left as it was. The suffix chooses the container: ``.wav`` (RF64 above 4 GiB), ``.flac``, or ``.mp3``
+    (320 kbit/s, or the most that the rate allows).
 
-    Samples are never rescaled or dithered. An integer format stores ``clip(rint(2^(b-1) x))`` with b bits,
-    so samples that are already on its grid come back bit by bit.
+    Samples are never rescaled or dithered. An integer format stores ``clip(rint(2^(b-1) x))`` with b bits, so samples
+    that are already on its grid come back bit by bit.
 
-    Args:
-        path: the file to write; missing folders are made. Where it is a link, its target is written.
-        sample_rate: in Hz.
-        channels: number of audio channels C.
-        subtype: sample encoding; ``None`` stands for float in WAV and int24 in FLAC. FLAC has no float.
-            MP3 stores no samples, so the choice does not matter there.
-        into: a file to write in place of ``path``, complete and on the disk after ``close``, for a caller that gives
-            several files their names together. ``path`` stands in messages then.
+    ``path``: missing folders are made; where it is a link, its target is written. ``sample_rate`` in Hz. ``subtype``:
+    float in WAV and int24 in FLAC where none is given; MP3 stores no samples, so that it does not matter there.
+    ``into``: a file to write in place of ``path``, which stands in messages, for a caller that gives several files
+    their names together.
 
-    Attributes:
-        path: the file that will be written.
-        frames: number of samples T per channel written so far.
-        clipped: number of samples, over all channels, that were outside the integer range and were moved
-            to its end. Always 0 for float WAV and MP3, which hold samples beyond full scale.
+    ``frames`` counts the samples T per channel written so far; ``clipped`` those, over all channels, that were outside
+    the integer range and were moved to its end: none in float WAV and MP3, which hold samples beyond full scale.
 
-    Raises:
-        AudioError: at once, before any work, where the suffix is unknown, the container cannot hold the
-            subtype, rate or channels, or the file cannot be made.
+    AudioError at once, before any work, where the suffix is unknown, the container cannot hold the subtype, rate or
+    channels, or the file cannot be made.
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        sample_rate: int,
-        channels: int,
-        *,
-        subtype: Subtype | None = None,
-        into: Path | None = None,
+        self, path: FsPath, sample_rate: int, channels: int, *, subtype: Subtype | None = None, into: Path | None = None
     ) -> None:
         self.path = Path(path)
-        self.frames = 0
-        self.clipped = 0
-        self._sample_rate = sample_rate
-        self._channels = channels
-        self._suffix = self.path.suffix.lower()
-        self._check_container(subtype)
-        self._subtype: Subtype = subtype or default_subtype(self._suffix[1:])
-        self._target = into or _writable_target(self.path)
-        self._made = _make_folder(self.path, self._target.parent)
-        self._temporary = into or unfinished_name(self._target.with_suffix(".part"))
-        self._sink: FileSink | None = None
-        self._encoder: sf.SoundFile | None = None
-        self._wav: WavWriter | None = None
+        self.frames = self.clipped = 0
+        self._rate, self._channels = sample_rate, channels
+        suffix = self.path.suffix.lower()
+        _check_container(self.path, suffix, subtype, sample_rate, channels)
+        # LAME takes floats, and ends the process where they are larger.
+        self._subtype: Subtype = "float" if suffix == ".mp3" else subtype or _SUBTYPES[suffix][0]
+        self._limit = LOUDEST if suffix == ".mp3" else float(np.finfo(np.float32).max)
         self._failure: AudioError | None = None
         self._ended = False
+        self._open_files = ExitStack()
+        width = _BYTES[self._subtype]
         try:
-            self._open()
-        except (OSError, sf.SoundFileError) as error:
-            self.abort()
-            raise self._failed(error) from error
-        except BaseException:
-            self.abort()
-            raise
+            temporary = into or self._open_files.enter_context(replacing(_writable_target(self.path)))
+            self._sink = FileSink(temporary)
+            self._open_files.callback(self._sink.close)
+            if suffix == ".wav":
+                self._encoder: WavEncoder | sf.SoundFile = WavEncoder(self._sink, sample_rate, channels, width)
+            else:
+                # The last two are for libsndfile's highest constant bit rate.
+                flac, mp3 = (f"PCM_{8 * width}", None, "FLAC"), ("MPEG_LAYER_III", None, "MP3", True, 0.0, "CONSTANT")
+                settings = flac if suffix == ".flac" else mp3
+                self._encoder = sf.SoundFile(self._sink, "w", sample_rate, channels, *settings)
+            self._open_files.callback(self._encoder.close)
+        except BaseException as error:
+            self._end(error)
 
     def __enter__(self) -> "AudioWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is None:
             self.close()
         else:
@@ -100,9 +93,8 @@ class AudioWriter:
     def write(self, block: np.ndarray) -> None:
         """Append a block, float32 ``(C, T)`` with full scale at 1.
 
-        Raises:
-            AudioError: a sample is not finite, or the disk is full or gone.
-            ValueError: the block has another number of channels, or the writer has been closed.
+        AudioError if a sample is not finite, or the disk is full or gone. ValueError if the block has another number of
+        channels, or the writer has been closed.
         """
         if self._ended:
             raise ValueError("write to a closed AudioWriter")
@@ -110,176 +102,106 @@ class AudioWriter:
             raise ValueError(f"a block of shape {block.shape} is not ({self._channels}, T)")
         with np.errstate(over="ignore"):  # float64 samples beyond float32 become infinite and are refused
             samples = np.ascontiguousarray(block.T, np.float32)
-        # LAME ends the process where samples are larger.
-        limit = LOUDEST if self._suffix == ".mp3" else np.finfo(np.float32).max
-        fine = (np.abs(samples) <= limit).all(axis=1)
-        if not fine.all():
-            first = int(np.argmin(fine))
-            finite = np.isfinite(samples[first]).all()
-            what = f"is beyond {LOUDEST:g} times full scale" if finite else "is not a finite number"
-            where = f"the sample at {(self.frames + first) / self._sample_rate:.6f} s"
-            self._failure = AudioError(
-                f"{shown(self.path)}: not written, {where} {what}; check the input and the model"
-            )
-            raise self._failure
-        if not len(samples):
-            return
+        beginning, seconds = f"{shown(self.path)}: not written,", self.frames / self._rate
         try:
-            self._encode(samples)
-        except (OSError, sf.SoundFileError, AssertionError) as error:  # soundfile asserts that all is written
-            self._failure = self._failed(error)
+            require_below(samples.T, self._limit, seconds, self._rate, beginning, "check the input and the model")
+            if len(samples):
+                self._encoder.write(samples if self._subtype == "float" else self._quantised(samples))
+            self._sink.raise_error()
+        except (OSError, sf.SoundFileError, AssertionError, AudioError) as error:  # soundfile asserts what it wrote
+            self._failure = self._told(error)
             raise self._failure from error
         self.frames += len(samples)
 
     def close(self) -> None:
         """Complete the file and give it its name. Called at the end of the ``with`` block.
 
-        Raises:
-            AudioError: nothing was written, a ``write`` failed before, or the disk is full or gone. Nothing
-                is left behind then.
+        AudioError if nothing was written, a `write` failed before, or the disk is full or gone; nothing is left behind.
         """
-        if self._ended:
-            return
-        try:
-            if self._failure is not None:
-                raise self._failure
-            if not self.frames:
-                raise AudioError(f"{shown(self.path)}: not written, there are no samples; check the input")
-            if self._wav is not None:
-                self._wav.finish()
-            self._release()
-            sync(self._temporary)
-            if self._temporary != self._target:
-                self._temporary.replace(self._target)
-            self._ended = True
-        except (OSError, sf.SoundFileError) as error:
-            self.abort()
-            raise self._failed(error) from error
-        except BaseException:
-            self.abort()
-            raise
+        nothing = AudioError(f"{shown(self.path)}: not written, there are no samples; check the input")
+        if not self._ended:
+            self._end(self._failure or (None if self.frames else nothing))
 
     def abort(self) -> None:
         """Remove what has been written; ``path`` is as it was before. Does nothing after ``close``."""
-        if self._ended:
-            return
+        with suppress(AudioError):
+            if not self._ended:
+                self._end(AudioError(f"{shown(self.path)}: not written; start again"))
+
+    def _end(self, error: BaseException | None) -> None:
+        """Close the files; what comes of them depends on whether there is an ``error``, which is raised again."""
         self._ended = True
         try:
-            with suppress(OSError, sf.SoundFileError):
-                self._release()
-        finally:
-            with suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
-            for folder in self._made:
-                with suppress(OSError):  # someone else may have put a file there
-                    folder.rmdir()
+            with self._open_files:
+                if error is not None:
+                    raise error
+        except (OSError, sf.SoundFileError) as failure:  # of the last samples, too
+            raise self._told(failure) from failure
 
-    def _check_container(self, subtype: Subtype | None) -> None:
-        name, suffix = shown(self.path), self._suffix
-        if suffix not in SUBTYPES:
-            raise AudioError(f"{name}: the suffix {shown(suffix)!r} is not one of .wav, .flac, .mp3; use one")
-        if subtype is not None and subtype not in SUBTYPES[suffix]:
-            allowed = " or ".join(SUBTYPES[suffix])
-            raise AudioError(f"{name}: {suffix[1:]} cannot hold {subtype} samples; choose {allowed}, or .wav")
-        if not 1 <= self._channels <= _MAX_CHANNELS[suffix]:
-            limit = f"1 to {_MAX_CHANNELS[suffix]} channels, not {self._channels}"
-            raise AudioError(
-                f"{name}: {suffix[1:]} holds {limit}; {'reduce them' if suffix == '.wav' else 'write .wav instead'}"
-            )
-        if suffix == ".mp3" and self._sample_rate not in _MP3_RATES:
-            rates = ", ".join(str(rate) for rate in _MP3_RATES)
-            raise AudioError(f"{name}: mp3 holds {rates} Hz, not {self._sample_rate} Hz; write .wav or .flac instead")
-        if not MIN_RATE <= self._sample_rate <= MAX_RATE:
-            raise AudioError(
-                f"{name}: {self._sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; choose another sample rate"
-            )
-        whole_tens = self._sample_rate <= _FLAC_MAX_RATE and self._sample_rate % 10 == 0
-        if suffix == ".flac" and self._sample_rate > _FLAC_PLAIN_RATE and not whole_tens:
-            raise AudioError(f"{name}: flac cannot hold {self._sample_rate} Hz; write .wav instead")
-
-    def _open(self) -> None:
-        self._sink = FileSink(self._temporary)
-        if self._suffix == ".wav":
-            self._wav = WavWriter(self._sink, self._sample_rate, self._channels, self._subtype)
-            return
-        lossless = self._suffix == ".flac"
-        self._encoder = sf.SoundFile(
-            self._sink,
-            "w",
-            samplerate=self._sample_rate,
-            channels=self._channels,
-            format="FLAC" if lossless else "MP3",
-            subtype={"int24": "PCM_24", "int16": "PCM_16"}[self._subtype] if lossless else "MPEG_LAYER_III",
-            # libsndfile's highest constant MP3 bit rate; its default for FLAC.
-            compression_level=None if lossless else 0.0,
-            bitrate_mode=None if lossless else "CONSTANT",
-        )
-
-    def _encode(self, samples: np.ndarray) -> None:
-        if self._wav is not None:
-            self._wav.write(samples if self._subtype == "float" else self._quantise(samples))
-        elif self._encoder is not None and self._suffix == ".mp3":
-            self._encoder.write(samples)
-        elif self._encoder is not None:
-            # Left-aligned integers pass through libsndfile by shifts alone, without a second rounding.
-            shift = 32 - self._bits()
-            self._encoder.write(self._quantise(samples) << shift)
-        if self._sink is not None:
-            self._sink.raise_error()
-
-    def _quantise(self, samples: np.ndarray) -> np.ndarray:
-        """``clip(rint(2^(b-1) x))`` as int32. Scaling by a power of two is exact in float32."""
-        scale = 1 << (self._bits() - 1)
+    def _quantised(self, samples: np.ndarray) -> np.ndarray:
+        """``clip(rint(2^(b-1) x))`` in the upper bits of int32. Scaling by a power of two is exact in float32."""
+        bits = 8 * _BYTES[self._subtype]
+        scale = 1 << (bits - 1)
         # The first clip only keeps huge samples from overflowing; it leaves them outside the range.
         rounded = np.rint(np.clip(samples, -2, 2) * np.float32(scale))
         self.clipped += int(np.count_nonzero((rounded < -scale) | (rounded > scale - 1)))
-        return np.clip(rounded, -scale, scale - 1).astype(np.int32)
+        return np.clip(rounded, -scale, scale - 1).astype(np.int32) << (32 - bits)
 
-    def _bits(self) -> int:
-        return 24 if self._subtype == "int24" else 16
+    def _told(self, error: Exception) -> AudioError:
+        if isinstance(error, AudioError):
+            return error
+        said = reason(error) if isinstance(error, OSError) else str(error).strip(" .\n") or "the encoder stopped"
+        said = f"cannot be written ({said if self.path.parent.is_dir() else f'its folder cannot be made: {said}'})"
+        remedy = "check the folder's permissions and free space, or choose another folder"
+        return OutputError(f"{shown(self.path)}: {said}; {remedy}")
 
-    def _release(self) -> None:
-        """Close the open handles; a failure to write the last samples surfaces here."""
-        encoder, sink = self._encoder, self._sink
-        self._encoder = self._wav = self._sink = None
-        try:
-            if encoder is not None:
-                encoder.close()
-        finally:
-            if sink is not None:
-                sink.close()
 
-    def _failed(self, error: Exception) -> OutputError:
-        said = reason(error) if isinstance(error, OSError) else str(error).strip(" .\n")
-        return OutputError(
-            f"{shown(self.path)}: cannot be written ({said or 'the encoder stopped'}); "
-            "check the folder's permissions and free space, or choose another folder"
-        )
+def default_subtype(suffix: str) -> Subtype:
+    """What `AudioWriter` stores in a ``wav``, ``flac`` or ``mp3`` that is asked for no ``subtype``."""
+    return _SUBTYPES[f".{suffix}"][0]
+
+
+def expected_bytes(frames: int, channels: int, sample_rate: int, suffix: str, subtype: Subtype | None = None) -> int:
+    """About how many bytes a file takes: exact for WAV, half of that for FLAC, 320 kbit/s for MP3."""
+    if suffix == "mp3":
+        return frames * 40_000 // sample_rate
+    wide = _BYTES[subtype or default_subtype(suffix)]
+    return frames * channels * wide // (2 if suffix == "flac" else 1)
+
+
+def _check_container(path: Path, suffix: str, subtype: Subtype | None, rate: int, channels: int) -> None:
+    """AudioError unless files of ``suffix`` can hold that."""
+    kind = suffix[1:]
+    problem = ""
+    if suffix not in _SUBTYPES:
+        problem = f"the suffix {shown(suffix)!r} is not one of .wav, .flac, .mp3; use one"
+    elif subtype is not None and subtype not in _SUBTYPES[suffix]:
+        problem = f"{kind} cannot hold {subtype} samples; choose {' or '.join(_SUBTYPES[suffix])}, or .wav"
+    elif not 1 <= channels <= _MAX_CHANNELS[suffix]:
+        remedy = "reduce them" if suffix == ".wav" else "write .wav instead"
+        problem = f"{kind} holds 1 to {_MAX_CHANNELS[suffix]} channels, not {channels}; {remedy}"
+    elif suffix == ".mp3" and rate not in _MP3_RATES:
+        rates = ", ".join(str(rate) for rate in _MP3_RATES)
+        problem = f"mp3 holds {rates} Hz, not {rate} Hz; write .wav or .flac instead"
+    elif not MIN_RATE <= rate <= MAX_RATE:
+        problem = f"{rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; choose another sample rate"
+    elif suffix == ".flac" and rate > _FLAC_PLAIN_RATE and (rate > _FLAC_MAX_RATE or rate % 10):
+        problem = f"flac cannot hold {rate} Hz; write .wav instead"
+    if problem:
+        raise AudioError(f"{shown(path)}: {problem}")
 
 
 def _writable_target(path: Path) -> Path:
     """Where the file really goes: links followed, folders and devices refused."""
     try:
         target = path.resolve()
-        if target.is_dir():
-            raise AudioError(f"{shown(path)}: is a folder; name a file inside it")
-        if target.exists() and not target.is_file():
-            raise AudioError(f"{shown(path)}: is not a regular file; choose another name")
         # A name that is too long would otherwise show only when the finished file is renamed.
         with suppress(FileNotFoundError, NotADirectoryError):
-            target.lstat()
+            mode = target.stat().st_mode
+            if not stat.S_ISREG(mode):
+                kind = "a folder; name a file inside it" if stat.S_ISDIR(mode) else "not a regular file; choose another"
+                raise AudioError(f"{shown(path)}: is {kind}")
     except (OSError, ValueError, RuntimeError) as error:
         said = reason(error) if isinstance(error, OSError | ValueError) else str(error)
         raise AudioError(f"{shown(path)}: is not a name for a file ({said}); choose another name") from error
     return target
-
-
-def _make_folder(path: Path, folder: Path) -> list[Path]:
-    """Make ``folder`` and its parents; the ones that were missing, innermost first."""
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        said = f"its folder cannot be made ({reason(error)})"
-        raise AudioError(f"{shown(path)}: {said}; choose another folder") from error
-    return missing

@@ -64,7 +64,7 @@ def load_encodec_48khz(
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".ldm-sep-", dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
             return _load_and_keep(_downloaded(Path(scratch), placed), placed, kept)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({reason(error)}); {_OTHER_CACHE}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from ldm_sep.audio import AudioReader, AudioWriter, StreamResampler
+from ldm_sep.audio import AudioReader, AudioWriter, StreamResampler, probe, read
 from ldm_sep.separation.jobs import STEMS, Stem
 
 # A piece is decoded by a browser in a moment, is some 400 kB at most, and two of them are enough to play on.
@@ -27,13 +27,11 @@ def piece(sound: Path, index: int) -> tuple[bytes, str] | None:
     Whole files of a few seconds, cut at samples, which a player puts on its own clock one after the other. Lossless, so
     that both stems can be added: an encoder's delay would be a gap at every cut. 16 bit at half the level.
     """
-    with AudioReader(sound) as reader:
-        rate = reader.info.sample_rate
-        start = index * PIECE_SECONDS * rate
-        if start >= (reader.info.frames or 0):
-            return None
-        reader.skip(start)
-        wave = reader.take(PIECE_SECONDS * rate)
+    info = probe(sound)
+    start = index * PIECE_SECONDS * info.sample_rate
+    if start >= (info.frames or 0):
+        return None
+    wave, rate = read(sound, start=start, frames=PIECE_SECONDS * info.sample_rate)
     kind = "FLAC" if rate <= _FLAC_RATES else "WAV"
     out = BytesIO()
     sf.write(out, np.clip(PIECE_GAIN * wave.T, -1, 1), rate, "PCM_16", format=kind)

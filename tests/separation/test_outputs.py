@@ -139,7 +139,7 @@ def test_a_disk_that_fills_at_any_moment_leaves_both_stems_or_none(tmp_path: Pat
 
 
 def test_an_mp3_of_absurd_samples_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="beyond 1e\\+06"), AudioWriter(tmp_path / "a.mp3", RATE, 1) as writer:
+    with pytest.raises(AudioError, match="3e\\+06 times"), AudioWriter(tmp_path / "a.mp3", RATE, 1) as writer:
         writer.write(np.full((1, 5000), 3e6, np.float32))
     with AudioWriter(tmp_path / "a.mp3", RATE, 1) as writer:
         writer.write(np.full((1, 5000), 1e6, np.float32))
