@@ -5,11 +5,11 @@
 
 ``--songs`` files of stereo noise of ``--seconds`` at 44.1 kHz are separated in this process, one after another with one
 thread, then by each engine. For each: seconds until the first row (processes, checkpoint, Ray), songs a minute from the
-first quarter of the rows to the last, CPU seconds a song, and the overhead of a song, which is the time that a worker had for it less
-the time that it worked on it. Processes that others keep busy make all of them worse; the load is printed.
+first quarter of the rows to the last, CPU seconds a song, and the overhead of a song, which is the time that a worker
+had for it less the time that it worked on it. Other processes make all of them worse; the load is printed.
 
-Then ``--entries`` songs that are done are checked again: seconds for all of them, and how much memory that takes. Writes
-``scale.json``.
+Then ``--entries`` songs that are done are checked again: seconds for all of them, and the memory that this takes.
+Writes ``scale.json``.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def pretend(jobs: Iterable[Job], recipe: Recipe) -> Generator[Row | Refusal, Non
 
 
 def check(entries: int, folder: Path, recipe: Recipe) -> dict[str, float]:
-    """Seconds and MiB that it takes to see that ``entries`` songs are done, and seconds a song of a line on the disk."""
+    """Seconds and MiB that it takes to see that ``entries`` songs are done, and seconds to write down one."""
     songs = folder / "entries"
     songs.mkdir()
     for number in range(entries):
@@ -170,11 +170,24 @@ def main(arguments: list[str] | None = None) -> None:
         costs = [measure(name, n, engine, folder / "songs", recipe(f"{name} {n}")) for name, n, engine in engines]
         checked = check(options.entries, folder, recipe("checked")) if options.entries else {}
     print(f"{options.songs} songs of {options.seconds:g} s, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}\n")
-    header = ("engine", "workers", "first row, s", "songs a minute", "CPU s a song", "work, s a song", "overhead, s a song")
+    header = (
+        "engine",
+        "workers",
+        "first row, s",
+        "songs a minute",
+        "CPU s a song",
+        "work, s a song",
+        "overhead, s a song",
+    )
     print("\n".join(markdown_table(header, [[_cell(value) for value in asdict(cost).values()] for cost in costs])))
     for name, value in checked.items():
         print(f"{name}: {_cell(value)}")
-    record = {"argv": sys.argv[1:], "load": os.getloadavg(), "costs": [asdict(cost) for cost in costs], "check": checked}
+    record = {
+        "argv": sys.argv[1:],
+        "load": os.getloadavg(),
+        "costs": [asdict(cost) for cost in costs],
+        "check": checked,
+    }
     (options.out / "scale.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

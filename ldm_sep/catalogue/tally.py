@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -84,11 +85,13 @@ class Count:
 
     def _run(self) -> None:
         number = 0
-        for _ in self._songs:
-            number += 1
-            if self._stopped.is_set():
-                return
-        self._total(number)
+        # What is wrong with the inputs is told where they are worked on. Without a count there is no time left to tell.
+        with suppress(Exception):
+            for _ in self._songs:
+                number += 1
+                if self._stopped.is_set():
+                    return
+            self._total(number)
 
 
 def _clock(seconds: float) -> str:

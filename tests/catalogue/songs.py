@@ -1,4 +1,4 @@
-"""Songs, a checkpoint and engines for the tests of catalogues."""
+"""Songs and engines for the tests of catalogues."""
 
 import json
 from collections.abc import Generator, Iterable
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-import torch
-from conftest import RATE, ROOT, played
+from conftest import RATE, played
 
 from ldm_sep.catalogue import Recipe, Row, make_recipe
 from ldm_sep.catalogue.rows import Job, Refusal
@@ -15,18 +14,6 @@ from ldm_sep.catalogue.song import Shelf, separate_job
 from ldm_sep.separation import Options
 
 GOOD = ("a", "folder/b ü", "folder/c", "silent")
-
-
-def make_checkpoint(folder: Path) -> Path:
-    """A tiny checkpoint that was not trained: what it hears is nonsense, and always the same."""
-    from ldm_sep.build import build_separator
-    from ldm_sep.checkpoint.writing import Provenance, save_separator
-    from ldm_sep.config import load_config
-
-    config = load_config(ROOT / "configs/tiny.toml")
-    torch.manual_seed(0)
-    save_separator(folder, config, build_separator(config), Provenance(command="made for a test"))
-    return folder
 
 
 def make_songs(folder: Path, seconds: float = 1.5) -> Path:

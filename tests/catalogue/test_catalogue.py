@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 from conftest import RATE, mistake_of, played
-from songs import GOOD, bytes_of, here, make_checkpoint, make_songs, nobody, recipe_for, rows_of
+from songs import GOOD, bytes_of, here, make_songs, nobody, recipe_for, rows_of
 
 from ldm_sep.catalogue import Shard, Tally, catalogue, local_engine
 from ldm_sep.errors import ConfigError
@@ -17,25 +17,20 @@ from ldm_sep.separation import Options, Separator
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint")
-
-
-@pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_songs(tmp_path_factory.mktemp("songs"))
 
 
 @pytest.fixture(scope="module")
-def made(checkpoint: Path, songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(untrained: Path, songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a catalogue of the songs."""
     out = tmp_path_factory.mktemp("made") / "out"
-    tally = catalogue([str(songs)], recipe_for(out, checkpoint), here)
+    tally = catalogue([str(songs)], recipe_for(out, untrained), here)
     assert (tally.done, tally.failed, tally.total) == (4, 2, 6) and not tally.complete
     return out
 
 
-def test_a_row_tells_what_became_of_a_song(made: Path, songs: Path, checkpoint: Path) -> None:
+def test_a_row_tells_what_became_of_a_song(made: Path, songs: Path, untrained: Path) -> None:
     rows = rows_of(made)
     assert {name for name, row in rows.items() if row["status"] == "done"} == set(GOOD)
     row = rows["folder/b ü"]
@@ -46,7 +41,7 @@ def test_a_row_tells_what_became_of_a_song(made: Path, songs: Path, checkpoint: 
         assert fact["peak"] == pytest.approx(abs(wave).max(), abs=1e-6)
         assert sha256_of(made / row["folder"] / fact["file"]) == fact["sha256"]
     # The stems are those that the separator gives for the file alone.
-    alone = Separator.load(checkpoint, device="cpu").separate_file(
+    alone = Separator.load(untrained, device="cpu").separate_file(
         songs / "folder/b ü.wav", made.parent / "alone", Options(segment=2.0, steps=1)
     )
     assert {p.name: p.read_bytes() for p in alone.values()} == {
@@ -54,27 +49,27 @@ def test_a_row_tells_what_became_of_a_song(made: Path, songs: Path, checkpoint: 
     }
 
 
-def test_failures_are_told_and_listed_as_a_manifest(made: Path, songs: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_failures_are_told_and_listed_as_a_manifest(made: Path, songs: Path, untrained: Path, tmp_path: Path) -> None:
     rows = rows_of(made)
     assert "0.031250 s is not a finite number" in rows["nan"]["error"]
     assert "is damaged" in rows["folder/corrupt"]["error"]
     assert rows["silent"]["warnings"] == ["vocals.wav: holds silence", "instrumental.wav: holds silence"]
     listed = [json.loads(line) for line in (made / "failed.jsonl").read_text().splitlines()]
     assert {line["name"] for line in listed} == {"nan", "folder/corrupt"}
-    again = catalogue([str(made / "failed.jsonl")], recipe_for(tmp_path, checkpoint), here)
+    again = catalogue([str(made / "failed.jsonl")], recipe_for(tmp_path, untrained), here)
     assert (again.done, again.failed) == (0, 2)
     assert {name: row["error"] for name, row in rows_of(tmp_path).items()} == {n["name"]: n["error"] for n in listed}
 
 
-def test_another_run_does_nothing(made: Path, songs: Path, checkpoint: Path) -> None:
+def test_another_run_does_nothing(made: Path, songs: Path, untrained: Path) -> None:
     before = (made / "songs.jsonl").read_bytes()
-    tally = catalogue([str(songs)], recipe_for(made, checkpoint), nobody)
+    tally = catalogue([str(songs)], recipe_for(made, untrained), nobody)
     assert (tally.done_before, tally.failed_before, tally.complete) == (4, 2, False)
     assert (made / "songs.jsonl").read_bytes() == before and len((made / "failed.jsonl").read_text().splitlines()) == 2
 
 
-def test_failed_songs_are_tried_again_when_asked_for_or_when_they_changed(checkpoint: Path, tmp_path: Path) -> None:
-    songs, recipe = make_songs(tmp_path / "songs"), recipe_for(tmp_path / "out", checkpoint)
+def test_failed_songs_are_tried_again_when_asked_for_or_when_they_changed(untrained: Path, tmp_path: Path) -> None:
+    songs, recipe = make_songs(tmp_path / "songs"), recipe_for(tmp_path / "out", untrained)
     catalogue([str(songs)], recipe, here)
     tally = catalogue([str(songs)], recipe, here, retry_failed=True)
     assert (tally.done_before, tally.failed, tally.failed_before) == (4, 2, 0)
@@ -86,20 +81,20 @@ def test_failed_songs_are_tried_again_when_asked_for_or_when_they_changed(checkp
 
 
 def test_workers_and_shards_give_the_same_bytes_and_the_same_rows(
-    made: Path, songs: Path, checkpoint: Path, tmp_path: Path
+    made: Path, songs: Path, untrained: Path, tmp_path: Path
 ) -> None:
     engine = partial(local_engine, workers=2)
-    catalogue([str(songs)], recipe_for(tmp_path / "workers", checkpoint), engine)
+    catalogue([str(songs)], recipe_for(tmp_path / "workers", untrained), engine)
     counts = []
     for number in (1, 2, 3):
-        recipe = recipe_for(tmp_path / "shards", checkpoint)
+        recipe = recipe_for(tmp_path / "shards", untrained)
         counts.append(catalogue([str(songs)], recipe, here, shard=Shard(number, 3)).total)
     assert sum(counts) == 6 and max(counts) < 6
     for other in (tmp_path / "workers", tmp_path / "shards"):
         assert bytes_of(other) == bytes_of(made)
         assert rows_of(other) == rows_of(made)
     # Without shards all of their journals tell what is done.
-    assert catalogue([str(songs)], recipe_for(tmp_path / "shards", checkpoint), nobody).done_before == 4
+    assert catalogue([str(songs)], recipe_for(tmp_path / "shards", untrained), nobody).done_before == 4
 
 
 def one_song(folder: Path) -> Path:
@@ -109,12 +104,12 @@ def one_song(folder: Path) -> Path:
 
 
 def test_a_song_is_separated_again_when_it_or_the_settings_changed_or_a_stem_is_gone(
-    checkpoint: Path, tmp_path: Path
+    untrained: Path, tmp_path: Path
 ) -> None:
     song, out = one_song(tmp_path / "songs"), tmp_path / "out"
 
     def run(engine=here, **settings: object) -> Tally:
-        return catalogue([str(song.parent)], recipe_for(out, checkpoint, **settings), engine)
+        return catalogue([str(song.parent)], recipe_for(out, untrained, **settings), engine)
 
     assert run().done == 1
     first = bytes_of(out)
@@ -132,9 +127,9 @@ def test_a_song_is_separated_again_when_it_or_the_settings_changed_or_a_stem_is_
     assert run().done == 1 and len(list(out.rglob("vocals.wav"))) == 2
 
 
-def test_without_its_journal_a_catalogue_finds_its_stems(checkpoint: Path, tmp_path: Path) -> None:
+def test_without_its_journal_a_catalogue_finds_its_stems(untrained: Path, tmp_path: Path) -> None:
     song, out = one_song(tmp_path / "songs"), tmp_path / "out"
-    recipe = recipe_for(out, checkpoint)
+    recipe = recipe_for(out, untrained)
     catalogue([str(song)], recipe, here)
     row, times = rows_of(out), {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")}
     (out / "songs.jsonl").unlink()
@@ -142,29 +137,29 @@ def test_without_its_journal_a_catalogue_finds_its_stems(checkpoint: Path, tmp_p
     assert rows_of(out) == row and {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")} == times
 
 
-def test_stems_in_the_folder_of_the_songs_are_no_songs(checkpoint: Path, tmp_path: Path) -> None:
+def test_stems_in_the_folder_of_the_songs_are_no_songs(untrained: Path, tmp_path: Path) -> None:
     song = one_song(tmp_path / "songs")
-    recipe = recipe_for(song.parent, checkpoint)
+    recipe = recipe_for(song.parent, untrained)
     assert catalogue([str(song.parent)], recipe, here).done == 1
     assert catalogue([str(song.parent)], recipe, nobody).total == 1
-    inside = recipe_for(song.parent / "out", checkpoint)
+    inside = recipe_for(song.parent / "out", untrained)
     tally = catalogue([str(song.parent / "**/*.wav"), str(song.parent)], inside, here)
     assert (tally.done, tally.done_before, tally.total) == (1, 1, 2)
 
 
-def test_songs_of_one_name_and_songs_that_are_named_twice(checkpoint: Path, tmp_path: Path) -> None:
+def test_songs_of_one_name_and_songs_that_are_named_twice(untrained: Path, tmp_path: Path) -> None:
     first = one_song(tmp_path / "first")
     (tmp_path / "second").mkdir()
     second = tmp_path / "second/song.wav"
     sf.write(second, played(1.0, 2).T, RATE, subtype="PCM_16")
     inputs = [str(first), str(second), str(first)]
-    tally = catalogue(inputs, recipe_for(tmp_path / "out", checkpoint), here)
+    tally = catalogue(inputs, recipe_for(tmp_path / "out", untrained), here)
     assert (tally.done, tally.done_before, tally.total) == (2, 1, 3)
     assert len(list((tmp_path / "out").glob("song-*/vocals.wav"))) == 2
 
 
-def test_two_catalogues_on_one_folder_and_part_of_the_songs(made: Path, songs: Path, checkpoint: Path) -> None:
-    recipe = recipe_for(made, checkpoint)
+def test_two_catalogues_on_one_folder_and_part_of_the_songs(made: Path, songs: Path, untrained: Path) -> None:
+    recipe = recipe_for(made, untrained)
 
     def another(jobs, recipe):
         with pytest.raises(ConfigError, match="another process is writing there"):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import soundfile as sf
 from conftest import RATE, played
-from songs import bytes_of, here, make_checkpoint, make_songs, nobody, recipe_for, rows_of
+from songs import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 
 from ldm_sep.catalogue import Recipe, Row, catalogue, local_engine
 from ldm_sep.catalogue.rows import Job, Refusal
@@ -25,11 +25,6 @@ from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
 from ldm_sep.separation import Separator
 
 ENGINE = partial(local_engine, workers=1)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +36,9 @@ def long_song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(checkpoint: Path, long_song: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(untrained: Path, long_song: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed")
-    catalogue([str(long_song)], recipe_for(out, checkpoint), here)
+    catalogue([str(long_song)], recipe_for(out, untrained), here)
     return out
 
 
@@ -73,10 +68,10 @@ def killing(out: Path) -> Iterator[None]:
 
 
 def test_a_killed_worker_costs_a_try_and_no_byte(
-    checkpoint: Path, long_song: Path, undisturbed: Path, tmp_path: Path
+    untrained: Path, long_song: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     with killing(tmp_path):
-        tally = catalogue([str(long_song)], recipe_for(tmp_path, checkpoint), ENGINE)
+        tally = catalogue([str(long_song)], recipe_for(tmp_path, untrained), ENGINE)
     assert (tally.done, tally.failed) == (1, 0)
     assert bytes_of(tmp_path) == bytes_of(undisturbed)
     row = rows_of(tmp_path)["long"]
@@ -85,9 +80,9 @@ def test_a_killed_worker_costs_a_try_and_no_byte(
 
 
 def test_a_song_that_kills_its_workers_is_tried_with_less_on_the_cpu_and_given_up(
-    checkpoint: Path, long_song: Path, undisturbed: Path, tmp_path: Path
+    untrained: Path, long_song: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_for(tmp_path, checkpoint)
+    recipe = recipe_for(tmp_path, untrained)
     devices = []
 
     class Watched(Shelf):
@@ -127,15 +122,15 @@ def test_a_song_that_kills_its_workers_is_tried_with_less_on_the_cpu_and_given_u
     assert tries_on("cpu") == 3
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_as_if_it_had_not_been(untrained: Path, tmp_path: Path) -> None:
     songs = make_songs(tmp_path / "songs", seconds=4.0)
     whole = tmp_path / "whole"
-    catalogue([str(songs)], recipe_for(whole, checkpoint), here)
+    catalogue([str(songs)], recipe_for(whole, untrained), here)
     out = tmp_path / "killed"
     code = (
         "import sys; from functools import partial; from songs import recipe_for\n"
         "from ldm_sep.catalogue import catalogue, local_engine\n"
-        f"tally = catalogue([{str(songs)!r}], recipe_for({str(out)!r}, {str(checkpoint)!r}),"
+        f"tally = catalogue([{str(songs)!r}], recipe_for({str(out)!r}, {str(untrained)!r}),"
         " partial(local_engine, workers=1))\n"
     )
 
@@ -157,7 +152,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(checkpoint: Path, tmp_path: 
     run(lambda: some_rows() and unfinished())
     before = (out / "songs.jsonl").read_bytes()
     assert before.count(b"\n") >= 2
-    tally = catalogue([str(songs)], recipe_for(out, checkpoint), here)
+    tally = catalogue([str(songs)], recipe_for(out, untrained), here)
     assert tally.done_before + tally.failed_before >= 2
     assert (out / "songs.jsonl").read_bytes().startswith(before)
     assert bytes_of(out) == bytes_of(whole) and rows_of(out) == rows_of(whole)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from songs import bytes_of, here, make_checkpoint, make_songs, nobody, recipe_for, rows_of
+from songs import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 
 from ldm_sep.catalogue import catalogue
 from ldm_sep.errors import OutputError
@@ -21,19 +21,14 @@ def store() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint")
-
-
-@pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_songs(tmp_path_factory.mktemp("songs"))
 
 
 @pytest.fixture(scope="module")
-def local(checkpoint: Path, songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local(untrained: Path, songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("local")
-    catalogue([str(songs)], recipe_for(out, checkpoint), here)
+    catalogue([str(songs)], recipe_for(out, untrained), here)
     return out
 
 
@@ -46,10 +41,10 @@ def in_store(store: fsspec.AbstractFileSystem) -> dict[str, bytes]:
 
 
 def test_objects_give_the_same_bytes_and_rows_as_files(
-    store: fsspec.AbstractFileSystem, songs: Path, local: Path, checkpoint: Path, tmp_path: Path
+    store: fsspec.AbstractFileSystem, songs: Path, local: Path, untrained: Path, tmp_path: Path
 ) -> None:
     store.put(str(songs), "/store/songs", recursive=True)
-    recipe = recipe_for(OUT, checkpoint)
+    recipe = recipe_for(OUT, untrained)
     tally = catalogue(["memory://store/songs"], recipe, here, journal=tmp_path)
     assert (tally.done, tally.failed, tally.total) == (4, 2, 6)
     assert in_store(store) == bytes_of(local)
@@ -70,7 +65,7 @@ def test_objects_give_the_same_bytes_and_rows_as_files(
 
 
 def test_the_record_is_written_after_all_else(
-    store: fsspec.AbstractFileSystem, songs: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: fsspec.AbstractFileSystem, songs: Path, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = []
     put = type(store).put_file
@@ -80,17 +75,17 @@ def test_the_record_is_written_after_all_else(
         put(self, source, target, **how)
 
     monkeypatch.setattr(type(store), "put_file", watched)
-    catalogue([str(songs / "a.wav")], recipe_for(OUT, checkpoint), here, journal=tmp_path)
+    catalogue([str(songs / "a.wav")], recipe_for(OUT, untrained), here, journal=tmp_path)
     assert order == ["instrumental.wav", "vocals.wav", "separation.json"]
 
 
 def test_a_store_that_refuses_ends_the_run_and_fails_no_song(
-    store: fsspec.AbstractFileSystem, songs: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: fsspec.AbstractFileSystem, songs: Path, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(self: fsspec.AbstractFileSystem, source: str, target: str, **how: object) -> None:
         raise PermissionError(13, "Access Denied")
 
-    recipe = recipe_for(OUT, checkpoint)
+    recipe = recipe_for(OUT, untrained)
     with monkeypatch.context() as patched:
         patched.setattr(type(store), "put_file", refused)
         with pytest.raises(OutputError, match=r"cannot be written .*Access Denied"):
@@ -99,7 +94,7 @@ def test_a_store_that_refuses_ends_the_run_and_fails_no_song(
     assert catalogue([str(songs / "a.wav")], recipe, here, journal=tmp_path).done == 1
 
 
-def test_an_object_that_is_not_there_fails(checkpoint: Path, tmp_path: Path) -> None:
-    tally = catalogue(["memory://store/none.wav"], recipe_for(OUT, checkpoint), here, journal=tmp_path)
+def test_an_object_that_is_not_there_fails(untrained: Path, tmp_path: Path) -> None:
+    tally = catalogue(["memory://store/none.wav"], recipe_for(OUT, untrained), here, journal=tmp_path)
     assert tally.failed == 1
     assert rows_of(tmp_path)["none"]["error"] == "memory://store/none.wav: no such object; check the name"
