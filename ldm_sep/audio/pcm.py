@@ -103,7 +103,7 @@ def pcm_samples(path: Path, notice: Notice) -> tuple[AudioInfo, Extent, str] | N
     except (sf.SoundFileError, TypeError):  # the last for the suffix .raw
         return None
     if form == "W64" and subtype == "PCM_32":  # libsndfile takes floats behind an extensible header for integers
-        with suppress(av.FFmpegError, IndexError), av.open(f"file:{path}") as container:
+        with suppress(av.FFmpegError, ValueError, IndexError), av.open(f"file:{path}") as container:
             floats = container.streams.audio[0].codec_context.name == "pcm_f32le"
             subtype = "FLOAT" if floats else subtype
     if subtype not in _TYPES:

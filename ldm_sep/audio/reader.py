@@ -152,7 +152,7 @@ def _downmixed(blocks: Iterator[np.ndarray], info: AudioInfo, notice: Notice) ->
     """float32 ``(2, T)`` from the ``(C, T)`` of a file of more channels, by FFmpeg's matrix; ``notice`` is told how."""
     name = _USUAL.get(info.channels, "")
     only = {"protocol_whitelist": "file"}
-    with suppress(av.FFmpegError, IndexError), av.open(f"file:{info.path}", options=only) as container:
+    with suppress(av.FFmpegError, ValueError, IndexError), av.open(f"file:{info.path}", options=only) as container:
         layout = container.streams.audio[0].layout
         name = name if layout.nb_channels != info.channels or layout.name.endswith("channels") else layout.name
     how = f"{name} becomes stereo" if name else "the first two are read, its layout is unknown"

@@ -10,11 +10,11 @@ from field import COMPRESSED, RATE, encode, song, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ldm_sep.audio import read
+from ldm_sep.audio import AudioReader, read
 from ldm_sep.errors import AudioError
 
 NAMES = ("a.m4a", "alac.m4a", "a.aac", "a.wma", "a.mp3", "a.mka", "a.opus", "a.wv", "a.flac", "a.mov", "a.ogg", "a.wav")
-NAMES += ("a.w64", "a.aiff", "a.caf", "a.au")
+NAMES += ("a.w64", "a.aiff", "a.caf", "a.au", "eight a.m4a", "eight a.flac")
 MUTATIONS_EACH = 32
 
 
@@ -25,9 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def original(folder: Path, name: str) -> bytes:
-    sound = song(RATE // 2)
-    if name in COMPRESSED:
-        codec, container, rate = COMPRESSED[name]
+    sound = song(RATE // 2, 8 if name.startswith("eight") else 2)
+    if name.removeprefix("eight ") in COMPRESSED:
+        codec, container, rate = COMPRESSED[name.removeprefix("eight ")]
         return encode(folder / name, codec, sound, rate, container).read_bytes()
     return write(folder / name, sound).read_bytes()
 
@@ -37,6 +37,8 @@ def check(path: Path, data: bytes) -> None:
     lines: list[str] = []
     try:
         wave, rate = read(path, notice=lines.append)
+        with AudioReader(path, stereo=True, notice=lambda line: None) as reader:
+            assert reader.take(10**8).shape == (min(wave.shape[0], 2), wave.shape[1])
     except AudioError as error:
         lines.append(str(error))
         assert ";" in str(error)
