@@ -82,8 +82,7 @@ class Decoder:
             self.close()
             raise unreadable(self._path, "no decoder for its encoding" if streams else "it holds no audio")
         self._stream, codec = streams[0], streams[0].codec_context
-        self._bare = bool(bare)
-        self._format = self._container.format.name.split(",")[0]
+        self._format = "wav" if bare else self._container.format.name.split(",")[0]
         # FFmpeg's own trimming of Vorbis loses samples of short streams.
         self._trims_vorbis = codec.name == "vorbis" and self._format == "ogg"
         if self._trims_vorbis:
@@ -124,7 +123,7 @@ class Decoder:
 
     def _declared(self) -> float:
         """Samples that the header declares; 0 where it does not, or more than could be there."""
-        if not self._format.startswith(_DECLARING) and not self._bare:
+        if not self._format.startswith(_DECLARING):
             return 0
         of_file = (self._container.duration or 0) / av.time_base * self._rate
         samples = of_file if self._stream.duration is None else self._stream.duration * self._ticks

@@ -24,14 +24,8 @@ _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 _W64_HEADER = "<16sQ"  # whose size counts the header too
 # By the first bytes: where the first chunk lies, how a chunk's name and size are packed, and to a multiple of how many
 # bytes chunks are padded.
-_GRAMMARS = {
-    b"RIFF": (12, "<4sI", 2),
-    b"RF64": (12, "<4sI", 2),
-    b"RIFX": (12, ">4sI", 2),
-    b"FORM": (12, ">4sI", 2),
-    b"riff": (40, _W64_HEADER, 8),
-    b"caff": (8, ">4sq", 1),
-}
+_GRAMMARS = {b"riff": (40, _W64_HEADER, 8), b"caff": (8, ">4sq", 1)}
+_GRAMMARS |= dict.fromkeys((b"RIFF", b"RF64"), (12, "<4sI", 2)) | dict.fromkeys((b"RIFX", b"FORM"), (12, ">4sI", 2))
 _TYPES = {"PCM_S8": "s8", "PCM_U8": "u8", "PCM_16": "s16", "PCM_24": "s24", "PCM_32": "s32", "FLOAT": "f32"}
 _TYPES |= {"DOUBLE": "f64", "ULAW": "mulaw", "ALAW": "alaw"}
 _LITTLE = ("WAV", "WAVEX", "RF64", "W64")

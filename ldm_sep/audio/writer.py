@@ -17,11 +17,8 @@ from ldm_sep.files import reason, replacing, shown
 Subtype = Literal["float", "int24", "int16"]
 
 # The first is the default.
-_SUBTYPES: dict[str, tuple[Subtype, ...]] = {
-    ".wav": ("float", "int24", "int16"),
-    ".flac": ("int24", "int16"),
-    ".mp3": ("float", "int24", "int16"),
-}
+_SUBTYPES: dict[str, tuple[Subtype, ...]] = dict.fromkeys((".wav", ".mp3"), ("float", "int24", "int16"))
+_SUBTYPES[".flac"] = ("int24", "int16")
 _BYTES = {"float": 4, "int24": 3, "int16": 2}
 _MAX_CHANNELS = {".wav": MAX_CHANNELS, ".flac": 8, ".mp3": 2}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -181,8 +178,7 @@ def _check_container(path: Path, suffix: str, subtype: Subtype | None, rate: int
         remedy = "reduce them" if suffix == ".wav" else "write .wav instead"
         problem = f"{kind} holds 1 to {_MAX_CHANNELS[suffix]} channels, not {channels}; {remedy}"
     elif suffix == ".mp3" and rate not in _MP3_RATES:
-        rates = ", ".join(str(rate) for rate in _MP3_RATES)
-        problem = f"mp3 holds {rates} Hz, not {rate} Hz; write .wav or .flac instead"
+        problem = f"mp3 holds {', '.join(map(str, _MP3_RATES))} Hz, not {rate} Hz; write .wav or .flac instead"
     elif not MIN_RATE <= rate <= MAX_RATE:
         problem = f"{rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; choose another sample rate"
     elif suffix == ".flac" and rate > _FLAC_PLAIN_RATE and (rate > _FLAC_MAX_RATE or rate % 10):
