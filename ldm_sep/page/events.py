@@ -73,6 +73,8 @@ def as_they_come(act: Callable[[Callable[[Event], None]], None]) -> Iterator[Eve
     thread.join()
 
 
-def named(line: str, path: Path, name: str) -> str:
-    """A line about the file ``path`` for somebody who knows it as ``name``, and is not to know more."""
-    return line.replace(shown(path), shown(name))
+def named(line: str, name: str, *paths: Path) -> str:
+    """A line about files or folders for somebody who knows them as ``name``, and is not to know where they are."""
+    for path in paths:
+        line = line.replace(shown(path), shown(name))
+    return line

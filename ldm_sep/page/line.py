@@ -123,9 +123,13 @@ class Line:
     def _work(self, state: Literal["reading", "queued"]) -> None:
         function: Callable = read_upload if state == "reading" else self._bench
         while not self._stopping:
+            due = self._due(state)
+            # One process keeps the checkpoint from song to song; what a hostile file did to its decoder ends with it.
+            batches = ([one] for one in due) if state == "reading" else [due]
             try:
-                for event in work_through(function, self._due(state), 1, _lost):
-                    self._take(event)
+                for batch in batches:
+                    for event in work_through(function, batch, 1, _lost):
+                        self._take(event)
             except LdmSepError as error:
                 self._report(f"ldm-sep: {error}; trying again")
                 time.sleep(1)

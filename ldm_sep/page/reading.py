@@ -35,7 +35,7 @@ def read_upload(job: Reading) -> Iterator[Event]:
     try:
         yield from _decode(job)
     except (LdmSepError, OSError) as error:
-        yield Failed(job.id, named(str(error), job.upload, job.name))
+        yield Failed(job.id, named(str(error), job.name, job.upload, job.mixture))
 
 
 def _decode(job: Reading) -> Iterator[Event]:
@@ -43,7 +43,7 @@ def _decode(job: Reading) -> Iterator[Event]:
     notes: list[str] = []
     frames = 0
     with AudioReader(
-        job.upload, stereo=True, notice=lambda line: notes.append(named(line, job.upload, job.name))
+        job.upload, stereo=True, notice=lambda line: notes.append(named(line, job.name, job.upload))
     ) as reader:
         rate, channels = reader.info.sample_rate, reader.info.channels
         longest = job.seconds * rate

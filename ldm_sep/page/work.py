@@ -45,7 +45,7 @@ class Bench:
         try:
             yield from as_they_come(lambda tell: self._separate(job, tell))
         except (LdmSepError, OSError) as error:
-            yield Failed(job.id, named(str(error), job.mixture, job.name))
+            yield Failed(job.id, named(str(error), job.name, job.mixture, job.out))
 
     def _separate(self, job: Separation, tell: Callable[[Event], None]) -> None:
         # What a killed process may have left.
@@ -60,7 +60,7 @@ class Bench:
             Options(preset=settings.preset, seed=settings.seed, threads=self._threads),
             longest=None,
             progress=lambda fraction, stage, left: tell(Advanced(job.id, fraction * (1 - _DRAWING))),
-            notice=lambda line: notes.append(named(line, job.mixture, job.name)),
+            notice=lambda line: notes.append(named(line, job.name, job.mixture, job.out)),
         )
         peaks = {stem: write_overview(job.out / f"{stem}.wav", job.out, stem) for stem in STEMS}
         tell(Finished(job.id, {"peaks": peaks, "notes": tuple(notes)}))

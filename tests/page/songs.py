@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import soundfile as sf
+import uvicorn
 from conftest import ROOT, played, sung
 from starlette.testclient import TestClient
 
@@ -25,6 +27,7 @@ from ldm_sep.page.media import page_app
 from ldm_sep.page.records import Bounds
 from ldm_sep.page.shelf import Shelf
 from ldm_sep.page.work import Bench
+from ldm_sep.web.app import open_socket
 from ldm_sep.web.door import Door
 from ldm_sep.web.guard import LOOPBACK_NAMES
 from ldm_sep.web.tokens import Tokens
@@ -100,6 +103,27 @@ def until(condition: Callable[[], Any], shown: Callable[[], Any] = str, seconds:
 
 
 @contextmanager
+def listening(house: House) -> Iterator[str]:
+    """The address of the page in this process, for browsers."""
+    server = uvicorn.Server(uvicorn.Config(house.app, log_config=None, lifespan="off", ws="none"))
+    opened, _ = open_socket("127.0.0.1", 0)
+    with opened:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{opened.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+@contextmanager
 def server(folder: Path, checkpoint: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
     """A server process, its address, and what it said until it was up. It is stopped at the end, if it still runs."""
     command = [sys.executable, "-m", "ldm_sep", "serve", "--folder", str(folder), "-n", str(checkpoint), "--port=0"]
@@ -122,7 +146,7 @@ def server(folder: Path, checkpoint: Path, *words: str) -> Iterator[tuple[subpro
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(30)
+        process.wait(120)
         process.stdout.close()
 
 

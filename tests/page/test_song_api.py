@@ -2,9 +2,6 @@
 
 import io
 import json
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ from openapi_spec_validator import validate
 from PIL import Image
 from songs import RATE, House, as_file, song
 
-from ldm_sep.audio import read
 from ldm_sep.page.media import page_endpoints
 from ldm_sep.separation import Options, Separator
 
@@ -198,23 +194,3 @@ def test_the_document_describes_every_endpoint_and_every_reply(house: House, don
     reply_fits("GET", "/api/jobs/{id}/takes/{take}/{lane}/peaks", f"{one}/takes/1/vocals/peaks")
     reply_fits("GET", "/api/jobs/{id}", "/api/jobs/nobody", 404)
     reply_fits("POST", "/api/jobs", "/api/jobs", 400)
-
-
-def test_the_client_in_the_guide_works(tmp_path: Path, untrained: Path) -> None:
-    from songs import server
-
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/serve.md").read_text(), re.S)
-    assert code is not None and len(code[1].splitlines()) <= 10
-    (tmp_path / "song.wav").write_bytes(as_file(song(2)))
-    with server(tmp_path / "songs", untrained) as (_, address, _):
-        done = subprocess.run(
-            [sys.executable, "-c", code[1].replace("http://127.0.0.1:8766", address)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    vocals, instrumental = (read(tmp_path / f"{stem}.wav")[0] for stem in ("vocals", "instrumental"))
-    assert np.array_equal(vocals + instrumental, song(2))
