@@ -177,7 +177,7 @@ def test_recording_and_deleting(wide: Listener, house: House, address: str) -> N
         "  return out.stream; };"
     )
     wide.press("Record")
-    wide.wait(lambda: wide.button("Stop, 0:02"))
+    wide.wait(lambda: wide.button("Stop").text >= "Stop, 0:02")
     wide.press("Stop")
     [job] = wide.wait(
         lambda: [one for one in house.client.get("/api/jobs").json()["jobs"] if one["name"].startswith("Recording")]
