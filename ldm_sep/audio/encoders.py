@@ -1,6 +1,5 @@
 """What the bytes of an audio file go through: a file that keeps its errors, and an encoder of WAV."""
 
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,21 +14,14 @@ class FileSink:
     """A new file that keeps the first error of a call from C code, where errors are printed or swallowed."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
+        file = path.open("xb")
         self._error: BaseException | None = None
-
-    def write(self, data: bytes) -> int:
-        return self._kept(lambda: self._file.write(data))
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._kept(lambda: self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return self._kept(self._file.tell)
+        self.write, self.seek = self._keeping(file.write), self._keeping(file.seek)
+        self.tell, self._close = self._keeping(file.tell), self._keeping(file.close)
 
     def close(self) -> None:
         """Close the file; raise the first error."""
-        self._kept(self._file.close)
+        self._close()
         self.raise_error()
 
     def raise_error(self) -> None:
@@ -37,12 +29,15 @@ class FileSink:
         if self._error is not None:
             raise self._error
 
-    def _kept(self, act: Callable[[], int | None]) -> int:
-        try:
-            return act() or 0
-        except BaseException as error:
-            self._error = self._error or error
-            return 0
+    def _keeping(self, act: Callable[..., int | None]) -> Callable[..., int]:
+        def kept(*arguments: object) -> int:
+            try:
+                return act(*arguments) or 0
+            except BaseException as error:
+                self._error = self._error or error
+                return 0
+
+        return kept
 
 
 class WavEncoder:
