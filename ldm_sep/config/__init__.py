@@ -6,7 +6,7 @@ then override that one's, key by key. Unknown keys are errors. Nothing below thi
 """
 
 from ldm_sep.config.experiment import CardConfig, Config, load_config, parse_config
-from ldm_sep.config.fields import Averages, DiffusionTime, Overlap, Positive, Segment, Share, Speeds, Steps
+from ldm_sep.config.fields import Averages, DiffusionTime, MaskPower, Overlap, Positive, Segment, Share, Speeds, Steps
 from ldm_sep.config.networks import (
     CodecConfig,
     Encodec48kHzConfig,
@@ -31,6 +31,7 @@ __all__ = [
     "DiffusionTime",
     "Encodec48kHzConfig",
     "LevelConfig",
+    "MaskPower",
     "MixConfig",
     "OptimiserConfig",
     "Overlap",

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ldm_sep.config.fields import Averages, DiffusionTime, Overlap, Segment, Share, Speeds, Steps
+from ldm_sep.config.fields import Averages, DiffusionTime, MaskPower, Overlap, Segment, Share, Speeds, Steps
 from ldm_sep.records import Record
 
 
@@ -20,6 +20,8 @@ class PresetConfig(Record):
     averages: Averages | None = None
     """Instead of the default's."""
     speeds: Speeds | None = None
+    """Instead of the default's."""
+    power: MaskPower | None = None
     """Instead of the default's."""
     overlap: Overlap | None = None
     """Instead of the default's."""
@@ -41,9 +43,13 @@ class SamplingConfig(Record):
     """Samples whose mean is taken."""
     speeds: Speeds = (1.0,)
     """At each the predictor hears the mixture once; the mean of its estimates is taken, in training too."""
+    power: MaskPower | None = None
+    """Of the predictor's mask, where it is not to be `predictor.exponent`."""
     segment: Segment = 12.0
     """Seconds of a window."""
     overlap: Overlap = 0.2
     """Share of a window that it shares with the next."""
-    presets: dict[Literal["fast", "best"], PresetConfig] = Field(default_factory=dict)
-    """Tables `fast` and `best` of what they change."""
+    presets: dict[Literal["fast", "best", "clean", "full"], PresetConfig] = Field(default_factory=dict)
+    """Tables of what they change: `fast` and `best` by cost; by taste `clean`, less of the accompaniment, and `full`,
+    less of the voice lost.
+    """

@@ -5,7 +5,7 @@ All take and give waves float32 ``(C, T)`` at one sample rate, as numpy arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,7 +92,7 @@ def codec_round_trip(
     rate = codec.sample_rate
     windower = Windower(round(segment * rate), int(segment * rate * overlap), codec.hop, codec.channels)
 
-    def code(windows: Sequence[Window]) -> Iterator[np.ndarray]:
+    def code(windows: Iterator[Window]) -> Iterator[np.ndarray]:
         for window in windows:
             if is_silent(window.wave):
                 yield np.zeros_like(window.wave)

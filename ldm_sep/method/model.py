@@ -106,21 +106,25 @@ class LatentSeparator(nn.Module):
         """``vocals (B, C, T)`` at the network's level to whitened latents z0 (B, D, N)."""
         return self._latents(self.codec.encoder, vocals)
 
-    def condition(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> tuple[Tensor, Tensor | None]:
+    def condition(
+        self, mixture: Tensor, speeds: Sequence[float] = (1.0,), power: float | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The condition (B, E, N) for ``mixture (B, C, T)`` at the network's level: its whitened latents, then, where
-        there is a predictor, those of its estimate; and that estimate (B, C, T). ``speeds`` are the predictor's.
+        there is a predictor, those of its estimate; and that estimate (B, C, T). ``speeds`` and ``power`` are the
+        predictor's.
         """
-        estimate = None if self.predictor is None else self.estimate(mixture, speeds)
+        estimate = None if self.predictor is None else self.estimate(mixture, speeds, power)
         return self.conditioning(mixture, estimate), estimate
 
-    def estimate(self, mixture: Tensor, speeds: Sequence[float] = (1.0,)) -> Tensor:
-        """The predictor's estimate (B, C, T) for ``mixture (B, C, T)`` at the network's level, heard at ``speeds``.
+    def estimate(self, mixture: Tensor, speeds: Sequence[float] = (1.0,), power: float | None = None) -> Tensor:
+        """The predictor's estimate (B, C, T) for ``mixture (B, C, T)`` at the network's level, heard at ``speeds``, its
+        mask taken to ``power``, where that is given.
 
         ValueError without a predictor.
         """
         if self.predictor is None:
             raise ValueError("this separator has no predictor")
-        return self.predictor(mixture, speeds)
+        return self.predictor(mixture, speeds, power)
 
     def conditioning(self, mixture: Tensor, estimate: Tensor | None) -> Tensor:
         """The condition (B, E, N) as `condition` gives it, for an ``estimate (B, C, T)`` that is there already."""
@@ -204,15 +208,17 @@ class LatentSeparator(nn.Module):
         start: float = 1.0,
         eta: float = 0.0,
         speeds: Sequence[float] = (1.0,),
+        power: float | None = None,
         fresh: Callable[[int, int], Tensor] | None = None,
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
         A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded;
-        ``fresh(k, i)`` is for sample k; ``speeds`` are the predictor's. CheckpointError if the result is not finite.
+        ``fresh(k, i)`` is for sample k; ``speeds`` and ``power`` are the predictor's. CheckpointError if the result is
+        not finite.
         """
         gain = normalising_gain(mixture)
-        cond, estimate = self.condition(mixture * gain, speeds)
+        cond, estimate = self.condition(mixture * gain, speeds, power)
         samples = [
             self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
             for k, noise in enumerate(noises)

@@ -1,8 +1,8 @@
 """Windows through the model: side by side on the cores of a CPU, or in one batch on a GPU."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 import numpy as np
@@ -28,7 +28,7 @@ class WindowEngine:
     def __init__(self, model: LatentSeparator, plan: Plan, device: torch.device) -> None:
         self.model, self.plan, self.device = model, plan, device
         on_cpu = device.type == "cpu"
-        self.together = plan.threads if on_cpu else plan.batch_size
+        self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(plan.threads, initializer=_prepare_thread) if on_cpu else None
 
     def __enter__(self) -> "WindowEngine":
@@ -39,15 +39,28 @@ class WindowEngine:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+            # The threads of the pool have set it for those that are started from now on.
+            torch.set_num_threads(self._threads)
 
-    def run(self, windows: Sequence[Window]) -> Iterable[np.ndarray]:
-        """Vocals (C, L) of each window, in order. CheckpointError if the networks give values that are not finite."""
+    def run(self, windows: Iterable[Window]) -> Iterator[np.ndarray]:
+        """Vocals (C, L) of each window, in order, as they become ready; a few more windows are taken than are given.
+
+        CheckpointError if the networks give values that are not finite.
+        """
         if self._pool is None:
-            return [vocals for group in _of_one_shape(windows) for vocals in self._compute(group)]
-        with _one_thread_each():
-            return list(self._pool.map(lambda window: self._compute([window])[0], windows))
+            for group in _of_one_shape(windows, self.plan.batch_size):
+                yield from self._compute(group)
+            return
+        working: deque[Future[Sequence[np.ndarray]]] = deque()
+        for window in windows:
+            working.append(self._pool.submit(self._compute, [window]))
+            # One more than threads, so that none waits while results are written and the next samples read.
+            if len(working) > self.plan.threads:
+                yield from working.popleft().result()
+        while working:
+            yield from working.popleft().result()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _compute(self, group: Sequence[Window]) -> Sequence[np.ndarray]:
         loud = [not is_silent(window.wave) for window in group]
         if not any(loud):
@@ -73,32 +86,32 @@ class WindowEngine:
         # Further samples take fields far from those of other seeds.
         noises = [noise(plan.seed), *(noise((plan.seed + 1) * 2**20 + k) for k in range(1, plan.averages))]
         return self.model.separate(
-            mixture, noises, plan.steps, start=plan.start, eta=plan.eta, speeds=plan.speeds, fresh=fresh
+            mixture,
+            noises,
+            plan.steps,
+            start=plan.start,
+            eta=plan.eta,
+            speeds=plan.speeds,
+            power=plan.power,
+            fresh=fresh,
         )
 
 
-def _of_one_shape(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-    """Runs of neighbouring windows that can be one batch: the last of a stream may be shorter."""
-    groups: list[list[Window]] = []
+def _of_one_shape(windows: Iterable[Window], longest: int) -> Iterator[Sequence[Window]]:
+    """Runs of up to ``longest`` windows that can be one batch: the last of a stream may be shorter."""
+    group: list[Window] = []
     for window in windows:
-        if groups and groups[-1][0].wave.shape == window.wave.shape:
-            groups[-1].append(window)
-        else:
-            groups.append([window])
-    yield from groups
+        if group and (len(group) == longest or group[0].wave.shape != window.wave.shape):
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
 
 
 def _prepare_thread() -> None:
+    # Asked for first: a thread that has not counted its own yet would later take the number that all others use.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
     # The tails of fading sound are denormal numbers, which cost a CPU many times as much as others.
     torch.set_flush_denormal(True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Within it, torch computes with one thread in each thread that calls it; afterwards with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

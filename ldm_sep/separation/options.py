@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ldm_sep.config import (
     DiffusionTime,
+    MaskPower,
     Overlap,
     Positive,
     PresetConfig,
@@ -33,9 +34,10 @@ class Options:
     more call. seed: of the noise. eta: share of fresh noise (stochastic DDIM). averages: samples whose mean is taken,
     each from noise of its own; fewer artefacts and less detail, at as many times the cost. speeds: 0.5 to 2; at each
     the predictor, where there is one, hears the mixture once, and the mean of what it hears is taken
-    (`network.predictor`). segment: seconds of a window. overlap: share of it shared with the next. batch_size: windows
-    computed together on a GPU. threads: windows computed side by side on a CPU, one thread each; by default as many as
-    the process may use cores. Neither changes a sample.
+    (`network.predictor`). power: of its mask; higher cuts more of what is not the voice, and of the voice. segment:
+    seconds of a window. overlap: share of it shared with the next. batch_size: windows computed together on a GPU.
+    threads: windows computed side by side on a CPU, one thread each; by default as many as the process may use cores.
+    Neither changes a sample.
     """
 
     preset: str | None = None
@@ -45,6 +47,7 @@ class Options:
     eta: float | None = None
     averages: int | None = None
     speeds: tuple[float, ...] | None = None
+    power: float | None = None
     segment: float | None = None
     overlap: float | None = None
     batch_size: int = 4
@@ -60,6 +63,7 @@ class Plan(Record):
     eta: Share
     averages: Positive
     speeds: Speeds
+    power: MaskPower | None
     segment: Segment
     overlap: Overlap
     batch_size: Positive

@@ -162,7 +162,6 @@ class Separator:
                 windower=windower,
                 rate=codec.sample_rate,
                 act=engine.run,
-                together=engine.together,
             ):
                 yield from _split(vocals, waiting)
 
