@@ -1,5 +1,6 @@
 """The command `ldm-sep`, and `python -m ldm_sep`: signals first, then everything that takes time to import."""
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -24,6 +25,8 @@ def main() -> None:
     for number in _signals():
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
+    # Threads that wait actively take the cores from those that compute, and the runtime that torch brings asks once.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ldm_sep import cli
 
     cli.main()

@@ -45,17 +45,20 @@ def mixture(seconds: float) -> np.ndarray:
     return (np.rint(wave * 32768) / 32768).astype(np.float32)
 
 
-def run_cli(*words: object, timeout: float = 900, **env: str) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *words: object, timeout: float = 900, stdin: bytes | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, as a user runs it."""
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "ldm_sep", *map(str, words)],
         capture_output=True,
-        text=True,
+        input=stdin,
         timeout=timeout,
         env={**os.environ, **env},
         cwd=ROOT,
         check=False,
     )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def run_here(*words: object) -> subprocess.CompletedProcess[str]:

@@ -38,8 +38,8 @@ class AudioWriter:
 
     ``path``: missing folders are made; where it is a link, its target is written. ``sample_rate`` in Hz. ``subtype``:
     float in WAV and int24 in FLAC where none is given; MP3 stores no samples, so that it does not matter there.
-    ``into``: a file to write in place of ``path``, which stands in messages, for a caller that gives several files
-    their names together.
+    ``bit_rate`` in kbit/s: of MP3, the nearest that the sample rate allows. ``into``: a file to write in place of
+    ``path``, which stands in messages, for a caller that gives several files their names together.
 
     ``frames`` counts the samples T per channel written so far; ``clipped`` those, over all channels, that were outside
     the integer range and were moved to its end: none in float WAV and MP3, which hold samples beyond full scale.
@@ -49,7 +49,14 @@ class AudioWriter:
     """
 
     def __init__(
-        self, path: FsPath, sample_rate: int, channels: int, *, subtype: Subtype | None = None, into: Path | None = None
+        self,
+        path: FsPath,
+        sample_rate: int,
+        channels: int,
+        *,
+        subtype: Subtype | None = None,
+        bit_rate: int | None = None,
+        into: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self.frames = self.clipped = 0
@@ -70,8 +77,8 @@ class AudioWriter:
             if suffix == ".wav":
                 self._encoder: WavEncoder | sf.SoundFile = WavEncoder(self._sink, sample_rate, channels, width)
             else:
-                # The last two are for libsndfile's highest constant bit rate.
-                flac, mp3 = (f"PCM_{8 * width}", None, "FLAC"), ("MPEG_LAYER_III", None, "MP3", True, 0.0, "CONSTANT")
+                level = _mp3_compression(bit_rate, sample_rate)
+                flac, mp3 = (f"PCM_{8 * width}", None, "FLAC"), ("MPEG_LAYER_III", None, "MP3", True, level, "CONSTANT")
                 settings = flac if suffix == ".flac" else mp3
                 self._encoder = sf.SoundFile(self._sink, "w", sample_rate, channels, *settings)
             self._open_files.callback(self._encoder.close)
@@ -151,6 +158,14 @@ class AudioWriter:
         said = f"cannot be written ({said if self.path.parent.is_dir() else f'its folder cannot be made: {said}'})"
         remedy = "check the folder's permissions and free space, or choose another folder"
         return OutputError(f"{shown(self.path)}: {said}; {remedy}")
+
+
+def _mp3_compression(bit_rate: int | None, sample_rate: int) -> float:
+    """libsndfile's compression level, 0 to 1, for an MP3 of ``bit_rate`` kbit/s; ``None`` is the most there is."""
+    # The ends of MPEG-1, 2 and 2.5 layer III, between which libsndfile draws a line.
+    lowest, highest = (32, 320) if sample_rate >= 32_000 else (8, 160) if sample_rate >= 16_000 else (8, 64)
+    # The lowest itself is refused.
+    return 0.0 if bit_rate is None else min(0.99, max(0.0, (highest - bit_rate) / (highest - lowest)))
 
 
 def default_subtype(suffix: str) -> Subtype:

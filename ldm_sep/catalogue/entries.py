@@ -17,7 +17,7 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.files import as_file_name, reason, shown
 from ldm_sep.listing import AUDIO_SUFFIXES, walk_audio
 from ldm_sep.records import Record, checked, read_json
-from ldm_sep.separation.jobs import SIDECAR, STEMS, track_name
+from ldm_sep.separation.naming import SIDECAR, STEMS, track_name
 
 STDIN = "-"
 _MANIFESTS = (".csv", ".jsonl", ".json")

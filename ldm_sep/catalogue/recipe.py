@@ -9,7 +9,7 @@ from ldm_sep.catalogue.rows import Recipe
 from ldm_sep.catalogue.storage import local_path
 from ldm_sep.checkpoint.manifest import read_manifest
 from ldm_sep.checkpoint.names import DEFAULT_CHECKPOINT, find_checkpoint, list_checkpoints
-from ldm_sep.separation.jobs import STEMS, Stem, Suffix
+from ldm_sep.separation.naming import STEMS, Stem, Suffix
 from ldm_sep.separation.options import Options, settle
 from ldm_sep.separation.separator import LONGEST
 from ldm_sep.separation.sidecar import Settings, checkpoint_hash

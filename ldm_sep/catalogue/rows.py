@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ldm_sep.audio import Subtype
 from ldm_sep.records import Record
-from ldm_sep.separation.jobs import Stem, Suffix
+from ldm_sep.separation.naming import Stem, Suffix
 from ldm_sep.separation.options import Options
 from ldm_sep.separation.sidecar import Settings, StemFacts, settings_key
 

@@ -11,11 +11,11 @@ from ldm_sep.catalogue.rows import Job, Recipe, Refusal, Row, folder_name, ident
 from ldm_sep.catalogue.storage import borrowed, lent, local_path, stamp_of
 from ldm_sep.errors import AudioError, BusyError, LdmSepError, OutputError
 from ldm_sep.files import reason, sha256_of, shown
-from ldm_sep.separation.jobs import SIDECAR, Stem
+from ldm_sep.separation.naming import SIDECAR, Place, Stem
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.separator import Separator
 from ldm_sep.separation.sidecar import Sidecar, is_made, read_sidecar
-from ldm_sep.separation.song import Place, separate_song
+from ldm_sep.separation.song import separate_song
 from ldm_sep.signal.loudness import SILENT_PEAK
 
 # What is tried in turn. A process can end by a neighbour's fault, so the first two are the same.
@@ -159,9 +159,7 @@ def _separated(job: Job, recipe: Recipe, shelf: Shelf, path: Path, target: str) 
             separator,
             path,
             Place.plain(folder, recipe.stems, recipe.suffix),
-            options,
-            suffix=recipe.suffix,
-            subtype=recipe.subtype,
+            separator.settings(options, suffix=recipe.suffix, subtype=recipe.subtype),
             longest=recipe.longest,
             progress=Progress(None),
             notice=lambda line: None,

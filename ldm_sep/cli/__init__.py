@@ -2,12 +2,22 @@
 
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
-from ldm_sep.cli import catalogue, data, evaluate, init, models, separate, serve, study, training, validate
+from ldm_sep.cli import catalogue, data, evaluate, init, models, rerun, separate, serve, study, training, validate
 from ldm_sep.errors import LdmSepError
 from ldm_sep.files import shown
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        import ldm_sep
+
+        typer.echo(f"ldm-sep {ldm_sep.__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,7 +25,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Generative singing-voice separation: vocals, and the exact remainder.",
 )
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("separate")(separate.separate)
+app.command("rerun")(rerun.rerun)
 app.command("catalogue")(catalogue.catalogue)
 app.command("evaluate")(evaluate.evaluate)
 app.command("init")(init.init)

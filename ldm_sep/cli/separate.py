@@ -1,131 +1,173 @@
-"""`ldm-sep separate`."""
+"""`ldm-sep separate`: its arguments."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ldm_sep.cli.choices import Choices, Format, Samples, chosen_stems, one_of, seconds_of
+from ldm_sep.cli.progress import Shown, choose_show
+from ldm_sep.cli.run import run
+from ldm_sep.errors import ConfigError
 
-class Container(StrEnum):
-    """File types of the outputs."""
-
-    wav = "wav"
-    flac = "flac"
-    mp3 = "mp3"
+_FILES, _PART, _HOW, _RUN = "Files", "Part of a song", "How to separate", "The run"
 
 
-class SampleFormat(StrEnum):
-    """Sample types of the outputs."""
+def _list_models(wanted: bool) -> None:
+    if wanted:
+        from ldm_sep.cli.models import list_models
 
-    float = "float"
-    int24 = "int24"
-    int16 = "int16"
+        list_models()
+        raise typer.Exit
 
 
 def separate(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Audio files, or folders of them.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for OUT/<track>/<stem>.wav.")] = Path("separated"),
-    name: Annotated[str, typer.Option("-n", "--name", help="Checkpoint: a name, or its folder.")] = "open",
-    stems: Annotated[str, typer.Option(help="Which to write, joined by commas.")] = "vocals,instrumental",
-    preset: Annotated[str | None, typer.Option(help="fast, balanced (the default) or best.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; 1 is fastest and smoothest.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise: same seed, same output.")] = 0,
-    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    segment: Annotated[float | None, typer.Option(help="Seconds separated at a time.")] = None,
-    overlap: Annotated[float | None, typer.Option(help="Share of a segment shared with the next, 0 to 0.5.")] = None,
-    format: Annotated[Container, typer.Option(help="File type.")] = Container.wav,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or - for standard input."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", rich_help_panel=_FILES, help="Folder, or - for one stem to standard output."),
+    ] = Path("separated"),
+    filename: Annotated[
+        str,
+        typer.Option(rich_help_panel=_FILES, help="Names below OUT, of {track}, {trackext}, {stem} and {ext}."),
+    ] = "{track}/{stem}.{ext}",
+    stems: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_FILES, help="vocals, instrumental, or both joined by a comma (the default)."),
+    ] = None,
+    two_stems: Annotated[
+        str | None, typer.Option(metavar="vocals", rich_help_panel=_FILES, help="As demucs says it: both stems.")
+    ] = None,
+    format: Annotated[
+        Format | None, typer.Option("--format", rich_help_panel=_FILES, help="File type; default wav.")
+    ] = None,
+    flac: Annotated[bool, typer.Option("--flac", rich_help_panel=_FILES, help="--format flac.")] = False,
+    mp3: Annotated[bool, typer.Option("--mp3", rich_help_panel=_FILES, help="--format mp3.")] = False,
+    mp3_bitrate: Annotated[
+        int | None, typer.Option(min=8, max=320, rich_help_panel=_FILES, help="kbit/s; default the most there is.")
+    ] = None,
     samples: Annotated[
-        SampleFormat | None, typer.Option(help="Sample type; default float in wav, int24 in flac.")
+        Samples | None,
+        typer.Option("--samples", rich_help_panel=_FILES, help="Sample type; default float in wav, int24 in flac."),
     ] = None,
-    codec_weights: Annotated[
-        Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
-    ] = None,
-    max_hours: Annotated[float, typer.Option(min=0, help="Longest song; 0 for any length.")] = 12,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    int24: Annotated[bool, typer.Option("--int24", rich_help_panel=_FILES, help="--samples int24.")] = False,
+    float32: Annotated[bool, typer.Option("--float32", rich_help_panel=_FILES, help="--samples float.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", rich_help_panel=_FILES, help="Replace outputs that exist.")
+    ] = False,
     skip_existing: Annotated[
         bool,
         typer.Option(
-            "--skip-existing", help="Pass over songs that were separated before, by the same checkpoint and settings."
+            "--skip-existing",
+            rich_help_panel=_FILES,
+            help="Pass over songs that the same checkpoint and settings separated before; replace other results.",
         ),
     ] = False,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", rich_help_panel=_PART, help="Where to begin: 62.5 or 1:02.5.")
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", rich_help_panel=_PART, help="How much to separate.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", rich_help_panel=_PART, help="30 s around the loudest singing.")
+    ] = False,
+    name: Annotated[
+        str, typer.Option("-n", "--name", rich_help_panel=_HOW, help="Checkpoint: a name, or its folder.")
+    ] = "open",
+    list_models: Annotated[
+        bool,
+        typer.Option(
+            "--list-models",
+            is_eager=True,
+            callback=_list_models,
+            rich_help_panel=_HOW,
+            help="List the checkpoints that have names.",
+        ),
+    ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_HOW,
+            help="By cost fast, balanced (default), best; by taste clean (less bleed) or full.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=_HOW, help="Sampling steps; 1 is fastest and smoothest.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_HOW, help="Of the noise: same seed, same output.")] = 0,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=2, rich_help_panel=_HOW, help="Also write how far this many seeds lie apart each second: CSV, plot."
+        ),
+    ] = None,
+    segment: Annotated[float | None, typer.Option(rich_help_panel=_HOW, help="Seconds separated at a time.")] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_HOW, help="Share of a segment shared with the next, 0 to 0.5."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("-d", "--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "-j", "--jobs", "--threads", min=1, rich_help_panel=_RUN, help="CPU cores to use; default all there are."
+        ),
+    ] = None,
+    progress: Annotated[
+        Shown,
+        typer.Option(
+            "--progress", rich_help_panel=_RUN, help="auto is a bar on a terminal and lines elsewhere; on stderr."
+        ),
+    ] = "auto",
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", rich_help_panel=_RUN, help="Warnings and errors alone.")
+    ] = False,
+    max_hours: Annotated[float, typer.Option(min=0, rich_help_panel=_RUN, help="Longest song; 0 for any length.")] = 12,
+    codec_weights: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_RUN, help="The pretrained EnCodec's weight file, instead of its download."),
+    ] = None,
 ) -> None:
     """Separate songs into vocals and the exact remainder."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
-
-    from ldm_sep.errors import ConfigError, LdmSepError
-    from ldm_sep.files import shown
-    from ldm_sep.separation.jobs import SIDECAR, parse_stems, plan_jobs
-
-    if format is Container.flac and samples is SampleFormat.float:
-        raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
-    wanted = parse_stems(stems)
-    work = plan_jobs(inputs, out, wanted, format.value, overwrite=overwrite, skip_existing=skip_existing)
-
-    # Only now the heavy imports: mistakes in names and folders are told at once.
-    from ldm_sep.separation.separator import Options, Separator
-    from ldm_sep.separation.sidecar import is_made
-    from ldm_sep.separation.song import key_of, settled
-
-    separator = Separator.load(name, device=device, codec_weights=codec_weights)
-    typer.echo(f"device: {separator.device}")
-    typer.echo(f"checkpoint: {separator.manifest.config.name}")
-    options = Options(preset=preset, steps=steps, seed=seed, segment=segment, overlap=overlap)
-    # A mistake in the options is told once, not for every song.
-    subtype = samples.value if samples else None
-    settings = settled(separator, options, format.value, subtype)
-    done = skipped = failures = 0
-    console = Console(stderr=True)
-
-    def tell(line: str) -> None:
-        console.print(f"ldm-sep: {line}", markup=False, highlight=False, soft_wrap=True)
-
-    for line in work.unreadable:
-        tell(line)
-    columns = "{task.description}", BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()
-    for job in work.jobs:
-        bar = Progress(*columns, console=console)
-        task = bar.add_task(escape(shown(job.input.name)), total=1.0)
-
-        def progress(fraction: float, stage: str, left: float | None, bar: Progress = bar, task: TaskID = task) -> None:
-            if stage == "reading":
-                return
-            # Shown from the first result on, so that an input that cannot be read leaves one line and no more.
-            bar.start()
-            bar.update(task, completed=fraction)
-
-        try:
-            if skip_existing and not overwrite and (job.folder / SIDECAR).is_file():
-                key = key_of(separator, job.input, settings)
-                if is_made(job.folder / SIDECAR, key, wanted):
-                    skipped += 1
-                    continue
-            written = separator.separate_file(
-                job.input,
-                job.folder,
-                options,
-                stems=wanted,
-                suffix=format.value,
-                subtype=subtype,
-                longest=3600 * max_hours or None,
-                progress=progress,
-                notice=lambda text: tell(f"warning: {text}"),
-            )
-            done += 1
-        except LdmSepError as error:
-            # One bad file does not stop the rest.
-            failures += 1
-            written = {}
-            tell(str(error))
-        finally:
-            if bar.live.is_started:
-                bar.stop()
-        for path in written.values():
-            typer.echo(shown(path))
-    typer.echo(work.summary(done, skipped, failures))
-    if failures or work.unreadable:
-        raise typer.Exit(1)
+    formats: dict[str, Format | None]
+    formats = {"--format": format, "--flac": "flac" if flac else None, "--mp3": "mp3" if mp3 else None}
+    suffix: Format | None = one_of("file types", formats)
+    types: dict[str, Samples | None]
+    types = {"--samples": samples, "--int24": "int24" if int24 else None, "--float32": "float" if float32 else None}
+    subtype: Samples | None = one_of("sample types", types)
+    if suffix == "flac" and subtype == "float":
+        raise ConfigError("float samples: flac holds whole numbers; choose int24 or int16, or --format wav")
+    if mp3_bitrate is not None and suffix != "mp3":
+        raise ConfigError("--mp3-bitrate: is for mp3; add --mp3, or leave it out")
+    if preview and (start or duration):
+        raise ConfigError("--preview chooses start and duration itself; leave --start and --duration out")
+    options = {"preset": preset, "steps": steps, "seed": seed, "segment": segment, "overlap": overlap}
+    choices = Choices(
+        inputs=inputs,
+        out=out,
+        filename=filename,
+        stems=chosen_stems(stems, two_stems, one=out == Path("-")),
+        checkpoint=name,
+        device=device,
+        codec_weights=codec_weights,
+        suffix=suffix or "wav",
+        subtype=subtype,
+        bit_rate=mp3_bitrate,
+        part=(seconds_of(start, "--start") or 0.0, seconds_of(duration, "--duration")),
+        preview=preview,
+        candidates=candidates,
+        longest=3600 * max_hours or None,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        quiet=quiet,
+        options={**options, "threads": threads},
+    )
+    run(choices, choose_show(progress, quiet))

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -59,15 +60,16 @@ class BandBlock(nn.Module):
         )
         self.norm = nn.GroupNorm(_GROUPS, channels)
         widen = nn.Linear(bands // _SQUEEZE, bands, bias=False)
-        self.across = nn.Sequential(nn.Linear(bands, bands // _SQUEEZE), nn.SiLU(), widen)
+        narrow = nn.Linear(bands, bands // _SQUEEZE)
+        self.across = nn.Sequential(narrow, nn.SiLU(), widen)
         nn.init.zeros_(widen.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.convs(x)
-        narrow, act, widen = self.across
+        narrow, widen = cast("list[nn.Linear]", [self.across[0], self.across[2]])
         # Channels lie side by side in memory, so the layers across bands multiply from the left and copy nothing.
         h = self.norm(x).permute(0, 2, 3, 1)
-        h = widen.weight @ act(narrow.weight @ h.flatten(2) + narrow.bias[:, None])
+        h = widen.weight @ F.silu(narrow.weight @ h.flatten(2) + narrow.bias[:, None])
         return x + h.unflatten(2, (x.shape[3], -1)).permute(0, 3, 1, 2)
 
 

@@ -1,5 +1,6 @@
 """Windows through the model: side by side on the cores of a CPU, or in one batch on a GPU."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +24,18 @@ class WindowEngine:
     On a CPU up to ``plan.threads`` windows are in flight, each computed by one thread. Two threads in one window would
     wait for each other at every layer, which costs several times as much on a busy machine, and the samples would
     depend on their number. On other devices up to ``plan.batch_size`` windows of one length are one batch.
+    ``within``: seconds of the stream beyond which nothing is needed, and zeros are given.
     """
 
-    def __init__(self, model: LatentSeparator, plan: Plan, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: LatentSeparator,
+        plan: Plan,
+        device: torch.device,
+        within: tuple[float, float] = (0.0, math.inf),
+    ) -> None:
         self.model, self.plan, self.device = model, plan, device
+        self._first, self._last = (seconds * model.codec.sample_rate for seconds in within)
         on_cpu = device.type == "cpu"
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(plan.threads, initializer=_prepare_thread) if on_cpu else None
@@ -62,12 +71,15 @@ class WindowEngine:
 
     @torch.inference_mode()
     def _compute(self, group: Sequence[Window]) -> Sequence[np.ndarray]:
-        loud = [not is_silent(window.wave) for window in group]
+        loud = [self._needed(window) and not is_silent(window.wave) for window in group]
         if not any(loud):
             return [np.zeros_like(window.wave) for window in group]
         signs = np.stack([in_phase(window.wave) for window in group])
         vocals = self._separate(group, signs).cpu().numpy() * signs
         return [voice if sounds else np.zeros_like(voice) for voice, sounds in zip(vocals, loud, strict=True)]
+
+    def _needed(self, window: Window) -> bool:
+        return window.start < self._last and window.start + window.wave.shape[1] > self._first
 
     def _separate(self, group: Sequence[Window], signs: np.ndarray) -> Tensor:
         codec, plan = self.model.codec, self.plan

@@ -3,29 +3,22 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from ldm_sep.errors import AudioError, ConfigError
 from ldm_sep.files import shown
 from ldm_sep.listing import AUDIO_SUFFIXES, list_audio, status_of
-
-Stem = Literal["vocals", "instrumental"]
-STEMS: tuple[Stem, ...] = get_args(Stem)
-Suffix = Literal["wav", "flac", "mp3"]
-# The record beside the stems (`sidecar`).
-SIDECAR = "separation.json"
-_WRITTEN_SUFFIXES = tuple(f".{suffix}" for suffix in get_args(Suffix))
+from ldm_sep.separation.naming import STEMS, SUFFIXES, Place, Stem, Suffix, Template, track_name
 
 
 @dataclass(frozen=True)
 class Job:
-    """One input file and the folder its stems go to."""
+    """One input file and where its result goes."""
 
     input: Path
-    folder: Path
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -57,19 +50,22 @@ def parse_stems(text: str) -> tuple[Stem, ...]:
 def plan_jobs(
     inputs: Sequence[Path],
     out: Path,
+    template: Template,
     stems: Sequence[Stem],
-    suffix: str,
+    suffix: Suffix,
     *,
     overwrite: bool = False,
     skip_existing: bool = False,
 ) -> Work:
     """A job for every input file; folders stand for the audio files below them, but for what runs into ``out`` wrote.
 
-    With ``skip_existing`` outputs may exist that have a sidecar, which tells whether they are what is asked for
-    (`sidecar.is_made`). AudioError, before anything is written, for a missing input, a folder without audio, two inputs
-    that would write to one folder, outputs that are inputs too, or other outputs that exist without ``overwrite``.
+    Inputs that ``template`` would give one name, as `song.mp4` and `song.wav`, keep their suffix in ``{track}``. With
+    ``skip_existing`` outputs may exist that have a sidecar, which tells whether they are what is asked for
+    (`sidecar.is_made`). AudioError, before anything is written, for a missing input, a folder without audio, inputs
+    that would be written to the same files, outputs that are inputs too, or other outputs that exist without
+    ``overwrite``.
     """
-    jobs: list[Job] = []
+    found: list[tuple[Path, Path]] = []
     passed_over: Counter[str] = Counter()
     unreadable: list[str] = []
     results = out.resolve()
@@ -80,58 +76,67 @@ def plan_jobs(
         if stat.S_ISDIR(status.st_mode):
             listing = list_audio(path)
             inside = path.resolve() in results.parents
-            found = [p for p in listing.audio if not (inside and p.resolve().is_relative_to(results))]
-            if not found and not listing.unreadable:
+            songs = [p for p in listing.audio if not (inside and p.resolve().is_relative_to(results))]
+            if not songs and not listing.unreadable:
                 known = ", ".join(AUDIO_SUFFIXES)
                 raise AudioError(f"{shown(path)}: no audio files in this folder; known are {known}")
-            jobs += _without_results([Job(p, out / p.relative_to(path).parent / track_name(p)) for p in found])
+            found += _without_results([(p, out / p.relative_to(path).parent) for p in songs], template)
             passed_over += listing.others
             unreadable += listing.unreadable
         else:
-            jobs.append(Job(path, out / track_name(path)))
-    jobs = list({(job.input.resolve(), job.folder): job for job in jobs}.values())
-    _check_outputs(jobs, stems, suffix, overwrite, skip_existing)
+            found.append((path, out))
+    # A song that is named twice is separated once.
+    found = list({(path.resolve(), folder): (path, folder) for path, folder in found}.values())
+    jobs = [Job(path, place) for path, place in _told_apart(found, template, stems, suffix)]
+    _check_outputs(jobs, overwrite, skip_existing)
     return Work(jobs, passed_over, unreadable)
 
 
-def track_name(path: Path) -> str:
-    """The name of the folder for a file's stems: its own without suffix, or whole where that would be no name."""
-    return path.stem if path.stem.strip(". ") else path.name
+def _place(path: Path, folder: Path, track: str, template: Template, stems: Sequence[Stem], suffix: Suffix) -> Place:
+    return template.place(folder, track, path.suffix.removeprefix("."), stems, suffix)
 
 
-def _without_results(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs but for stems that an earlier run wrote for one of them, into its folder."""
-    folders = {job.folder.resolve() for job in jobs}
-    return [
-        job
-        for job in jobs
-        if not (
-            job.input.stem in STEMS and job.input.suffix in _WRITTEN_SUFFIXES and job.input.parent.resolve() in folders
-        )
-    ]
+def _told_apart(
+    found: Sequence[tuple[Path, Path]], template: Template, stems: Sequence[Stem], suffix: Suffix
+) -> Iterator[tuple[Path, Place]]:
+    """Each input with its place; the whole names of inputs stand for ``{track}`` where places would be the same."""
+    plain = [_place(path, folder, track_name(path), template, stems, suffix) for path, folder in found]
+    counts = Counter(place.record for place in plain)
+    for (path, folder), place in zip(found, plain, strict=True):
+        same = counts[place.record] > 1
+        yield path, _place(path, folder, path.name, template, stems, suffix) if same else place
 
 
-def _check_outputs(
-    jobs: Sequence[Job], stems: Sequence[Stem], suffix: str, overwrite: bool, skip_existing: bool
-) -> None:
+def _without_results(found: Sequence[tuple[Path, Path]], template: Template) -> list[tuple[Path, Path]]:
+    """The inputs, each with its output folder, but for stems that an earlier run wrote for one of them."""
+    makers: dict[Path, set[Path]] = {}
+    for path, folder in found:
+        for suffix in SUFFIXES:
+            for track in {track_name(path), path.name}:
+                for target in _place(path, folder, track, template, STEMS, suffix).targets.values():
+                    makers.setdefault(target.parent.resolve() / target.name, set()).add(path)
+    return [(p, folder) for p, folder in found if not makers.get(p.parent.resolve() / p.name, set()) - {p}]
+
+
+def _check_outputs(jobs: Sequence[Job], overwrite: bool, skip_existing: bool) -> None:
     inputs = {(status.st_dev, status.st_ino): job.input for job in jobs if (status := status_of(job.input))}
     taken: dict[Path, Path] = {}
     for job in jobs:
-        name = shown(job.input)
-        if job.folder in taken:
+        name, record = shown(job.input), job.place.record
+        if record in taken:
             raise AudioError(
-                f"{name}: would be written to {shown(job.folder)}, as {shown(taken[job.folder])} would; "
-                "rename one or separate them into different --out folders"
+                f"{name}: would be written to the files of {shown(taken[record])}, in {shown(record.parent)}; "
+                "rename one, add {trackext} to --filename, or separate them into different --out folders"
             )
-        taken[job.folder] = job.input
-        there = [target for stem in stems if os.path.lexists(target := job.folder / f"{stem}.{suffix}")]
+        taken[record] = job.input
+        there = [target for target in job.place.targets.values() if os.path.lexists(target)]
         if there and not (overwrite or skip_existing):
             raise AudioError(
                 f"{shown(there[0])}: exists already; add --overwrite or --skip-existing, or name another --out"
             )
-        if there and not overwrite and not (job.folder / SIDECAR).is_file():
+        if there and not overwrite and not record.is_file():
             raise AudioError(
-                f"{shown(there[0])}: exists already, and no {SIDECAR} beside it tells what it is; "
+                f"{shown(there[0])}: exists already, and no {shown(record.name)} beside it tells what it is; "
                 "add --overwrite, or name another --out"
             )
         for target in there:

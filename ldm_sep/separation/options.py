@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ldm_sep.config import (
     DiffusionTime,
@@ -35,9 +35,10 @@ class Options:
     each from noise of its own; fewer artefacts and less detail, at as many times the cost. speeds: 0.5 to 2; at each
     the predictor, where there is one, hears the mixture once, and the mean of what it hears is taken
     (`network.predictor`). power: of its mask; higher cuts more of what is not the voice, and of the voice. segment:
-    seconds of a window. overlap: share of it shared with the next. batch_size: windows computed together on a GPU.
-    threads: windows computed side by side on a CPU, one thread each; by default as many as the process may use cores.
-    Neither changes a sample.
+    seconds of a window. overlap: share of it shared with the next. renewed: stretches (from, to, seed), in seconds of
+    what is separated, whose vocals come from another seed (`separation.renewal`). batch_size: windows computed together
+    on a GPU. threads: windows computed side by side on a CPU, one thread each; by default as many as the process may
+    use cores. Neither changes a sample.
     """
 
     preset: str | None = None
@@ -50,8 +51,20 @@ class Options:
     power: float | None = None
     segment: float | None = None
     overlap: float | None = None
+    renewed: tuple[tuple[float, float, int], ...] = ()
     batch_size: int = 4
     threads: int | None = None
+
+
+def _in_order(stretch: tuple[float, float, int]) -> tuple[float, float, int]:
+    if not stretch[0] < stretch[1]:
+        raise ValueError(f"a stretch ends after it begins, not from {stretch[0]:g} to {stretch[1]:g} s")
+    return stretch
+
+
+Seed = Annotated[int, Field(ge=0)]
+Second = Annotated[float, Field(ge=0)]
+Stretch = Annotated[tuple[Second, Second, Seed], AfterValidator(_in_order)]
 
 
 class Plan(Record):
@@ -59,13 +72,14 @@ class Plan(Record):
 
     steps: Positive
     start: DiffusionTime
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     eta: Share
     averages: Positive
     speeds: Speeds
     power: MaskPower | None
     segment: Segment
     overlap: Overlap
+    renewed: tuple[Stretch, ...] = ()
     batch_size: Positive
     threads: Positive
 

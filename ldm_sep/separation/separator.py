@@ -1,28 +1,33 @@
 """Separation of waves, streams and files in memory that does not grow with the duration."""
 
+import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ldm_sep.audio import Subtype
+from ldm_sep.audio import Subtype, default_subtype
 from ldm_sep.audio.samples import as_wave, checked_samples
 from ldm_sep.audio.windowed import through_windows
 from ldm_sep.checkpoint.manifest import Manifest
 from ldm_sep.checkpoint.names import DEFAULT_CHECKPOINT, find_checkpoint
 from ldm_sep.checkpoint.reading import load_separator
 from ldm_sep.device import choose_device
-from ldm_sep.errors import AudioError
+from ldm_sep.errors import AudioError, ConfigError
 from ldm_sep.method.model import LatentSeparator
+from ldm_sep.records import checked
 from ldm_sep.separation.engine import WindowEngine
-from ldm_sep.separation.jobs import STEMS, Stem, Suffix
+from ldm_sep.separation.naming import STEMS, Place, Stem, Suffix
 from ldm_sep.separation.options import Options, Plan, presets, settle
 from ldm_sep.separation.progress import Callback, Progress
-from ldm_sep.separation.song import BLOCK, Place, separate_song
+from ldm_sep.separation.renewal import renewed
+from ldm_sep.separation.sidecar import Settings
+from ldm_sep.separation.song import BLOCK, separate_song
 from ldm_sep.signal.windows import Windower
 
 # The grid of 24-bit samples. Vocals on it leave a remainder that is exact wherever the mixture is on it too.
@@ -107,6 +112,9 @@ class Separator:
         stems: Sequence[Stem] = STEMS,
         suffix: Suffix = "wav",
         subtype: Subtype | None = None,
+        bit_rate: int | None = None,
+        start: float = 0.0,
+        duration: float | None = None,
         longest: float | None = LONGEST,
         progress: Callback | None = None,
         notice: Callable[[str], None] = warnings.warn,
@@ -114,25 +122,19 @@ class Separator:
         """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear together, complete, with
         `separation.json` beside them, the record of how they were made (`separation.sidecar`).
 
-        The input is read once to its end before any work: ``notice`` is told of damage that it has, and that more than
-        two channels are mixed down to stereo. Integer formats clip a stem that passes full scale, as the remainder of a
+        ``start`` and ``duration`` in seconds choose a part of the song. ``bit_rate`` in kbit/s is for mp3 alone. The
+        input is read once to its end before any work: ``notice`` is told of damage that it has, and that more than two
+        channels are mixed down to stereo. Integer formats clip a stem that passes full scale, as the remainder of a
         loud song may; it is told of that too. AudioError if the input cannot be read, is longer than ``longest``
-        seconds or would be overwritten, or the output cannot be written or does not fit on the disk; ConfigError if
-        another process writes there. All before any work.
+        seconds, ends before ``start`` or would be overwritten, or the output cannot be written or does not fit on the
+        disk; ConfigError if another process writes there. All before any work.
         """
         place = Place.plain(Path(out), stems, suffix)
-        separate_song(
-            self,
-            Path(path),
-            place,
-            options,
-            suffix=suffix,
-            subtype=subtype,
-            longest=longest,
-            progress=Progress(progress),
-            notice=notice,
+        settings = self.settings(
+            options, suffix=suffix, subtype=subtype, bit_rate=bit_rate, start=start, duration=duration
         )
-        return {stem: place.folder / name for stem, name in place.stems.items()}
+        separate_song(self, Path(path), place, settings, longest=longest, progress=Progress(progress), notice=notice)
+        return place.targets
 
     def stream(
         self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int, options: Options = Options()
@@ -141,12 +143,11 @@ class Separator:
 
         What comes out does not depend on how the input is cut. AudioError unless ``channels`` is 1 or 2.
         """
+        return self.stream_by(self.plan(options), blocks, sample_rate, channels)
+
+    def stream_by(self, plan: Plan, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[Stems]:
+        """`stream` by a ``plan`` that is settled already."""
         self._check_channels(channels, "the input")
-        plan = self.plan(options)
-        codec = self.model.codec
-        segment = round(plan.segment * codec.sample_rate)
-        # Rounded down, so that it stays within half of the segment.
-        windower = Windower(segment, int(segment * plan.overlap), codec.hop, codec.channels)
         waiting: deque[np.ndarray] = deque()
 
         def heard() -> Iterator[np.ndarray]:
@@ -154,16 +155,34 @@ class Separator:
                 waiting.append(np.asarray(block, np.float32))
                 yield waiting[-1]
 
-        with WindowEngine(self.model, plan, self.device) as engine:
-            for vocals in through_windows(
-                heard(),
-                sample_rate,
-                channels,
-                windower=windower,
-                rate=codec.sample_rate,
-                act=engine.run,
-            ):
-                yield from _split(vocals, waiting)
+        first, *copies = tee(heard(), 1 + len(plan.renewed))
+        vocals = self._vocals(first, sample_rate, channels, plan)
+        if plan.renewed:
+            others = [
+                self._vocals(copy, sample_rate, channels, plan.model_copy(update={"seed": seed}), (start, end))
+                for copy, (start, end, seed) in zip(copies, plan.renewed, strict=True)
+            ]
+            vocals = renewed(vocals, others, plan.renewed, sample_rate)
+        for part in vocals:
+            yield from _split(part, waiting)
+
+    def _vocals(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        plan: Plan,
+        within: tuple[float, float] = (0.0, math.inf),
+    ) -> Iterator[np.ndarray]:
+        """Vocals of a stream; ``within``: seconds beyond which zeros will do."""
+        codec = self.model.codec
+        segment = round(plan.segment * codec.sample_rate)
+        # Rounded down, so that it stays within half of the segment.
+        windower = Windower(segment, int(segment * plan.overlap), codec.hop, codec.channels)
+        with WindowEngine(self.model, plan, self.device, within) as engine:
+            yield from through_windows(
+                blocks, sample_rate, channels, windower=windower, rate=codec.sample_rate, act=engine.run
+            )
 
     @property
     def presets(self) -> tuple[str, ...]:
@@ -175,6 +194,31 @@ class Separator:
         out of bounds.
         """
         return settle(options, self.manifest.config.sampling)
+
+    def settings(
+        self,
+        options: Options,
+        *,
+        suffix: Suffix = "wav",
+        subtype: Subtype | None = None,
+        bit_rate: int | None = None,
+        start: float = 0.0,
+        duration: float | None = None,
+    ) -> Settings:
+        """Everything that decides the bytes of a song's stems, besides the song and the checkpoint, with what was left
+        open filled in. ConfigError as for `plan`, and for samples or a bit rate that the files cannot have.
+        """
+        if bit_rate is not None and suffix != "mp3":
+            raise ConfigError(f"a bit rate is for mp3; {suffix} has none, leave it out")
+        table = {
+            "plan": self.plan(options).model_dump(),
+            "suffix": suffix,
+            "subtype": subtype or default_subtype(suffix),
+            "bit_rate": bit_rate,
+            "start": start,
+            "duration": duration,
+        }
+        return checked(Settings, table, "options")
 
     @staticmethod
     def _check_channels(channels: int, name: str) -> None:

@@ -16,7 +16,7 @@ from ldm_sep.checkpoint.manifest import Hash, Manifest
 from ldm_sep.errors import AudioError
 from ldm_sep.files import shown
 from ldm_sep.records import Record, checked, read_json
-from ldm_sep.separation.jobs import Stem, Suffix
+from ldm_sep.separation.naming import Stem, Suffix
 from ldm_sep.separation.options import Plan
 from ldm_sep.signal.loudness import power_db
 
@@ -32,12 +32,18 @@ class Settings(Record):
     """Everything besides input and checkpoint that decides the bytes of a stem's file."""
 
     plan: Plan
+    start: Seconds = 0.0
+    """Of the part that is separated, in seconds of the song."""
+    duration: Annotated[float, Field(gt=0)] | None = None
+    """Seconds of that part; None is up to the end."""
     suffix: Suffix
     subtype: Subtype
+    bit_rate: Annotated[int, Field(ge=8, le=320)] | None = None
+    """kbit/s, of mp3 alone; None is the most that the sample rate allows."""
 
 
 class InputFacts(Record):
-    """The song: ``file`` relative to the sidecar's folder, and what was read of it."""
+    """The song: ``file`` relative to the sidecar's folder, "-" for standard input, and what is in it."""
 
     file: Text
     sha256: Hash
@@ -54,13 +60,13 @@ class CheckpointFacts(Record):
 
 
 class StemFacts(Record):
-    """A stem's file, its ``file`` name being relative to the sidecar's folder.
+    """A stem's file; ``file`` is its name, beside the sidecar.
 
     ``peak``: the largest magnitude, 1 at full scale, and ``level_db``: the mean square in dB under full scale, both of
     the samples before they were stored. ``clipped``: how many the file could not hold.
     """
 
-    file: Text
+    file: Annotated[str, Field(max_length=5000, pattern=r"^[^/\\\x00]+$")]
     sha256: Hash
     bytes: Whole
     sample_rate: Whole

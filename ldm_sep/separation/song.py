@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 import ldm_sep
-from ldm_sep.audio import AudioReader, AudioWriter, Subtype, default_subtype, expected_bytes, survey
+from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes, survey
 from ldm_sep.errors import AudioError
 from ldm_sep.files import reason, sha256_of, shown
-from ldm_sep.separation.jobs import SIDECAR, Stem, Suffix
-from ldm_sep.separation.options import Options
+from ldm_sep.separation.naming import Place, Stem
 from ldm_sep.separation.outputs import appearing_together, check_room, check_targets
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.sidecar import (
@@ -37,51 +36,26 @@ if TYPE_CHECKING:
 
 # Bounds the memory of blocks read at any sample rate.
 BLOCK = 65536
-
-
-@dataclass(frozen=True)
-class Place:
-    """The files of one song's result: names in ``folder``, by stem, and the sidecar's."""
-
-    folder: Path
-    stems: dict[Stem, str]
-    sidecar: str = SIDECAR
-
-    @classmethod
-    def plain(cls, folder: Path, stems: Sequence[Stem], suffix: Suffix) -> Place:
-        """``folder/<stem>.<suffix>`` and ``folder/separation.json``."""
-        return cls(folder, {stem: f"{stem}.{suffix}" for stem in stems})
-
-
-def settled(separator: Separator, options: Options, suffix: Suffix, subtype: Subtype | None) -> Settings:
-    """What decides the bytes of the stems, with everything that was left open filled in."""
-    return Settings(plan=separator.plan(options), suffix=suffix, subtype=subtype or default_subtype(suffix))
-
-
-def key_of(separator: Separator, path: Path, settings: Settings) -> str:
-    """The key that the stems of ``path`` have in their sidecar. AudioError if the file cannot be read."""
-    try:
-        song = sha256_of(path)
-    except OSError as error:
-        raise AudioError(f"{shown(path)}: cannot be read ({reason(error)}); check its permissions") from error
-    return settings_key(song, checkpoint_hash(separator.manifest), settings)
+# Stands for standard input, and for standard output.
+STREAM = "-"
 
 
 def separate_song(
     separator: Separator,
     path: Path,
     place: Place,
-    options: Options,
+    settings: Settings,
     *,
-    suffix: Suffix,
-    subtype: Subtype | None,
     longest: float | None,
     progress: Progress,
     notice: Callable[[str], None],
+    called: str | None = None,
 ) -> Sidecar:
-    """`Separator.separate_file` into a ``place``; returns what stands in the sidecar there."""
+    """`Separator.separate_file` into a ``place``; returns what stands in the sidecar there.
+
+    ``called``: what the sidecar says of where the song was, instead of ``path``.
+    """
     started = time.perf_counter()
-    settings = settled(separator, options, suffix, subtype)
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -89,30 +63,47 @@ def separate_song(
         notice(line)
 
     progress.tell(0.0, "reading")
-    frames = survey(path, stereo=True, longest=longest, notice=tell)
-    targets = {stem: place.folder / name for stem, name in place.stems.items()}
+    total = survey(path, stereo=True, longest=longest, notice=tell)
+    targets = place.targets
     with AudioReader(path, stereo=True, notice=lambda line: None) as reader, ExitStack() as stack:
         rate, channels = reader.info.sample_rate, reader.info.channels
-        check_targets(path, [*targets.values(), place.folder / place.sidecar])
-        check_room(place.folder, len(targets) * expected_bytes(frames, channels, rate, suffix, subtype))
+        first = round(settings.start * rate)
+        if first >= total:
+            raise AudioError(f"{shown(path)}: ends at {total / rate:.3f} s; choose an earlier start")
+        frames = total - first
+        if settings.duration is not None:
+            frames = min(frames, max(1, round(settings.duration * rate)))
+        check_targets(path, [*targets.values(), place.record])
+        check_room(
+            place.folder, len(targets) * expected_bytes(frames, channels, rate, settings.suffix, settings.subtype)
+        )
         song = InputFacts(
-            file=_relative(path, place.folder),
-            sha256=sha256_of(path),
+            file=called or _relative(path, place.folder),
+            sha256=hash_of(path),
             sample_rate=rate,
             channels=channels,
-            frames=frames,
+            frames=total,
         )
         names = [*place.stems.values(), place.sidecar]
         *parts, record = stack.enter_context(appearing_together(place.folder, names))
         files = dict(zip(targets, parts, strict=True))
         meters = {stem: Meter() for stem in targets}
+        writers: dict[Stem, AudioWriter] = {}
         with ExitStack() as writing:
-            writers = {
-                stem: writing.enter_context(AudioWriter(target, rate, channels, subtype=subtype, into=files[stem]))
-                for stem, target in targets.items()
-            }
+            for stem, target in targets.items():
+                writers[stem] = writing.enter_context(
+                    AudioWriter(
+                        target,
+                        rate,
+                        channels,
+                        subtype=settings.subtype,
+                        bit_rate=settings.bit_rate,
+                        into=files[stem],
+                    )
+                )
+            reader.skip(first)
             done = 0
-            for part in separator.stream(reader.blocks(BLOCK), rate, channels, options):
+            for part in separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels):
                 for stem, writer in writers.items():
                     samples = getattr(part, stem)
                     writer.write(samples)
@@ -152,6 +143,22 @@ def separate_song(
         )
         record.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return sidecar
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a song's file. AudioError if it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise AudioError(f"{shown(path)}: cannot be read ({reason(error)}); check its permissions") from error
+
+
+def blocks_of(reader: AudioReader, frames: int | None) -> Iterator[np.ndarray]:
+    """The next ``frames`` samples of ``reader``, None for all, in blocks."""
+    left = 2**62 if frames is None else frames
+    while left and (block := reader.take(min(BLOCK, left))).shape[1]:
+        left -= block.shape[1]
+        yield block
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from ldm_sep.errors import AudioError
 from ldm_sep.listing import list_audio
-from ldm_sep.separation.jobs import SIDECAR, STEMS, Job, Work, plan_jobs, track_name
+from ldm_sep.separation.jobs import Job, Work, plan_jobs
+from ldm_sep.separation.naming import DEFAULT_TEMPLATE, STEMS, Place, parse_template, track_name
 
 
 def touch(*paths: Path) -> None:
@@ -17,8 +18,8 @@ def touch(*paths: Path) -> None:
         path.write_bytes(b"x")
 
 
-def plan(*inputs: Path, out: Path, **options: bool) -> Work:
-    return plan_jobs(inputs, out, STEMS, "wav", **options)
+def plan(*inputs: Path, out: Path, filename: str = DEFAULT_TEMPLATE, **options: bool) -> Work:
+    return plan_jobs(inputs, out, parse_template(filename, STEMS), STEMS, "wav", **options)
 
 
 def names(work: Work) -> list[str]:
@@ -46,7 +47,7 @@ def test_a_folder_as_its_own_output_does_not_grow(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "album/..", tmp_path / "same"):
         first = plan(tmp_path, out=out, skip_existing=True)
         assert names(first) == ["a.wav", "b.flac"]
-        made = [job.folder / name for job in first.jobs for name in ("vocals.wav", "instrumental.wav", SIDECAR)]
+        made = [path for job in first.jobs for path in (*job.place.targets.values(), job.place.record)]
         touch(*made)
         assert plan(tmp_path, out=out, skip_existing=True).jobs == first.jobs
         for path in made:
@@ -74,6 +75,19 @@ def test_an_input_of_the_same_run_is_not_written_over(tmp_path: Path) -> None:
         plan(tmp_path / "song.wav", tmp_path / "link.wav", out=tmp_path / "out", overwrite=True)
 
 
+def test_results_of_a_template_are_no_songs_and_a_song_of_that_name_is_no_result_of_itself(tmp_path: Path) -> None:
+    flat = "{track}_{stem}.{ext}"
+    touch(tmp_path / "a.wav", tmp_path / "b_vocals.wav")
+    first = plan(tmp_path, out=tmp_path, filename=flat)
+    assert names(first) == ["a.wav", "b_vocals.wav"]
+    touch(*(path for job in first.jobs for path in (*job.place.targets.values(), job.place.record)))
+    again = plan(tmp_path, out=tmp_path, filename=flat, skip_existing=True)
+    assert names(again) == ["a.wav", "b_vocals.wav"]
+    one = parse_template("{track}.{ext}", ["vocals"])
+    with pytest.raises(AudioError, match=r"a\.wav: would be written over and is an input"):
+        plan_jobs([tmp_path / "a.wav"], tmp_path, one, ["vocals"], "wav", overwrite=True)
+
+
 def test_what_lies_there_from_elsewhere_is_neither_passed_over_nor_written_over(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav", tmp_path / "out/a/vocals.wav")
     with pytest.raises(AudioError, match=r"vocals\.wav: exists already; add --overwrite or --skip-existing"):
@@ -86,9 +100,20 @@ def test_what_lies_there_from_elsewhere_is_neither_passed_over_nor_written_over(
 def test_a_song_named_twice_is_separated_once_and_two_of_one_name_are_told(tmp_path: Path) -> None:
     touch(tmp_path / "in/a.wav", tmp_path / "in/a.mp3")
     song = tmp_path / "in/a.wav"
-    assert plan(song, song, out=tmp_path / "out").jobs == [Job(song, tmp_path / "out/a")]
-    with pytest.raises(AudioError, match=r"a\.wav: would be written to .*a, as .*a\.mp3 would"):
-        plan(tmp_path / "in", out=tmp_path / "out")
+    assert plan(song, song, out=tmp_path / "out").jobs == [Job(song, Place.plain(tmp_path / "out/a", STEMS, "wav"))]
+    # Their suffixes tell them apart, and a third one keeps its plain name.
+    touch(tmp_path / "in/b.flac")
+    folders = [job.place.folder.name for job in plan(tmp_path / "in", out=tmp_path / "out").jobs]
+    assert folders == ["a.mp3", "a.wav", "b"]
+    by_suffix = plan(tmp_path / "in", out=tmp_path / "out", filename="{track} {trackext} {stem}.{ext}").jobs
+    assert [job.place.stems["vocals"] for job in by_suffix] == [
+        "a mp3 vocals.wav",
+        "a wav vocals.wav",
+        "b flac vocals.wav",
+    ]
+    touch(tmp_path / "else/a.wav")
+    with pytest.raises(AudioError, match=r"else/a\.wav: would be written to the files of .*in/a\.wav"):
+        plan(song, tmp_path / "else/a.wav", out=tmp_path / "out")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
@@ -100,7 +125,7 @@ def test_names_that_no_terminal_can_show_and_names_too_long_are_one_line(tmp_pat
             plan(path, out=tmp_path / "out")
         assert str(caught.value).isprintable() and "no such file" in str(caught.value)
     (work,) = plan(odd, out=tmp_path / "out").jobs
-    touch(work.folder / "vocals.wav")
+    touch(work.place.folder / "vocals.wav")
     with pytest.raises(AudioError) as caught:
         plan(odd, out=tmp_path / "out")
     assert str(caught.value).isprintable() and "exists already" in str(caught.value)

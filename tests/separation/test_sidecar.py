@@ -85,10 +85,13 @@ def test_the_key_follows_everything_that_decides_the_stems_and_nothing_else(
         key_after(tiny_separator, song, tmp_path / "g", Options(steps=1, overlap=0.1)),
         key_after(tiny_separator, song, tmp_path / "h", suffix="flac"),
         key_after(tiny_separator, song, tmp_path / "i", subtype="int16"),
+        key_after(tiny_separator, song, tmp_path / "l", duration=1.5),
+        key_after(tiny_separator, song, tmp_path / "m", start=0.5),
+        key_after(tiny_separator, song, tmp_path / "n", Options(steps=1, renewed=((0.5, 1.0, 3),))),
         key_after(tiny_separator, tmp_path / "other.wav", tmp_path / "j"),
         key_after(first, song, tmp_path / "k"),
     )
-    assert len({key, *others}) == 7
+    assert len({key, *others}) == 10
 
 
 def test_what_is_made_is_whole_by_its_key_and_the_sizes_of_its_files(made: Path, tmp_path: Path) -> None:
@@ -115,6 +118,7 @@ def test_what_is_made_is_whole_by_its_key_and_the_sizes_of_its_files(made: Path,
         ({"seconds": float("nan")}, "seconds"),
         ({"surprise": 1}, "unknown key"),
         ({"stems": {"drums": {}}}, "stems"),
+        ({"input": {"file": "../song.wav"}}, "input"),
     ],
 )
 def test_a_sidecar_that_is_none_is_one_line(made: Path, tmp_path: Path, change: dict, needle: str) -> None:
