@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ldm_sep.cli.separate import Container, SampleFormat
+from ldm_sep.cli.choices import Format, Samples, check_samples
 
 if TYPE_CHECKING:
     from ldm_sep.catalogue import Row, Tally
@@ -53,10 +53,8 @@ def catalogue(
     device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     segment: Annotated[float | None, typer.Option(help="Seconds separated at a time.")] = None,
     overlap: Annotated[float | None, typer.Option(help="Share of a segment shared with the next, 0 to 0.5.")] = None,
-    format: Annotated[Container, typer.Option(help="File type.")] = Container.flac,
-    samples: Annotated[
-        SampleFormat | None, typer.Option(help="Sample type; default float in wav, int24 in flac.")
-    ] = None,
+    format: Annotated[Format, typer.Option("--format", help="File type.")] = "flac",
+    samples: Annotated[Samples | None, typer.Option(help="Sample type; default float in wav, int24 in flac.")] = None,
     codec_weights: Annotated[
         Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
     ] = None,
@@ -75,8 +73,7 @@ def catalogue(
     from ldm_sep.separation import Options
     from ldm_sep.separation.jobs import parse_stems
 
-    if format is Container.flac and samples is SampleFormat.float:
-        raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
+    check_samples(format, samples)
     if address is not None and engine is EngineName.local:
         raise ConfigError("--address: names a Ray cluster; add --engine ray")
     recipe = make_recipe(
@@ -84,8 +81,8 @@ def catalogue(
         name,
         Options(preset=preset, steps=steps, seed=seed, segment=segment, overlap=overlap),
         stems=parse_stems(stems),
-        suffix=format.value,
-        subtype=samples.value if samples else None,
+        suffix=format,
+        subtype=samples,
         device=device,
         codec_weights=codec_weights,
         longest=3600 * max_hours or None,

@@ -51,6 +51,12 @@ def one_of(what: str, given: Mapping[str, _T | None]) -> _T | None:
     return next(iter(chosen.values()), None)
 
 
+def check_samples(suffix: Format, samples: Samples | None) -> None:
+    """ConfigError for samples that the files cannot hold."""
+    if suffix == "flac" and samples == "float":
+        raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
+
+
 def chosen_stems(stems: str | None, two_stems: str | None, one: bool) -> tuple[Stem, ...]:
     """The stems to write; ``one``: only one can be, vocals unless another is named. ConfigError for other words."""
     from ldm_sep.separation.jobs import parse_stems

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ldm_sep.cli.choices import Choices, Format, Samples, chosen_stems, one_of, seconds_of
+from ldm_sep.cli.choices import Choices, Format, Samples, check_samples, chosen_stems, one_of, seconds_of
 from ldm_sep.cli.progress import Shown, choose_show
 from ldm_sep.cli.run import run
 from ldm_sep.errors import ConfigError
@@ -143,8 +143,7 @@ def separate(
     types: dict[str, Samples | None]
     types = {"--samples": samples, "--int24": "int24" if int24 else None, "--float32": "float" if float32 else None}
     subtype: Samples | None = one_of("sample types", types)
-    if suffix == "flac" and subtype == "float":
-        raise ConfigError("float samples: flac holds whole numbers; choose int24 or int16, or --format wav")
+    check_samples(suffix or "wav", subtype)
     if mp3_bitrate is not None and suffix != "mp3":
         raise ConfigError("--mp3-bitrate: is for mp3; add --mp3, or leave it out")
     if preview and (start or duration):
