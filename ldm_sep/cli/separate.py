@@ -98,7 +98,7 @@ def separate(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_HOW, help="Sampling steps; 1 is fastest and smoothest.")
+        int | None, typer.Option(min=0, rich_help_panel=_HOW, help="Sampling steps; 0 leaves diffusion out.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=_HOW, help="Of the noise: same seed, same output.")] = 0,
     candidates: Annotated[

@@ -73,12 +73,21 @@ def signed_power(x: Tensor, exponent: float) -> Tensor:
 
 
 def level_around(y: Tensor, bins: int) -> Tensor:
-    """Mean magnitude of ``y (B, K, N)`` over the odd number ``bins`` around each; fewer at the ends."""
-    place = torch.arange(y.shape[1], device=y.device)
-    near = ((place[:, None] - place).abs() <= bins // 2).float()
-    with torch.autocast(y.device.type, enabled=False):
-        # A product of matrices: pooling along this axis is several times slower.
-        return (near / near.sum(1, keepdim=True)) @ y.float().abs()
+    """Mean magnitude of ``y (B, K, N)`` over ``bins`` around each, fewer at the ends; one more than a power of two."""
+    padding = (0, 0, bins // 2, bins // 2)
+    counted = torch.ones(1, y.shape[1], 1, device=y.device, dtype=y.dtype)
+    return _running_sum(F.pad(y.abs(), padding), bins) / _running_sum(F.pad(counted, padding), bins)
+
+
+def _running_sum(x: Tensor, length: int) -> Tensor:
+    """Sums over ``length``, 2^k + 1, neighbours along the second axis: k + 1 additions, where pooling takes as many as
+    there are neighbours.
+    """
+    total, covered = x, 1
+    while covered < length - 1:
+        total = total[:, :-covered] + total[:, covered:]
+        covered *= 2
+    return total[:, :-1] + x[:, covered:]
 
 
 class BandReplication(nn.Module):

@@ -34,7 +34,7 @@ class SamplingConfig(Record):
     """
 
     steps: Steps = 8
-    """Network calls a window; 1 gives the posterior mean."""
+    """Calls of the U-Net a window; 1 gives the posterior mean, 0 the predictor's estimate as it is."""
     start: DiffusionTime = 1.0
     """Diffusion time at which sampling begins; below 1 it begins from the posterior mean."""
     eta: Share = 0.0

@@ -213,18 +213,21 @@ class LatentSeparator(nn.Module):
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
-        A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded;
+        A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded; without
+        ``steps`` it is the predictor's estimate, which needs no noise;
         ``fresh(k, i)`` is for sample k; ``speeds`` and ``power`` are the predictor's. CheckpointError if the result is
         not finite.
         """
         gain = normalising_gain(mixture)
-        cond, estimate = self.condition(mixture * gain, speeds, power)
-        samples = [
-            self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
-            for k, noise in enumerate(noises)
-        ]
-        z0 = torch.stack(samples).mean(0)
-        vocals = self.render(z0, cond, estimate, mixture * gain)
+        if steps == 0:
+            vocals = self.estimate(mixture * gain, speeds, power)
+        else:
+            cond, estimate = self.condition(mixture * gain, speeds, power)
+            samples = [
+                self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
+                for k, noise in enumerate(noises)
+            ]
+            vocals = self.render(torch.stack(samples).mean(0), cond, estimate, mixture * gain)
         if not torch.isfinite(vocals).all():
             raise CheckpointError("the networks give values that are not finite here; the checkpoint may be damaged")
         return vocals / gain

@@ -28,6 +28,8 @@ _BANDS_PER_OCTAVE = 15
 _SQUEEZE = 4
 # Added to magnitudes before the logarithm. It lies 80 dB below a full-scale tone: quieter bins are inaudible.
 _FLOOR = 1e-4
+# Frames.
+_TOGETHER = 32
 # Added to log magnitudes. Music at the networks' level has values of about -2; the network wants them around zero.
 _CENTRE = 2.0
 
@@ -86,6 +88,14 @@ def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> tupl
     for band, (first, last) in enumerate(itertools.pairwise(wide)):
         member[band, first:last] = 1
     return torch.hann_window(window, device=device), single, member
+
+
+def _under_mask(spectrum: Tensor, logits: Tensor, single: int, member: Tensor, exponent: float) -> Tensor:
+    """``spectrum (B, 2, frames, bins)`` times the mask that ``logits (B, 2, frames, bands)`` stand for."""
+    mask = torch.sigmoid(logits) ** exponent
+    mask = torch.cat([mask[..., :single], mask[..., single:] @ member], 3)
+    # Real numbers: a complex product would take the mask as complex too.
+    return torch.view_as_complex(torch.view_as_real(spectrum) * mask[..., None])
 
 
 class MaskPredictor(nn.Module):
@@ -157,13 +167,14 @@ class MaskPredictor(nn.Module):
                 both.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
             ).mT.unflatten(0, (-1, 2))
             # As loud as in a window of the network's own length.
-            heard = self._heard(spectrum, single, member, math.sqrt(self.window) / window)
+            scale = math.sqrt(self.window) / window
+            # A few frames at a time: what lies between stays in the processor's cache.
+            parts = [self._heard(part, single, member, scale) for part in spectrum.split(_TOGETHER, 2)]
+            heard = torch.cat(parts, 2)
         logits = self._logits(heard.mT).mT
         with torch.autocast(both.device.type, enabled=False):
-            mask = torch.sigmoid(logits.float()) ** exponent
-            mask = torch.cat([mask[..., :single], mask[..., single:] @ member], 3)
-            # Real numbers: a complex product would take the mask as complex too.
-            masked = torch.view_as_complex(torch.view_as_real(spectrum) * mask[..., None])
+            pairs = zip(spectrum.split(_TOGETHER, 2), logits.float().split(_TOGETHER, 2), strict=True)
+            masked = torch.cat([_under_mask(*pair, single, member, exponent) for pair in pairs], 2)
             wave = torch.istft(masked.mT.flatten(0, 1), window, hop, window=hann, length=both.shape[2])
         return wave.unflatten(0, (-1, 2))
 

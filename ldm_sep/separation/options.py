@@ -16,6 +16,7 @@ from ldm_sep.config import (
     Segment,
     Share,
     Speeds,
+    Steps,
     checked,
 )
 from ldm_sep.device import usable_cores
@@ -29,16 +30,16 @@ _DEFAULT_PRESET = "balanced"
 class Options:
     """How to separate. None takes the value of the preset, or else the checkpoint's own default.
 
-    preset: one of the checkpoint's (`Separator.presets`), such as fast, balanced, best. steps: network calls a window
-    (1 gives the posterior mean). start: t at which sampling begins; below 1 it begins from the posterior mean, at one
-    more call. seed: of the noise. eta: share of fresh noise (stochastic DDIM). averages: samples whose mean is taken,
-    each from noise of its own; fewer artefacts and less detail, at as many times the cost. speeds: 0.5 to 2; at each
-    the predictor, where there is one, hears the mixture once, and the mean of what it hears is taken
-    (`network.predictor`). power: of its mask; higher cuts more of what is not the voice, and of the voice. segment:
-    seconds of a window. overlap: share of it shared with the next. renewed: stretches (from, to, seed), in seconds of
-    what is separated, whose vocals come from another seed (`separation.renewal`). batch_size: windows computed together
-    on a GPU. threads: windows computed side by side on a CPU, one thread each; by default as many as the process may
-    use cores. Neither changes a sample.
+    preset: one of the checkpoint's (`Separator.presets`), such as fast, balanced, best. steps: calls of the U-Net a
+    window; 1 gives the posterior mean, 0 the predictor's estimate as it is. start: t at which sampling begins; below 1
+    it begins from the posterior mean, at one more call. seed: of the noise. eta: share of fresh noise (stochastic
+    DDIM). averages: samples whose mean is taken, each from noise of its own; fewer artefacts and less detail, at as
+    many times the cost. speeds: 0.5 to 2; at each the predictor, where there is one, hears the mixture once, and the
+    mean of what it hears is taken (`network.predictor`). power: of its mask; higher cuts more of what is not the voice,
+    and of the voice. segment: seconds of a window. overlap: share of it shared with the next. renewed: stretches (from,
+    to, seed), in seconds of what is separated, whose vocals come from another seed (`separation.renewal`). batch_size:
+    windows computed together on a GPU. threads: windows computed side by side on a CPU, one thread each; by default as
+    many as the process may use cores. Neither changes a sample.
     """
 
     preset: str | None = None
@@ -70,7 +71,7 @@ Stretch = Annotated[tuple[Second, Second, Seed], AfterValidator(_in_order)]
 class Plan(Record):
     """`Options` with everything settled."""
 
-    steps: Positive
+    steps: Steps
     start: DiffusionTime
     seed: Seed
     eta: Share

@@ -193,7 +193,10 @@ class Separator:
         """What ``options`` come to with this checkpoint. ConfigError for a preset it does not have, and for values
         out of bounds.
         """
-        return settle(options, self.manifest.config.sampling)
+        plan = settle(options, self.manifest.config.sampling)
+        if plan.steps == 0 and self.model.predictor is None:
+            raise ConfigError("steps = 0 gives the predictor's estimate, and this checkpoint has none; use 1 or more")
+        return plan
 
     def settings(
         self,

@@ -60,6 +60,33 @@ def test_presets_stand_for_their_settings_and_options_override_them(tiny_separat
         vocals(preset="finest")
 
 
+def test_without_steps_it_is_the_predictors_estimate(tiny_separator: Separator) -> None:
+    wave = mixture(2)
+    model = tiny_separator.model
+    gain = 0.1 / np.sqrt(np.mean(wave.astype(np.float64) ** 2))
+    with torch.no_grad():
+        estimate = model.predictor(torch.from_numpy(wave * np.float32(gain))[None])[0].numpy() / gain
+    found = tiny_separator.separate(wave, RATE, Options(steps=0, speeds=(1.0,), segment=3.0)).vocals
+    assert np.allclose(found, estimate, atol=1e-5) and np.abs(found).max() > 0.01
+    predictor, model.predictor = model.predictor, None
+    try:
+        with pytest.raises(ConfigError, match="this checkpoint has none; use 1 or more"):
+            tiny_separator.separate(wave, RATE, Options(steps=0))
+    finally:
+        model.predictor = predictor
+
+
+def test_the_power_of_the_mask_takes_away_more_the_higher_it_is(tiny_separator: Separator) -> None:
+    wave = mixture(2)
+    levels = [
+        np.square(tiny_separator.separate(wave, RATE, Options(steps=0, power=power)).vocals).mean()
+        for power in (0.45, 1.0, 2.0)
+    ]
+    assert levels == sorted(levels, reverse=True) and levels[0] > 1.2 * levels[2]
+    with pytest.raises(ConfigError, match="power"):
+        tiny_separator.separate(wave, RATE, Options(power=0.0))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_cores_changes_nothing(tiny_separator: Separator, threads: int) -> None:
     wave = mixture(5)
@@ -150,7 +177,7 @@ def test_refusals(tiny_separator: Separator) -> None:
     for wave in (np.zeros((3, 100)), np.zeros((2, 0)), np.full((2, 100), np.nan)):
         with pytest.raises(AudioError):
             tiny_separator.separate(wave, RATE)
-    wrong = Options(steps=0), Options(overlap=0.9), Options(segment=0.1), Options(seed=-1), Options(eta=2)
+    wrong = Options(steps=-1), Options(overlap=0.9), Options(segment=0.1), Options(seed=-1), Options(eta=2)
     speeds = Options(speeds=()), Options(speeds=(1.0, 2.5))
     for options in (*wrong, *speeds, Options(averages=0)):
         with pytest.raises(ConfigError):
