@@ -10,7 +10,7 @@ from ldm_sep.page import pictures, sounds
 from ldm_sep.page.api import UPLOADS, Page, guarded, job_endpoints
 from ldm_sep.page.records import LANES, Job
 from ldm_sep.page.shelf import MIXTURE
-from ldm_sep.separation.jobs import STEMS
+from ldm_sep.separation.naming import STEMS
 from ldm_sep.web.app import Endpoint, create_app, packaged_files
 from ldm_sep.web.guard import Limits
 from ldm_sep.web.replies import RefusedError, json_reply

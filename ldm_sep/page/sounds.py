@@ -9,7 +9,7 @@ import numpy as np
 import soundfile as sf
 
 from ldm_sep.audio import AudioReader, AudioWriter, StreamResampler, probe, read
-from ldm_sep.separation.jobs import STEMS, Stem
+from ldm_sep.separation.naming import STEMS, Stem
 
 # A piece is decoded by a browser in a moment, is some 400 kB at most, and two of them are enough to play on.
 PIECE_SECONDS = 5

@@ -10,7 +10,7 @@ from ldm_sep.errors import LdmSepError
 from ldm_sep.page.events import Advanced, Event, Failed, Finished, Started, as_they_come, named
 from ldm_sep.page.overview import write_overview
 from ldm_sep.page.records import Order
-from ldm_sep.separation.jobs import STEMS
+from ldm_sep.separation.naming import STEMS
 from ldm_sep.separation.options import Options
 from ldm_sep.separation.separator import Separator
 
