@@ -6,9 +6,10 @@ The checkpoint's presets, steps T, eta, K averaged samples, a start from the pos
 predictor hears, the parts of the checkpoint (diffusion, codec residual, texture from the mixture), what the mixture can
 lend its result (phase, Wiener mask), and samples around the posterior mean as wide as the truth says (an oracle: more
 than any sampler can know), each alone, and where a name says T = 1 from one step; then every checkpoint named by
-``--against`` as it is, such as one for each choice in training. Scores are means over the items of a group, on
-16-bit waves; ``voiceless`` is the level of what is taken for vocals in the accompaniment alone, in dB under it. Prints
-the table and writes ``ablations.json`` and ``ablations.png`` (scores against T).
+``--against`` as it is, such as one for each choice in training. Scores are means over the items of a group, on 16-bit
+waves; ``voiceless`` is the level of what is taken for vocals in the accompaniment alone, in dB under it, and ``lost``
+that of what is missing of the voice when it sings alone. Prints the table and writes ``ablations.json`` and
+``ablations.png`` (scores against T).
 """
 
 import argparse
@@ -170,6 +171,10 @@ def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics
             if (heard := np.square(item.accompaniment).mean()) > 0:
                 under = 10 * np.log10((np.square(alone).mean() + 1e-12) / heard)
                 values.setdefault(f"{item.group}/voiceless", []).append(float(under))
+            if (sung := np.square(item.vocals).mean()) > 0:
+                missing = item.vocals - separate(item.vocals, item.vocals)
+                under = 10 * np.log10((np.square(missing).mean() + 1e-12) / sung)
+                values.setdefault(f"{item.group}/lost", []).append(float(under))
             scores = measure(item.vocals, estimate, rate, item.mixture, metrics)
             before = measure(item.vocals, item.mixture, rate, item.mixture, ("si_sdr",))["si_sdr"]
             gain = scores["si_sdr"]
@@ -186,7 +191,7 @@ def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics
 
 def table(results: Sequence[Result], groups: Sequence[str], metrics: Sequence[str]) -> str:
     """Markdown, one row a setting; groups joined by slashes."""
-    shown = ("si_sdr_gain", *(m for m in metrics if m != "si_sdr"), "voiceless")
+    shown = ("si_sdr_gain", *(m for m in metrics if m != "si_sdr"), "voiceless", "lost")
     rows = []
     for result in results:
         cells = []

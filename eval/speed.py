@@ -7,13 +7,15 @@ For every device: seconds per audio second of condition (conditioner and predict
 refinement) and the whole separation of a 16-bit stereo signal at ``--rate`` (resampling included), each the median of
 ``--repeats`` warm runs with its lowest and highest; the real-time factor (its inverse) with a 95 % bootstrap interval;
 the cold run, a process of its own from start to written files; peak memory (of the process so far, on a CPU);
-parameters and floating-point operations per audio second by part; a straight line through the times at the durations,
-and the power of the duration that they grow with, which is 1 where cost is linear. Prints tables, writes ``speed.json``
-and ``speed.png``.
+parameters and floating-point operations per audio second by part (of convolutions and matrix products; transforms are
+not counted); a straight line through the times at the durations, and the power of the duration that they grow with,
+which is 1 where cost is linear. Last, our presets and installed peers beside each other, idle and busy (`beside`), on
+``--beside`` seconds. Prints tables, writes ``speed.json`` and ``speed.png``.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -26,6 +28,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from beside import PEERS, beside, noise_song
+from beside import table as table_beside
 from clock import warm_seconds
 from script import run_script
 from torch import nn
@@ -76,12 +80,6 @@ def fit_line(durations: Sequence[float], seconds: Sequence[float]) -> Line:
     return Line(float(slope), float(intercept), float(1 - rest / np.square(y - y.mean()).sum()), float(power))
 
 
-def noise_song(seconds: float, rate: int) -> np.ndarray:
-    """16-bit stereo noise ``(2, T)``: the cost does not depend on what is heard, only silence is skipped."""
-    return (np.random.default_rng(0).integers(-3000, 3000, (2, round(seconds * rate))) / 32768).astype(np.float32)
-
-
-@torch.no_grad()
 def flops(separator: Separator, options: Options) -> dict[str, float]:
     """Floating-point operations (a multiply-add is two) per audio second by part, as torch counts them."""
     acts, duration = parts(separator, options)
@@ -229,6 +227,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=int, default=44100)
     parser.add_argument("--device", help="joined by commas; default: cpu, and cuda where there is one")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--beside", type=float, default=30.0, help="seconds of song for presets and peers; 0: none")
+    parser.add_argument("--peers", default=",".join(PEERS), help="joined by commas; empty for none")
     parser.add_argument("--no-cold", action="store_true", help="leave the cold run out")
     parser.add_argument("--out", type=Path, default=Path("results/speed"))
     options = parser.parse_args(arguments)
@@ -241,6 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
     if durations[0] <= 0 or options.repeats < 1:
         raise ConfigError("--durations and --repeats must be positive")
     make_folder(options.out)
+    load = os.getloadavg()[0]
     costs, sizes, work = [], {}, {}
     for word in words:
         separator = Separator.load(options.name, device=str(choose_device(word)))
@@ -261,8 +262,13 @@ def main(arguments: list[str] | None = None) -> None:
         "flops_per_audio_second": work,
         "devices": [asdict(cost) for cost in costs],
     }
-    (options.out / "speed.json").write_text(json.dumps(record, indent=2))
     figure(costs, options.out / "speed.png")
+    if options.beside > 0:
+        systems = [f"{options.name}:{preset}" for preset in ("fast", "balanced", "best")]
+        pairs = beside([*systems, *filter(None, options.peers.split(","))], options.beside, options.repeats)
+        record["beside"] = {system: [asdict(cost) for cost in pair] for system, pair in pairs.items()}
+        print(f"{table_beside(pairs)}\n\n{os.cpu_count()} cores; load before: {load:.1f}\n")
+    (options.out / "speed.json").write_text(json.dumps(record, indent=2))
     print(tables(" ".join(filter(None, [str(options.name), options.preset])), costs, sizes, work))
 
 

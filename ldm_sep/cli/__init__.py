@@ -2,12 +2,13 @@
 
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ldm_sep.cli import catalogue, data, evaluate, init, models, rerun, separate, serve, study, training, validate
-from ldm_sep.errors import LdmSepError
+from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.files import shown
 
 
@@ -53,6 +54,13 @@ app.command("serve")(serve.serve)
 app.command("doctor")(models.doctor)
 
 
+def _check_command(words: list[str]) -> None:
+    """ConfigError for a file in the place of a command, as other separators have it."""
+    names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    if words and words[0] not in names and Path(words[0]).exists():
+        raise ConfigError(f"{words[0]}: is a file or folder, not a command; write: ldm-sep separate {words[0]}")
+
+
 def main() -> None:
     """Run the command line; what a user can mend is printed as one line, with exit code 1, and so are warnings."""
 
@@ -61,6 +69,7 @@ def main() -> None:
 
     warnings.showwarning = warn
     try:
+        _check_command(sys.argv[1:])
         app()
     except LdmSepError as error:
         # Names from files stand in it, and none of them controls the terminal.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldm_sep.audio import AudioReader
+from ldm_sep.audio import AudioReader, probe
 from ldm_sep.files import replacing
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.renewal import in_step
@@ -30,9 +30,10 @@ class Second:
 
 def spread(separator: Separator, path: Path, settings: Settings, count: int, progress: Progress) -> list[Second]:
     """The ``count`` (2 or more) candidates of the vocals from the seed of ``settings`` on, compared by the second."""
-    with AudioReader(path, stereo=True, notice=lambda line: None) as reader:
-        rate, channels = reader.info.sample_rate, reader.info.channels
-        reader.skip(round(settings.start * rate))
+    rate = probe(path).sample_rate
+    first = round(settings.start * rate)
+    with AudioReader(path, start=first, stereo=True, notice=lambda line: None) as reader:
+        channels = reader.info.channels
         frames = reader.info.frames or 0
         copies = tee(blocks_of(reader, None if settings.duration is None else round(settings.duration * rate)), count)
         plans = [settings.plan.model_copy(update={"seed": settings.plan.seed + number}) for number in range(count)]

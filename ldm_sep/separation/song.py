@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import ldm_sep
-from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes, survey
+from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes, probe, survey
 from ldm_sep.errors import AudioError
 from ldm_sep.files import reason, sha256_of, shown
 from ldm_sep.separation.naming import Place, Stem
@@ -65,14 +65,16 @@ def separate_song(
     progress.tell(0.0, "reading")
     total = survey(path, stereo=True, longest=longest, notice=tell)
     targets = place.targets
-    with AudioReader(path, stereo=True, notice=lambda line: None) as reader, ExitStack() as stack:
-        rate, channels = reader.info.sample_rate, reader.info.channels
-        first = round(settings.start * rate)
-        if first >= total:
-            raise AudioError(f"{shown(path)}: ends at {total / rate:.3f} s; choose an earlier start")
-        frames = total - first
-        if settings.duration is not None:
-            frames = min(frames, max(1, round(settings.duration * rate)))
+    rate = probe(path).sample_rate
+    first = round(settings.start * rate)
+    if first >= total:
+        raise AudioError(f"{shown(path)}: ends at {total / rate:.3f} s; choose an earlier start")
+    frames = total - first
+    if settings.duration is not None:
+        frames = min(frames, max(1, round(settings.duration * rate)))
+    with ExitStack() as stack:
+        reader = stack.enter_context(AudioReader(path, start=first, stereo=True, notice=lambda line: None))
+        channels = reader.info.channels
         check_targets(path, [*targets.values(), place.record])
         check_room(
             place.folder, len(targets) * expected_bytes(frames, channels, rate, settings.suffix, settings.subtype)
@@ -101,7 +103,6 @@ def separate_song(
                         into=files[stem],
                     )
                 )
-            reader.skip(first)
             done = 0
             for part in separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels):
                 for stem, writer in writers.items():

@@ -187,6 +187,16 @@ def test_the_root_says_its_version_and_lists_models() -> None:
     assert "open\tseparator\t" in listed and listed == run_here("models", "list").stdout
 
 
+def test_a_song_without_a_command_is_told_which_one_it_wants(song: Path) -> None:
+    from ldm_sep import cli
+
+    for words in ([str(song)], [str(song.parent), "-o", "out"]):
+        with pytest.raises(ConfigError, match=f"not a command; write: ldm-sep separate {words[0]}"):
+            cli._check_command(words)
+    for words in ([], ["separate", str(song)], ["models", "list"], ["--version"], ["nothing"]):
+        cli._check_command(words)
+
+
 def test_candidates_are_compared_beside_the_stems(song: Path, model: tuple, tmp_path: Path) -> None:
     done = run_here("separate", song, "-o", tmp_path / "out", "--candidates", 2, *model)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 7

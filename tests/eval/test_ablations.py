@@ -82,6 +82,9 @@ def test_rows_are_the_mean_scores_of_their_setting(
     assert first == again == pytest.approx(plain["known/lsd"]) != other
     under = [10 * np.log10(np.square(v).mean() / np.square(a).mean()) for v, a in (alone(i) for i in items)]
     assert plain["known/voiceless"] == pytest.approx(np.mean(under), abs=1e-6)
+    lost = [item.vocals - separator.separate(item.vocals, 16000, Options(steps=1)).vocals for item in items]
+    ratios = [np.square(v).mean() / np.square(item.vocals).mean() for v, item in zip(lost, items, strict=True)]
+    assert plain["known/lost"] == pytest.approx(np.mean(10 * np.log10(ratios)), abs=1e-6)
     assert (out / "ablations.png").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert f"| T = 16 | {by_name['T = 16']['known/si_sdr_gain']:.2f} |" in printed

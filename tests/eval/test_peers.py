@@ -1,6 +1,7 @@
 """Spleeter's network takes its published weights' shapes, and both stems share the mixture between them."""
 
 import importlib.util
+import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def test_files_keep_their_rate_and_length(tmp_path: Path, monkeypatch: pytest.Mo
     peers.separate_files([folder / "mixture.wav"], tmp_path / "out")
     info = sf.info(tmp_path / "out/song 1/vocals.wav")
     assert (info.samplerate, info.frames, info.channels) == (16000, 20800, 2)
+
+
+def test_without_demucs_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "demucs.apply", None)
+    monkeypatch.setitem(sys.modules, "demucs", None)
+    with pytest.raises(DependencyError, match="pip install demucs einops julius openunmix --no-deps"):
+        peers.HTDemucs()
 
 
 def test_without_the_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
