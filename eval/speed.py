@@ -3,14 +3,14 @@
     python eval/speed.py [--name open] [--preset fast] [--durations 5,10,20,40,80] [--device cpu,cuda]
         [--out results/speed]
 
-For every device: seconds per audio second of condition (conditioner and predictor), U-Net step, decoding (codec, level,
-refinement) and the whole separation of a 16-bit stereo signal at ``--rate`` (resampling included), each the median of
-``--repeats`` warm runs with its lowest and highest; the real-time factor (its inverse) with a 95 % bootstrap interval;
-the cold run, a process of its own from start to written files; peak memory (of the process so far, on a CPU);
-parameters and floating-point operations per audio second by part (of convolutions and matrix products; transforms are
-not counted); a straight line through the times at the durations, and the power of the duration that they grow with,
-which is 1 where cost is linear. Last, our presets and installed peers beside each other, idle and busy (`beside`), on
-``--beside`` seconds. Prints tables, writes ``speed.json`` and ``speed.png``.
+For every device: seconds per audio second of predictor, latents (of mixture and estimate), U-Net step, decoding (codec,
+level, refinement), in CPU seconds on a CPU, and the whole separation of a 16-bit stereo signal at ``--rate``
+(resampling included), each the median of ``--repeats`` warm runs with its lowest and highest; the real-time factor (its
+inverse) with a 95 % bootstrap interval; the cold run, a process of its own from start to written files; peak memory (of
+the process so far, on a CPU); parameters and floating-point operations per audio second by part (of convolutions and
+matrix products; transforms are not counted); a straight line through the times at the durations, and the power of the
+duration that they grow with, which is 1 where cost is linear. Last, our presets and installed peers beside each other,
+idle and busy (`beside`), on ``--beside`` seconds. Prints tables, writes ``speed.json`` and ``speed.png``.
 """
 
 import argparse
@@ -95,7 +95,8 @@ def parameters(separator: Separator) -> dict[str, int]:
     """Parameters by part."""
     model = separator.model
     modules: dict[str, list[nn.Module | None]] = {
-        "condition": [model.conditioner, model.predictor],
+        "predictor": [model.predictor],
+        "latents": [model.conditioner],
         "U-Net, one step": [model.unet],
         "decoding": [
             model.codec.decoder,
@@ -118,12 +119,15 @@ def parts(separator: Separator, options: Options) -> tuple[dict[str, Callable[[]
     wave = 0.1 * torch.randn(1, codec.channels, frames * codec.hop, device=device)
     z = torch.randn(1, codec.latent_channels, frames, device=device)
     t = torch.full((1,), 0.5, device=device)
-    cond, estimate = model.condition(wave, plan.speeds)
-    acts: dict[str, Callable[[], object]] = {
-        "condition": lambda: model.condition(wave, plan.speeds),
-        "U-Net, one step": lambda: model.predict_v(z, t, cond),
-        "decoding": lambda: model.render(z, cond, estimate, wave),
-    }
+    estimate = None if model.predictor is None else model.estimate(wave, plan.speeds, plan.power)
+    cond = model.conditioning(wave, estimate)
+    acts: dict[str, Callable[[], object]] = {}
+    if model.predictor is not None:
+        acts["predictor"] = lambda: model.estimate(wave, plan.speeds, plan.power)
+    if plan.steps:
+        acts["latents"] = lambda: model.conditioning(wave, estimate)
+        acts["U-Net, one step"] = lambda: model.predict_v(z, t, cond)
+        acts["decoding"] = lambda: model.render(z, cond, estimate, wave)
     return acts, frames * codec.hop / codec.sample_rate
 
 
@@ -137,7 +141,9 @@ def measure_device(
     acts, duration = parts(separator, options)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    cost.parts = {name: [s / duration for s in warm_seconds(act, device, repeats)] for name, act in acts.items()}
+    # Of a processor its own time, in which other work does not count.
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    cost.parts = {name: [s / duration for s in warm_seconds(act, device, repeats, clock)] for name, act in acts.items()}
     separator.separate(noise_song(1.0, rate), rate, options)
     for seconds in durations:
         song = noise_song(seconds, rate)
@@ -171,7 +177,7 @@ def tables(name: str, costs: Sequence[DeviceCost], sizes: dict[str, int], work: 
     """Markdown: sizes by part, then times of each device."""
     lines = markdown_table(
         ["part", "parameters", "GFLOP per audio second"],
-        [[part, f"{size:,}", f"{work[part] / 1e9:.3f}"] for part, size in sizes.items()],
+        [[part, f"{size:,}", f"{work.get(part, 0.0) / 1e9:.3f}"] for part, size in sizes.items()],
     )
     for cost in costs:
         lines += ["", f"{name} on {cost.device}, {torch.get_num_threads()} threads", ""]

@@ -43,6 +43,8 @@ def renewed(
             place = np.arange(position, position + out.shape[1])[inside]
             fade = max(1.0, min(_FADE * sample_rate, (last - first) / 2))
             share = np.clip(np.minimum(place + 1 - first, last - place) / fade, 0, 1).astype(np.float32)
-            out[:, inside] += share * (new[:, inside] - out[:, inside])
+            faded = out[:, inside] + share * (new[:, inside] - out[:, inside])
+            # The sum of a difference is not always what was taken off.
+            out[:, inside] = np.where(share < 1, faded, new[:, inside])
         position += out.shape[1]
         yield out

@@ -33,7 +33,8 @@ def test_every_figure_is_measured_printed_and_written(
     record = json.loads((tmp_path / "speed.json").read_text())
     (cost,) = record["devices"]
     assert set(cost["parts"]) == {
-        "condition",
+        "predictor",
+        "latents",
         "U-Net, one step",
         "decoding",
         "whole separation",
@@ -67,14 +68,14 @@ def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, 
     encoder, predictor = (
         sum(p.numel() for p in part.parameters()) for part in (codec.encoder, separator.model.predictor)
     )
-    assert sizes["condition"] == encoder + predictor
+    assert (sizes["latents"], sizes["predictor"]) == (encoder, predictor)
     assert sum(sizes.values()) == parameter_count(separator.model)
     # The parts are the whole: nothing of a separation is left out.
     mixture = 0.1 * torch.randn(1, 2, 16000)
     noise = torch.randn(1, 32, 100)
     with FlopCounterMode(display=False) as counter:
         separator.model.separate(mixture, [noise], 3)
-    assert work["condition"] + 3 * work["U-Net, one step"] + work["decoding"] == pytest.approx(
+    assert work["predictor"] + work["latents"] + 3 * work["U-Net, one step"] + work["decoding"] == pytest.approx(
         counter.get_total_flops(), rel=1e-6
     )
     # The encoder's dense layers, by hand: two pointwise layers and the block's pair. The MDCT is a fast one.
@@ -91,11 +92,13 @@ def test_a_preset_is_measured_at_its_own_settings(speed: ModuleType, trained: Pa
     separator = Separator.load(trained / "stage2/separator", device="cpu")
     default, best = (speed.flops(separator, Options(preset=preset)) for preset in (None, "best"))
     with FlopCounterMode(display=False) as counter:
-        separator.model.condition(0.1 * torch.randn(1, 2, 16000), (1.0, 1.25))
+        separator.model.estimate(0.1 * torch.randn(1, 2, 16000), (1.0, 1.25))
     # The preset hears the mixture at two speeds.
-    assert best["condition"] == pytest.approx(counter.get_total_flops(), rel=0.05)
-    assert best["condition"] > 1.3 * default["condition"]
+    assert best["predictor"] == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert best["predictor"] > 1.3 * default["predictor"]
     assert best["decoding"] == default["decoding"]
+    # Without steps nothing but the predictor is at work.
+    assert speed.flops(separator, Options(steps=0)) == {"predictor": default["predictor"]}
 
 
 def test_mistakes_are_named(speed: ModuleType) -> None:
