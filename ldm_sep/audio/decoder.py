@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.codec.context import Flags2
 
-from ldm_sep.audio.info import AudioInfo, Notice, cut_off, unreadable
+from ldm_sep.audio.info import AudioInfo, Notice, cut_off, no_samples, unreadable
 from ldm_sep.audio.pcm import pcm_samples, sample_extent
 from ldm_sep.audio.samples import scaled
 from ldm_sep.audio.streams import Link, Mp3Frames, mp3_frames, ogg_links
@@ -210,7 +210,7 @@ class Decoder:
                 raise AudioError(f"{name}: {said}; {remedy}") from error
         here, declared = f"{self._position / self._rate:.2f} s", self._declared()
         if not decoded:
-            raise unreadable(self._path, "nothing in it decodes" if failed else "it holds no samples")
+            raise unreadable(self._path, "nothing in it decodes") if failed else no_samples(self._path)
         if self._ends_in_a_frame(last):
             failed = 0.0
             self._tell(f"ends in the middle of a frame; it may be cut off at {here}")

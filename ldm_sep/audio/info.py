@@ -42,6 +42,11 @@ class AudioInfo:
             raise AudioError(f"{shown(self.path)}: declares {said}; fetch or export the file again")
 
 
+def no_samples(path: Path) -> AudioError:
+    """The error for a file with a header and nothing behind it."""
+    return AudioError(f"{shown(path)}: holds no samples; fetch or export the file again")
+
+
 def cut_off(path: Path, seconds: float, total: float) -> AudioError:
     """The error for a file of which only ``seconds`` of ``total`` are there."""
     there = f"only about {seconds:.2f} s of {total:.2f} s are there"

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import av
 import soundfile as sf
 
-from ldm_sep.audio.info import AudioInfo, Notice, cut_off, unreadable
+from ldm_sep.audio.info import AudioInfo, Notice, cut_off, no_samples
 from ldm_sep.files import native, shown
 
 _MAX_CHUNKS = 10_000
@@ -108,7 +108,7 @@ def pcm_samples(path: Path, notice: Notice) -> tuple[AudioInfo, Extent, str] | N
     width = channels * bits // 8
     info = AudioInfo(path, rate, channels, there // width, form, subtype)
     if not info.frames:
-        raise unreadable(path, "it holds no samples")
+        raise no_samples(path)
     missing = 0 if extent.declared is None else extent.declared - there
     if missing > _MISCOUNT_BYTES:
         raise cut_off(path, there / width / rate, (there + missing) / width / rate)
