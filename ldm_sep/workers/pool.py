@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 # -P: a file in the current folder must not take the place of a package that results rest on.
 _COMMAND = (sys.executable, "-P", "-c", "from ldm_sep.workers.process import main; main()")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# Seconds in which a process that is dismissed may clear up.
+_GRACE = 5.0
 # Where libraries keep what they compile and look up. numba fails without a folder that can be written.
 _CACHES = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR")
 
@@ -128,9 +131,15 @@ class _Crew:
         with self._lock:
             self.dismissed.set()
             for worker in self._workers:
-                worker.process.kill()
+                # Asked first, so that what they have half-written is taken away.
+                worker.process.terminate()
+        deadline = time.monotonic() + _GRACE
         for worker in self._workers:
-            worker.process.wait()
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
 
 
 def _serve(

@@ -1,5 +1,6 @@
 """What kills cost: a worker's in mid-song, the whole run's at any time."""
 
+import _thread
 import os
 import shutil
 import signal
@@ -77,6 +78,20 @@ def test_a_killed_worker_costs_a_try_and_no_byte(
     row = rows_of(tmp_path)["long"]
     assert row["tries"] == 2
     assert row["warnings"] == ["a process that separated it ended (signal 9, perhaps for lack of memory)"]
+
+
+def test_an_interrupted_run_leaves_nothing_half_written(untrained: Path, long_song: Path, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while not any(tmp_path.rglob(".ldm-sep-*.part")):
+            time.sleep(0.002)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        catalogue([str(long_song)], recipe_for(tmp_path, untrained), ENGINE)
+    thread.join()
+    assert bytes_of(tmp_path) == {} and (tmp_path / "songs.jsonl").read_bytes() == b""
 
 
 def test_a_song_that_kills_its_workers_is_tried_with_less_on_the_cpu_and_given_up(

@@ -110,6 +110,14 @@ def test_stopping_early_ends_the_processes() -> None:
             os.kill(pid, 0)
 
 
+def test_what_is_dismissed_may_clear_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDY", str(tmp_path / "tidy"))
+    results = work_through(functions.words, [("tidies",)], 1, lost)
+    next(results)
+    results.close()
+    assert (tmp_path / "tidy").exists()
+
+
 def test_jobs_are_taken_when_a_process_is_free_for_them() -> None:
     taken = []
 

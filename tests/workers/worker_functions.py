@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 
 def words(job: tuple[str, ...]) -> Iterator[tuple[str, int]]:
@@ -18,6 +19,12 @@ def words(job: tuple[str, ...]) -> Iterator[tuple[str, int]]:
             raise ValueError("no such word")
         if word == "hangs":
             time.sleep(60)
+        if word == "tidies":
+            try:
+                yield word, os.getpid()
+                time.sleep(60)
+            finally:
+                Path(os.environ["TIDY"]).touch()
         if word == "prints":
             print("not a result")
         yield word, os.getpid()
