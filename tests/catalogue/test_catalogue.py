@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import soundfile as sf
+from catalogues import GOOD, bytes_of, here, make_songs, nobody, recipe_for, rows_of
 from conftest import RATE, mistake_of, played
-from songs import GOOD, bytes_of, here, make_songs, nobody, recipe_for, rows_of
 
 from ldm_sep.catalogue import Shard, Tally, catalogue, local_engine
 from ldm_sep.errors import ConfigError

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 import soundfile as sf
+from catalogues import bytes_of, here, make_songs, recipe_for, rows_of
 from conftest import RATE, ROOT, played
-from songs import bytes_of, here, make_songs, recipe_for, rows_of
 
 from ldm_sep.catalogue import catalogue
 

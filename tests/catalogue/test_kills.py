@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 import soundfile as sf
+from catalogues import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 from conftest import RATE, played
-from songs import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 
 from ldm_sep.catalogue import Recipe, Row, catalogue, local_engine
 from ldm_sep.catalogue.rows import Job, Refusal
@@ -143,7 +143,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(untrained: Path, tmp_path: P
     catalogue([str(songs)], recipe_for(whole, untrained), here)
     out = tmp_path / "killed"
     code = (
-        "import sys; from functools import partial; from songs import recipe_for\n"
+        "import sys; from functools import partial; from catalogues import recipe_for\n"
         "from ldm_sep.catalogue import catalogue, local_engine\n"
         f"tally = catalogue([{str(songs)!r}], recipe_for({str(out)!r}, {str(untrained)!r}),"
         " partial(local_engine, workers=1))\n"

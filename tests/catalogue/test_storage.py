@@ -5,7 +5,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from songs import bytes_of, here, make_songs, nobody, recipe_for, rows_of
+from catalogues import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 
 from ldm_sep.catalogue import catalogue
 from ldm_sep.errors import OutputError
