@@ -1,6 +1,5 @@
 """What kills cost: a worker's in mid-song, the whole run's at any time."""
 
-import _thread
 import os
 import shutil
 import signal
@@ -81,10 +80,13 @@ def test_a_killed_worker_costs_a_try_and_no_byte(
 
 
 def test_an_interrupted_run_leaves_nothing_half_written(untrained: Path, long_song: Path, tmp_path: Path) -> None:
+    main = threading.get_ident()
+
     def interrupt() -> None:
         while not any(tmp_path.rglob(".ldm-sep-*.part")):
             time.sleep(0.002)
-        _thread.interrupt_main()
+        # To the thread that waits, as a terminal's would come.
+        signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
