@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ldm_sep.errors import LdmSepError
@@ -12,6 +12,8 @@ from ldm_sep.page.overview import write_overview
 from ldm_sep.page.records import Order
 from ldm_sep.separation.naming import STEMS
 from ldm_sep.separation.options import Options
+from ldm_sep.separation.progress import Progress, Stage
+from ldm_sep.separation.retake import renew_stems
 from ldm_sep.separation.separator import Separator
 
 # Share of the work that drawing the stems' overviews is counted as.
@@ -52,15 +54,24 @@ class Bench:
         shutil.rmtree(job.out, ignore_errors=True)
         if self._separator is None:
             self._separator = Separator.load(self._checkpoint, device=self._device)
-        settings = job.order.settings
+        settings, stretch = job.order.settings, job.order.stretch
+        options = Options(preset=settings.preset, seed=settings.seed, threads=self._threads)
         notes: list[str] = []
-        self._separator.separate_file(
-            job.mixture,
-            job.out,
-            Options(preset=settings.preset, seed=settings.seed, threads=self._threads),
-            longest=None,
-            progress=lambda fraction, stage, left: tell(Advanced(job.id, fraction * (1 - _DRAWING))),
-            notice=lambda line: notes.append(named(line, job.name, job.mixture, job.out)),
-        )
+
+        def progress(fraction: float, stage: Stage, left: float | None) -> None:
+            tell(Advanced(job.id, fraction * (1 - _DRAWING)))
+
+        if stretch is not None:
+            options = replace(options, renewed=((stretch.start, stretch.end, stretch.seed),))
+            renew_stems(self._separator, job.mixture, job.before, job.out, options, Progress(progress))
+        else:
+            self._separator.separate_file(
+                job.mixture,
+                job.out,
+                options,
+                longest=None,
+                progress=progress,
+                notice=lambda line: notes.append(named(line, job.name, job.mixture, job.out)),
+            )
         peaks = {stem: write_overview(job.out / f"{stem}.wav", job.out, stem) for stem in STEMS}
         tell(Finished(job.id, {"peaks": peaks, "notes": tuple(notes)}))

@@ -145,8 +145,17 @@ class Separator:
         """
         return self.stream_by(self.plan(options), blocks, sample_rate, channels)
 
-    def stream_by(self, plan: Plan, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[Stems]:
-        """`stream` by a ``plan`` that is settled already."""
+    def stream_by(
+        self,
+        plan: Plan,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        known: Iterator[np.ndarray] | None = None,
+    ) -> Iterator[Stems]:
+        """`stream` by a ``plan`` that is settled already. ``known``: the vocals as an earlier run gave them, in blocks
+        ``(C, T)``; then only ``plan.renewed`` is computed, and all else stays as it is, bit by bit.
+        """
         self._check_channels(channels, "the input")
         waiting: deque[np.ndarray] = deque()
 
@@ -155,14 +164,16 @@ class Separator:
                 waiting.append(np.asarray(block, np.float32))
                 yield waiting[-1]
 
-        first, *copies = tee(heard(), 1 + len(plan.renewed))
-        vocals = self._vocals(first, sample_rate, channels, plan)
+        copies = tee(heard(), len(plan.renewed) + (known is None))
+        vocals = known if known is not None else self._vocals(copies[-1], sample_rate, channels, plan)
         if plan.renewed:
             others = [
                 self._vocals(copy, sample_rate, channels, plan.model_copy(update={"seed": seed}), (start, end))
-                for copy, (start, end, seed) in zip(copies, plan.renewed, strict=True)
+                for copy, (start, end, seed) in zip(copies, plan.renewed, strict=False)
             ]
             vocals = renewed(vocals, others, plan.renewed, sample_rate)
+        # Nobody holds what has been read any more but those who are to read it.
+        del copies
         for part in vocals:
             yield from _split(part, waiting)
 

@@ -154,6 +154,38 @@ def test_a_song_is_separated_again_and_the_result_of_before_stays_until_then(
         assert reply.status_code == 422 and "\n" not in reply.json()["error"], wrong
 
 
+def test_a_stretch_is_renewed_and_everything_else_stays_bit_by_bit(house: House) -> None:
+    wave = song(6)
+    # No grid of blocks, windows or pieces divides these.
+    start, end = 2.123, 3.456
+    job = house.await_state(house.add(as_file(wave)), "done")
+
+    def renew(seed: int) -> np.ndarray:
+        order = {"start": start, "end": end, "seed": seed}
+        assert house.client.post(f"/api/jobs/{job['id']}/order", json=order).status_code == 202
+        now = house.await_state(job, "done", "failed")
+        assert now["error"] is None and now["stretches"][-1] == order
+        vocals, instrumental = (house.file(job, f"{stem}.wav")[0] for stem in ("vocals", "instrumental"))
+        assert np.array_equal(vocals + instrumental, wave)
+        return vocals
+
+    before = house.file(job, "vocals.wav")[0]
+    after = renew(4)
+    first, last = round(start * RATE), round(end * RATE)
+    assert np.array_equal(after[:, :first], before[:, :first]) and np.array_equal(after[:, last:], before[:, last:])
+    # Inside it is what the whole song gives with that seed, but for 10 ms at both ends.
+    order = {"seed": 4}
+    other = house.await_state(house.add(as_file(wave), **order), "done")
+    fade = RATE // 100
+    inside = slice(first + fade, last - fade)
+    assert np.array_equal(after[:, inside], house.file(other, "vocals.wav")[0][:, inside])
+    assert not np.array_equal(after[:, inside], before[:, inside])
+    # The seed of the song takes it back.
+    again = renew(0)
+    assert np.array_equal(again[:, inside], before[:, inside]) and np.abs(again - before).max() < 0.05
+    assert [one["seed"] for one in house.job(job)["stretches"]] == [4, 0]
+
+
 def test_songs_are_listed_and_deleted_with_everything_that_was_made(house: House) -> None:
     job = house.await_state(house.add(as_file(song(1))), "done")
     assert job["id"] in [one["id"] for one in house.client.get("/api/jobs").json()["jobs"]]

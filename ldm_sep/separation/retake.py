@@ -1,0 +1,48 @@
+"""A stretch of a song that has been separated, once more from another seed: only the stretch is computed."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes
+from ldm_sep.errors import AudioError
+from ldm_sep.files import shown
+from ldm_sep.separation.jobs import STEMS
+from ldm_sep.separation.options import Options
+from ldm_sep.separation.outputs import appearing_together, check_room
+from ldm_sep.separation.progress import Progress
+from ldm_sep.separation.separator import Separator
+from ldm_sep.separation.song import BLOCK
+
+
+def renew_stems(
+    separator: Separator, path: Path, before: Path, out: Path, options: Options, progress: Progress
+) -> None:
+    """Write ``vocals.wav`` and ``instrumental.wav`` of the song at ``path`` into ``out``: those in the folder
+    ``before``, with ``options.renewed`` in place of what was there. Both appear together, complete.
+
+    The other ``options`` are those that ``before`` was separated with. It takes the time of the stretches, and to read
+    and write the files. AudioError if one cannot be read or written, or ``before`` is not of this song; `Cancelled` if
+    the progress callback says so.
+    """
+    names = [f"{stem}.wav" for stem in STEMS]
+    vocals_path = before / names[0]
+    with ExitStack() as stack:
+        song = stack.enter_context(AudioReader(path, stereo=True, notice=lambda line: None))
+        known = stack.enter_context(AudioReader(vocals_path))
+        rate, channels, frames = known.info.sample_rate, known.info.channels, known.info.frames or 0
+        if (song.info.sample_rate, song.info.channels) != (rate, channels):
+            raise AudioError(f"{shown(vocals_path)}: is not of {shown(path)}; separate the song again")
+        check_room(out, len(names) * expected_bytes(frames, channels, rate, "wav"))
+        parts = stack.enter_context(appearing_together(out, names))
+        with ExitStack() as writing:
+            writers = [
+                writing.enter_context(AudioWriter(out / name, rate, channels, into=part))
+                for name, part in zip(names, parts, strict=True)
+            ]
+            done = 0
+            plan = separator.plan(options)
+            for stems in separator.stream_by(plan, song.blocks(BLOCK), rate, channels, known.blocks(BLOCK)):
+                for writer, stem in zip(writers, STEMS, strict=True):
+                    writer.write(getattr(stems, stem))
+                done += stems.vocals.shape[1]
+                progress.tell(done / frames)
