@@ -174,15 +174,14 @@ def test_a_stretch_is_renewed_and_everything_else_stays_bit_by_bit(house: House)
     first, last = round(start * RATE), round(end * RATE)
     assert np.array_equal(after[:, :first], before[:, :first]) and np.array_equal(after[:, last:], before[:, last:])
     # Inside it is what the whole song gives with that seed, but for 10 ms at both ends.
-    order = {"seed": 4}
-    other = house.await_state(house.add(as_file(wave), **order), "done")
+    other = house.await_state(house.add(as_file(wave), seed=4), "done")
     fade = RATE // 100
     inside = slice(first + fade, last - fade)
     assert np.array_equal(after[:, inside], house.file(other, "vocals.wav")[0][:, inside])
-    assert not np.array_equal(after[:, inside], before[:, inside])
+    assert np.abs(after - before)[:, inside].max() > 1e-3
     # The seed of the song takes it back.
     again = renew(0)
-    assert np.array_equal(again[:, inside], before[:, inside]) and np.abs(again - before).max() < 0.05
+    assert np.array_equal(again[:, inside], before[:, inside])
     assert [one["seed"] for one in house.job(job)["stretches"]] == [4, 0]
 
 
