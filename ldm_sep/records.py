@@ -43,7 +43,12 @@ def checked(record: type[_R], table: Any, origin: str, error: type[LdmSepError] 
         problem = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         if first["type"] == "extra_forbidden":
             problem = f"unknown key; there are {', '.join(_neighbours(record, first['loc']))}"
-        raise error(shown(f"{origin}: {key}: {problem}")) from None
+        raise error(f"{origin}: {_short(key)}: {_short(problem)}") from None
+
+
+def _short(text: str) -> str:
+    """``text`` without its middle where it repeats a long value."""
+    return text if len(text) <= 600 else f"{text[:400]} ... {text[-100:]}"
 
 
 def _neighbours(record: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:

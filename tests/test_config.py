@@ -49,6 +49,8 @@ def test_every_number_and_every_list_has_an_upper_bound() -> None:
         (BEGINNING + "hop = 100000", "codec.spectral.hop"),
         (BEGINNING + "width = 10000000000000000000000", "codec.spectral.width"),
         (BEGINNING + "exponent = nan", "codec.spectral.exponent"),
+        (BEGINNING.replace("spectral", "9" * 30_000), "codec: input tag '999"),
+        (BEGINNING + "9" * 30_000 + " = 1", "codec.spectral.999"),
         (BEGINNING + "[sampling]\nsegment = inf", "sampling.segment"),
         (BEGINNING + "[sampling]\nspeeds = [1" + ", 1" * 100 + "]", "sampling.speeds"),
         ('name = "a\\nb"\n[data]\nlayout = "stems"\n[codec]\nkind = "spectral"', "name"),
