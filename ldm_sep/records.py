@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ldm_sep.errors import ConfigError, LdmSepError
-from ldm_sep.files import read_regular, reason, require_regular, shown
+from ldm_sep.files import read_regular, reason, require_regular
 
 # Deeper than any file of ours; deep nesting exhausts the stack of whatever walks through it.
 _DEEPEST = 32
@@ -95,9 +95,9 @@ def read_json(path: Path, error: type[LdmSepError], remedy: str) -> Any:
         value = json.loads(read_regular(path, LARGEST_TEXT).decode("utf-8"))
         require_shallow(value)
     except RecursionError:
-        raise error(f"{shown(path)}: its values lie too deep in one another; {remedy}") from None
+        raise error(f"{path}: its values lie too deep in one another; {remedy}") from None
     except (OSError, ValueError) as failure:
-        raise error(f"{shown(path)}: cannot be read as JSON ({shown(reason(failure))}); {remedy}") from None
+        raise error(f"{path}: cannot be read as JSON ({reason(failure)}); {remedy}") from None
     return value
 
 
@@ -135,27 +135,25 @@ def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_
     try:
         text = read_regular(path, _LARGEST_TABLE).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
-        raise error(f"{shown(path)}: no such table; name a CSV file with the columns {', '.join(required)}") from None
+        raise error(f"{path}: no such table; name a CSV file with the columns {', '.join(required)}") from None
     except UnicodeDecodeError:
-        raise error(f"{shown(path)}: not in UTF-8; save it so") from None
+        raise error(f"{path}: not in UTF-8; save it so") from None
     except OSError as failure:
-        raise error(f"{shown(path)}: cannot be read ({reason(failure)})") from None
+        raise error(f"{path}: cannot be read ({reason(failure)})") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[_R] = []
     try:
         columns = reader.fieldnames or ()
         if missing := [name for name in required if name not in columns]:
-            raise error(f"{shown(path)}: the columns {', '.join(missing)} are missing")
+            raise error(f"{path}: the columns {', '.join(missing)} are missing")
         for row in reader:
             place = f"{path}: line {reader.line_num}"
             if None in row or None in row.values():
-                raise error(f"{shown(place)}: has not as many cells as the first line has")
+                raise error(f"{place}: has not as many cells as the first line has")
             if len(rows) == _MOST_ROWS:
-                raise error(f"{shown(path)}: more than {_MOST_ROWS:,} rows; make several tables of it")
+                raise error(f"{path}: more than {_MOST_ROWS:,} rows; make several tables of it")
             said = {name: row[name] for name in fields if name in columns and (row[name] or name in required)}
             rows.append(checked(record, said, place, error))
     except csv.Error as failure:
-        raise error(
-            f"{shown(path)}: line {reader.line_num}: not a row of a CSV table ({shown(str(failure))})"
-        ) from None
+        raise error(f"{path}: line {reader.line_num}: not a row of a CSV table ({failure!s})") from None
     return rows

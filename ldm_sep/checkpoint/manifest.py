@@ -10,7 +10,7 @@ from ldm_sep.build import codec_sample_rate, trained_here
 from ldm_sep.config import Config, parse_config
 from ldm_sep.config.fields import Line
 from ldm_sep.errors import CheckpointError, ConfigError
-from ldm_sep.files import complete_swap, shown
+from ldm_sep.files import complete_swap
 from ldm_sep.records import Record, checked, read_json
 
 FORMAT = 1
@@ -102,11 +102,11 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / "config.json"
     complete_swap(folder)
     if not path.is_file():
-        raise CheckpointError(f"{shown(folder)}: not a checkpoint (it has no config.json); see 'ldm-sep models list'")
+        raise CheckpointError(f"{folder}: not a checkpoint (it has no config.json); see 'ldm-sep models list'")
     facts = read_json(path, CheckpointError, _REMEDY)
     version = facts.get("format") if isinstance(facts, dict) else None
     if isinstance(version, int) and version != FORMAT:
-        raise CheckpointError(f"{shown(path)}: format {version}, this version reads {FORMAT}; update ldm-sep")
+        raise CheckpointError(f"{path}: format {version}, this version reads {FORMAT}; update ldm-sep")
     try:
         said = checked(Facts, facts, str(path), CheckpointError)
         table = _current(said.config)
@@ -142,7 +142,7 @@ def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None
     if keys:
         differences = ", ".join(f"{key} is {theirs[key]} there and {ours[key]} here" for key in keys)
         raise ConfigError(
-            f"{shown(folder)}: its codec has other sizes than the [codec] table of {shown(config.name)} "
+            f"{folder}: its codec has other sizes than the [codec] table of {config.name} "
             f"({differences}); make them equal"
         )
 
@@ -156,9 +156,9 @@ def require_same_predictor(folder: Path, manifest: Manifest, config: Config) -> 
         return codec_sample_rate(of.codec), of.predictor and of.predictor.model_dump(exclude={"exponent"})
 
     if manifest.kind != "separator" or manifest.config.predictor is None:
-        raise ConfigError(f"{shown(folder)}: has no predictor; name a separator that has one")
+        raise ConfigError(f"{folder}: has no predictor; name a separator that has one")
     if sizes(manifest.config) != sizes(config):
         raise ConfigError(
-            f"{shown(folder)}: its predictor has another rate or other sizes than the [predictor] table of "
-            f"{shown(config.name)}; make them equal"
+            f"{folder}: its predictor has another rate or other sizes than the [predictor] table of "
+            f"{config.name}; make them equal"
         )

@@ -44,8 +44,6 @@ def find_checkpoint(name: str | Path) -> Path:
     if (path / "config.json").is_file():
         return path
     if path.is_dir():
-        raise CheckpointError(
-            f"{shown(path)}: not a checkpoint (it has no config.json); name the folder that holds one"
-        )
+        raise CheckpointError(f"{path}: not a checkpoint (it has no config.json); name the folder that holds one")
     listed = shown(", ".join(known)) or "none were found; set LDM_SEP_CHECKPOINTS to their folder"
-    raise CheckpointError(f"{shown(str(name))}: no checkpoint of that name or path; there are: {listed}")
+    raise CheckpointError(f"{name!s}: no checkpoint of that name or path; there are: {listed}")

@@ -65,7 +65,7 @@ def load_separator(folder: Path, codec_weights: Path | None = None) -> tuple[Man
     """A separator's folder, on the CPU, in evaluation mode. CheckpointError if anything does not fit."""
     manifest = read_manifest(folder)
     if manifest.kind != "separator":
-        raise CheckpointError(f"{shown(folder)}: holds a codec, not a separator; name a separator's folder")
+        raise CheckpointError(f"{folder}: holds a codec, not a separator; name a separator's folder")
     model = folder / "model.safetensors"
     codec = trained_codec(manifest.config.codec, folder, codec_weights)
     with _at_most_stored(model):
@@ -83,12 +83,10 @@ def verify(folder: Path) -> list[str]:
     listed = manifest.facts["sha256"]
     for name in (*manifest.weight_files, *listed):
         if name not in listed:
-            raise CheckpointError(
-                f"{shown(folder)}: config.json lists no SHA-256 of {name}; fetch the checkpoint again"
-            )
+            raise CheckpointError(f"{folder}: config.json lists no SHA-256 of {name}; fetch the checkpoint again")
         if name not in manifest.weight_files:
             raise CheckpointError(
-                f"{shown(folder)}: config.json lists {name}, which is no part of such a {manifest.kind}; "
+                f"{folder}: config.json lists {name}, which is no part of such a {manifest.kind}; "
                 "fetch the checkpoint again"
             )
         path = folder / name
@@ -98,5 +96,5 @@ def verify(folder: Path) -> list[str]:
         except OSError:
             intact = False
         if not intact:
-            raise CheckpointError(f"{shown(path)}: missing or altered; fetch the checkpoint again")
+            raise CheckpointError(f"{path}: missing or altered; fetch the checkpoint again")
     return list(manifest.weight_files)

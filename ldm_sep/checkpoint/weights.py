@@ -41,7 +41,7 @@ def _renamed(key: str) -> str:
 
 
 def _refused(path: Path, problem: str) -> CheckpointError:
-    return CheckpointError(f"{shown(path)}: {problem}; fetch the checkpoint again")
+    return CheckpointError(f"{path}: {problem}; fetch the checkpoint again")
 
 
 def stored_values(path: Path) -> int:
@@ -64,13 +64,12 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
         if wrong := sorted(expected.keys() ^ stored.keys()):
             which = "missing" if wrong[0] in expected else "not expected"
             raise CheckpointError(
-                f"{shown(path)}: the weight {shown(wrong[0])} is {which}; "
-                "weights and config.json do not belong together"
+                f"{path}: the weight {wrong[0]} is {which}; weights and config.json do not belong together"
             )
         for key, name in stored.items():
             shape, wanted = tuple(file.get_slice(name).get_shape()), tuple(expected[key].shape)
             if shape != wanted:
-                raise CheckpointError(f"{shown(path)}: {key} has shape {shape}, the configuration wants {wanted}")
+                raise CheckpointError(f"{path}: {key} has shape {shape}, the configuration wants {wanted}")
         for key, name in stored.items():
             value = file.get_tensor(name)
             try:

@@ -44,7 +44,7 @@ def group() -> None:
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set, or its table for csv and roles.")],
-    layout: Annotated[LayoutName, typer.Option(help="How it is laid out.")] = LayoutName.stems,
+    layout: Annotated[LayoutName | None, typer.Option(help="How it is laid out; default: as it looks.")] = None,
 ) -> None:
     """Report songs that training would pass over, unreadable files, misaligned, clipped, silent or very short songs,
     odd levels, stems that do not sum, leakage, recordings that are both trained on and validated on.
@@ -52,14 +52,15 @@ def check(
     Exit code 1 if anything was found.
     """
     from ldm_sep.data.check import check_complete, check_tracks
-    from ldm_sep.data.layouts import read_tracks
+    from ldm_sep.data.layouts import guess_layout, read_tracks
     from ldm_sep.files import shown
 
-    tracks = read_tracks(layout.value, folder)
+    laid_out = layout.value if layout else guess_layout(folder)
+    tracks = read_tracks(laid_out, folder)
     findings = 0
     # A table names what it wants of a folder; a folder is wanted whole.
-    named = layout in (LayoutName.csv, LayoutName.roles)
-    for finding in chain(check_tracks(tracks), () if named else check_complete(layout.value, folder, tracks)):
+    named = laid_out in ("csv", "roles")
+    for finding in chain(check_tracks(tracks), () if named else check_complete(laid_out, folder, tracks)):
         findings += 1
         typer.echo(shown(f"{finding.track}: {finding.kind}: {finding.message}"))
     songs = sum(track.is_song for track in tracks)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ldm_sep.codec.encodec_48khz import Encodec48kHz
 from ldm_sep.errors import CheckpointError
-from ldm_sep.files import reason, replacing, require_regular, sha256_of, shown
+from ldm_sep.files import reason, replacing, require_regular, sha256_of
 from ldm_sep.records import read_json, read_pickled
 
 WEIGHTS_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_48khz-7e698e3e.th"
@@ -147,7 +147,7 @@ def _digest(path: Path) -> str:
         require_regular(path, _LARGEST)
         return sha256_of(path)
     except OSError as error:
-        raise CheckpointError(f"{shown(path)}: cannot be read ({reason(error)}); check the path") from error
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)}); check the path") from error
 
 
 def _codec_from(state: Mapping[str, Tensor], path: Path) -> Encodec48kHz:

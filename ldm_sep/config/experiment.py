@@ -13,7 +13,7 @@ from ldm_sep.config.networks import CodecConfig, PredictorConfig, SeparatorConfi
 from ldm_sep.config.sampling import SamplingConfig
 from ldm_sep.config.training import CodecTrainingConfig, DataConfig, MixConfig, SeparatorTrainingConfig
 from ldm_sep.errors import ConfigError
-from ldm_sep.files import read_regular, reason, shown
+from ldm_sep.files import read_regular, reason
 from ldm_sep.records import LARGEST_TEXT, Record, checked, require_shallow
 
 # Files that may extend one another in a row.
@@ -58,13 +58,13 @@ class Config(Record):
     def needed_codec_training(self) -> CodecTrainingConfig:
         """The table ``[codec_training]``. ConfigError without one."""
         if self.codec_training is None:
-            raise ConfigError(f"{shown(self.name)}: needs a [codec_training] table and a codec that is trained here")
+            raise ConfigError(f"{self.name}: needs a [codec_training] table and a codec that is trained here")
         return self.codec_training
 
     def needed_training(self) -> SeparatorTrainingConfig:
         """The table ``[training]``. ConfigError without one."""
         if self.training is None:
-            raise ConfigError(f"{shown(self.name)}: needs a [training] table to train a separator")
+            raise ConfigError(f"{self.name}: needs a [training] table to train a separator")
         return self.training
 
 
@@ -97,26 +97,26 @@ def _found(path: Path) -> Path:
 def _parent(path: Path, name: Any) -> Path:
     """The file that ``path`` extends: below its own folder, or a shipped configuration."""
     if not isinstance(name, str):
-        raise ConfigError(f"{shown(path)}: extends: must be the name of a file")
+        raise ConfigError(f"{path}: extends: must be the name of a file")
     parent = path.parent / name
     if Path(name).is_absolute() or not parent.resolve().is_relative_to(path.parent.resolve()):
-        raise ConfigError(f"{shown(path)}: extends {shown(name)}, which is not below its folder; put it there")
+        raise ConfigError(f"{path}: extends {name}, which is not below its folder; put it there")
     return parent if parent.exists() else _found(Path(name))
 
 
 def _read_toml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in seen:
-        raise ConfigError(f"{shown(path)}: extends itself through {shown(' -> '.join(p.name for p in seen))}")
+        raise ConfigError(f"{path}: extends itself through {' -> '.join(p.name for p in seen)}")
     if len(seen) > _LONGEST_CHAIN:
-        raise ConfigError(f"{shown(path)}: the end of more than {_LONGEST_CHAIN} files that extend one another")
+        raise ConfigError(f"{path}: the end of more than {_LONGEST_CHAIN} files that extend one another")
     try:
         table = _parse(read_regular(path, LARGEST_TEXT).decode("utf-8"))
     except FileNotFoundError:
         ours = shipped("configs")
         names = ", ".join(sorted(p.name for p in ours.glob("*.toml"))) if ours else "none"
-        raise ConfigError(f"{shown(path)}: no such configuration; shipped are {names}") from None
+        raise ConfigError(f"{path}: no such configuration; shipped are {names}") from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{shown(path)}: not a readable TOML file ({shown(reason(error))})") from None
+        raise ConfigError(f"{path}: not a readable TOML file ({reason(error)})") from None
     name = table.pop("extends", None)
     return table if name is None else _merge(_read_toml(_parent(path, name), (*seen, path)), table)
 

@@ -121,7 +121,7 @@ def _load(path: Path, sample_rate: int) -> _Loaded:
     wave, rate = read(path)
     frames = wave.shape[1]
     if wave.shape[0] > 2:
-        raise DataError(shown(f"{path}: {wave.shape[0]} channels; training takes mono or stereo files"))
+        raise DataError(f"{path}: {wave.shape[0]} channels; training takes mono or stereo files")
     return _Loaded(path, resample(wave, rate, sample_rate), f"{frames} samples at {rate} Hz ({frames / rate:.3f} s)")
 
 
@@ -148,7 +148,7 @@ def _load_track(track: Track, sample_rate: int) -> tuple[tuple[np.ndarray | None
         frames = min(mixture.wave.shape[1], vocals.wave.shape[1])
         if max(mixture.wave.shape[1], vocals.wave.shape[1]) - frames > LENGTH_TOLERANCE:
             raise DataError(
-                shown(f"{mixture.path}: {mixture.length}, its vocals {vocals.length}; cut both to the same length")
+                f"{mixture.path}: {mixture.length}, its vocals {vocals.length}; cut both to the same length"
             )
         vocals = replace(vocals, wave=vocals.wave[:, :frames])
         accompaniment = mixture.wave[:, :frames] - vocals.wave

@@ -14,7 +14,7 @@ from ldm_sep.config.fields import Line
 from ldm_sep.data.tables import FileName
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import DataError
-from ldm_sep.files import sha256_of, shown
+from ldm_sep.files import sha256_of
 from ldm_sep.records import Record, read_table
 from ldm_sep.signal.loudness import loudest_window
 
@@ -78,17 +78,15 @@ def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list
     """
     rows = read_table(table, ItemRow, DataError)
     if not rows:
-        raise DataError(f"{shown(table)}: lists no items; it needs rows below {', '.join(ItemRow.model_fields)}")
+        raise DataError(f"{table}: lists no items; it needs rows below {', '.join(ItemRow.model_fields)}")
     items = []
     for number, row in enumerate(rows, 1):
         frames = int(row.seconds * sample_rate) // multiple * multiple
         if not frames:
-            raise DataError(f"{shown(table)}: item {number}: its seconds make no frame of {multiple} samples")
+            raise DataError(f"{table}: item {number}: its seconds make no frame of {multiple} samples")
         for part in (row.vocals, row.accompaniment):
             if not (root / part).is_file():
-                raise DataError(
-                    shown(f"{root / part}: listed in {table.name} but missing; is {root} the right --data?")
-                )
+                raise DataError(f"{root / part}: listed in {table.name} but missing; is {root} the right --data?")
         vocals = _crop(root / row.vocals, row.vocals_start, frames, sample_rate)
         backing = _crop(root / row.accompaniment, row.accompaniment_start, frames, sample_rate)
         items.append(Item(f"{row.group}-{number:02d}", row.group, vocals * 10 ** (row.gain_db / 20), backing))

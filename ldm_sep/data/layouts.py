@@ -7,7 +7,7 @@ from ldm_sep.data.folders import MUSDB_VALID, read_musdb18hq, read_pairs, read_s
 from ldm_sep.data.tables import read_csv, read_roles
 from ldm_sep.data.tracks import Layout, Track
 from ldm_sep.errors import DataError
-from ldm_sep.files import reason, shown
+from ldm_sep.files import reason
 
 # What --data names, by layout.
 LAYOUTS: dict[Layout, str] = {
@@ -32,24 +32,24 @@ def read_tracks(layout: Layout, root: Path) -> list[Track]:
     if layout in _TABLES and root.is_dir():
         root = root / _TABLES[layout]
     if layout not in _TABLES and not root.is_dir():
-        raise DataError(f"{shown(root)}: no such folder; give the data set's folder with --data")
+        raise DataError(f"{root}: no such folder; give the data set's folder with --data")
     try:
         tracks = readers[layout](root)
     except OSError as error:
-        raise DataError(f"{shown(error.filename or root)}: cannot be read ({reason(error)})") from None
+        raise DataError(f"{error.filename or root}: cannot be read ({reason(error)})") from None
     if not tracks:
-        raise DataError(f"{shown(root)}: no tracks of layout '{layout}' found: {LAYOUTS[layout]}")
+        raise DataError(f"{root}: no tracks of layout '{layout}' found: {LAYOUTS[layout]}")
     for track in tracks:
         for file in track.files:
             if not file.is_file():
-                raise DataError(shown(f"{file}: listed for the track '{track.name}' but missing"))
+                raise DataError(f"{file}: listed for the track '{track.name}' but missing")
     return tracks
 
 
 def guess_layout(root: Path) -> Layout:
     """The layout that what lies in ``root`` has. DataError if it looks like none of them."""
     if not root.exists():
-        raise DataError(f"{shown(root)}: no such folder; name the one that holds your songs")
+        raise DataError(f"{root}: no such folder; name the one that holds your songs")
     for layout, name in _TABLES.items():
         if (root / name).is_file() or (root.is_file() and root.name == name):
             return layout
@@ -61,5 +61,5 @@ def guess_layout(root: Path) -> Layout:
     stems, pairs = read_stems(root), read_pairs(root)
     if not stems:
         known = "; ".join(LAYOUTS.values())
-        raise DataError(f"{shown(root)}: holds no songs of a known layout: {known}")
+        raise DataError(f"{root}: holds no songs of a known layout: {known}")
     return "stems" if len(pairs) < len(stems) or all(track.accompaniment for track in stems) else "pairs"

@@ -11,7 +11,7 @@ from pydantic import Field
 from ldm_sep.config.fields import Line
 from ldm_sep.data.tracks import Clip, Split, Track
 from ldm_sep.errors import DataError
-from ldm_sep.files import read_regular, reason, replacing, shown
+from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.records import LARGEST_TEXT, Record, read_table
 
 FileName = Annotated[Line, Field(min_length=1)]
@@ -46,7 +46,7 @@ def read_csv(path: Path) -> list[Track]:
     for row in read_table(path, TrackRow, DataError):
         stems = tuple(path.parent / name for name in row.accompaniment.split("|") if name)
         if not row.vocals and not stems:
-            raise DataError(shown(f"{path}: the track '{row.track}' needs a file in vocals or accompaniment"))
+            raise DataError(f"{path}: the track '{row.track}' needs a file in vocals or accompaniment")
         vocals, mixture = (path.parent / name if name else None for name in (row.vocals, row.mixture))
         tracks.append(Track(row.track, row.split, vocals, stems, mixture, row.singer or row.track))
     return tracks
@@ -76,7 +76,7 @@ def read_roles(path: Path) -> list[Track]:
             tracks.append(Track(row.path, row.split, accompaniment=(file,), clips=_read_clips(file)))
     for name, song in songs.items():
         if set(song) != {"vocals", "instrumental"}:
-            raise DataError(shown(f"{path}: the pair {name} needs one vocals and one instrumental row"))
+            raise DataError(f"{path}: the pair {name} needs one vocals and one instrumental row")
         vocals, split = song["vocals"]
         tracks.append(Track(name, split, vocals, (song["instrumental"][0],), singer=name))
     return tracks
@@ -105,9 +105,9 @@ def _read_clips(path: Path) -> tuple[Clip, ...]:
     try:
         lines = read_regular(sidecar, LARGEST_TEXT).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise DataError(f"{shown(sidecar)}: not in UTF-8; save it so") from None
+        raise DataError(f"{sidecar}: not in UTF-8; save it so") from None
     except OSError as error:
-        raise DataError(f"{shown(sidecar)}: cannot be read ({reason(error)})") from None
+        raise DataError(f"{sidecar}: cannot be read ({reason(error)})") from None
     clips = []
     for number, line in enumerate(lines, 1):
         fields = line.split("\t")
@@ -119,8 +119,6 @@ def _read_clips(path: Path) -> tuple[Clip, ...]:
                 start = end = f0 = math.nan
             # Comparisons with NaN are false.
             if not (0 <= start < end < math.inf and (f0 is None or 0 < f0 < math.inf)):
-                raise DataError(
-                    f"{shown(sidecar)}: line {number} must be start and end in s, a name and f0 in Hz, by tabs"
-                )
+                raise DataError(f"{sidecar}: line {number} must be start and end in s, a name and f0 in Hz, by tabs")
             clips.append(Clip(start, end, f0))
     return tuple(clips)

@@ -145,7 +145,7 @@ def need_mixtures(tracks: Sequence[TrackFiles], systems: Sequence[str]) -> None:
             for track in tracks:
                 if track.mixture is None:
                     raise DataError(
-                        f"{shown(track.reference)}: the track '{shown(track.name)}' has no mixture, which the "
+                        f"{track.reference}: the track '{track.name}' has no mixture, which the "
                         f"baseline {system} needs; name the folder of mixtures with --mixtures"
                     )
 
@@ -157,13 +157,13 @@ def _plain(name: str) -> str:
 def _index(root: Path) -> dict[str, list[Path]]:
     """Every audio file below ``root`` by its path without suffix; hidden files and folders are passed over."""
     if not root.is_dir():
-        raise DataError(f"{shown(root)}: no such folder; check the name")
+        raise DataError(f"{root}: no such folder; check the name")
     index: dict[str, list[Path]] = {}
     for path in audio_files(root):
         relative = path.relative_to(root)
         index.setdefault(_plain((relative.parent / path.stem).as_posix()), []).append(path)
     if not index:
-        raise DataError(f"{shown(root)}: no audio files in this folder; known are {', '.join(AUDIO_SUFFIXES)}")
+        raise DataError(f"{root}: no audio files in this folder; known are {', '.join(AUDIO_SUFFIXES)}")
     return index
 
 
@@ -174,7 +174,7 @@ def _tracks(index: Mapping[str, list[Path]], root: Path, stem: str) -> list[tupl
     if folders:
         if stem in folders and len(folders) > 1:
             raise DataError(
-                f"{shown(index[stem][0])}: lies beside folders of tracks in {shown(root)}; give it a folder of "
+                f"{index[stem][0]}: lies beside folders of tracks in {root}; give it a folder of "
                 "its own, named as the track"
             )
         return sorted((key.removesuffix(stem).removesuffix("/"), f"{{}}/{stem}") for key in folders)

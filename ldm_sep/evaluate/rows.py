@@ -19,7 +19,7 @@ from typing import Any
 
 from ldm_sep.errors import DataError
 from ldm_sep.evaluate.match import TrackFiles
-from ldm_sep.files import read_regular, reason, replacing, shown
+from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.metrics import METRICS, Score
 
 # Whatever can change a number.
@@ -115,7 +115,7 @@ def identity(path: Path) -> list[str | int]:
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{shown(path)}: cannot be read ({reason(error)}); check the file") from None
+        raise DataError(f"{path}: cannot be read ({reason(error)}); check the file") from None
     return [str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
@@ -159,7 +159,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{shown(path)}: cannot be written ({reason(error)}); free some space or choose another --out")
+    return DataError(f"{path}: cannot be written ({reason(error)}); free some space or choose another --out")
 
 
 class RowFile:
@@ -176,7 +176,7 @@ class RowFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Opening a pipe would wait for its other end.
             if path.exists() and not path.is_file():
-                raise DataError(f"{shown(path)}: is no file; choose another --out")
+                raise DataError(f"{path}: is no file; choose another --out")
             # Without a buffer: what a full disk refuses is not tried again when the file is closed.
             self._file = path.open("ab", buffering=0)
             try:
@@ -189,7 +189,7 @@ class RowFile:
                         self.rows[row.track, row.system] = row
                 # A kill in the first row leaves a torn line and nothing else.
                 if text.strip() and not self.rows and not text.startswith('{"track": '):
-                    raise DataError(f"{shown(path)}: is no file of scores; choose another --out")
+                    raise DataError(f"{path}: is no file of scores; choose another --out")
                 if text and not text.endswith("\n"):
                     self._write(b"\n")
             except BaseException:
@@ -215,7 +215,7 @@ class RowFile:
                 same = False
             if not same:
                 raise DataError(
-                    f"{shown(self.path)}: another evaluation is writing it; wait for its end or choose another --out"
+                    f"{self.path}: another evaluation is writing it; wait for its end or choose another --out"
                 )
 
     def append(self, row: Row) -> None:

@@ -140,10 +140,10 @@ def _check(tracks: Sequence[TrackFiles], systems: Sequence[str], metrics: Sequen
         raise ConfigError("nothing to evaluate; name estimates with --estimates NAME=DIR, or a --baseline")
     for i, system in enumerate(systems):
         if system in systems[:i]:
-            raise ConfigError(f"the system '{shown(system)}' is named twice; give each a name of its own")
+            raise ConfigError(f"the system '{system}' is named twice; give each a name of its own")
         lacking = [track.name for track in tracks if system not in track.estimates]
         if lacking and not is_baseline(system):
-            raise ConfigError(f"the system '{shown(system)}' has no estimate of the track '{shown(lacking[0])}'")
+            raise ConfigError(f"the system '{system}' has no estimate of the track '{lacking[0]}'")
     need_mixtures(tracks, systems)
     check_installed(metrics)
     need_matplotlib("evaluation")

@@ -125,9 +125,7 @@ def _draw(files: SheetFiles, track: _Track, excerpt: slice, excerpts: dict[str, 
 def _read_track(task: Task, shelf: CodecShelf) -> _Track:
     reference = read_wave(task.track.reference)
     if reference.rate < _LOWEST_RATE:
-        raise AudioError(
-            f"{shown(reference.path)}: {reference.rate} Hz is too low to score; use {_LOWEST_RATE} Hz or more"
-        )
+        raise AudioError(f"{reference.path}: {reference.rate} Hz is too low to score; use {_LOWEST_RATE} Hz or more")
     mixture, fault = None, None
     if task.track.mixture is not None:
         try:

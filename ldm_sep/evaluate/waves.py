@@ -8,7 +8,6 @@ import numpy as np
 from ldm_sep.audio import AudioReader
 from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.errors import AudioError
-from ldm_sep.files import shown
 
 # Floats scaled as integers are, which rounding to 16 bits would clip all over.
 _HIGHEST_PEAK = 100.0
@@ -37,15 +36,15 @@ def read_wave(path: Path, like: Wave | None = None) -> Wave:
         samples = reader.take(2**62)
     peak = float(np.abs(samples).max(initial=0))
     if peak > _HIGHEST_PEAK:
-        raise AudioError(f"{shown(path)}: samples of up to {peak:.3g}, where full scale is 1; export it again")
+        raise AudioError(f"{path}: samples of up to {peak:.3g}, where full scale is 1; export it again")
     if not samples.shape[1]:
-        raise AudioError(f"{shown(path)}: holds no samples; fetch or export the file again")
+        raise AudioError(f"{path}: holds no samples; fetch or export the file again")
     if like is not None:
         found, wanted = samples.shape[1], like.samples.shape[1]
         if abs(found - wanted) > LENGTH_TOLERANCE:
             raise AudioError(
-                f"{shown(path)}: {found} samples per channel ({found / info.sample_rate:.3f} s), but "
-                f"{shown(like.path)} has {wanted} ({wanted / like.rate:.3f} s); export it over the whole length, "
+                f"{path}: {found} samples per channel ({found / info.sample_rate:.3f} s), but "
+                f"{like.path} has {wanted} ({wanted / like.rate:.3f} s); export it over the whole length, "
                 "lossless if a lossy format changed it"
             )
     return Wave(path, samples, info.sample_rate)
@@ -53,4 +52,4 @@ def read_wave(path: Path, like: Wave | None = None) -> Wave:
 
 def _compare(path: Path, unit: str, value: int, like: Wave, wanted: int, remedy: str) -> None:
     if value != wanted:
-        raise AudioError(f"{shown(path)}: {value} {unit}, but {shown(like.path)} has {wanted}; {remedy}")
+        raise AudioError(f"{path}: {value} {unit}, but {like.path} has {wanted}; {remedy}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ldm_sep.config import OptimiserConfig
 from ldm_sep.errors import CheckpointError
-from ldm_sep.files import read_regular, reason, replacing, shown
+from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.metrics import spectrogram
 
 # Bytes of a log that is gone on with.
@@ -138,7 +138,7 @@ class CsvLog:
                 kept = [row for row in rows if row.get("step") and int(row["step"]) <= step]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
-            raise CheckpointError(shown(f"{path}: not a training's log ({why}); move it away")) from None
+            raise CheckpointError(f"{path}: not a training's log ({why}); move it away") from None
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns, extrasaction="ignore", restval="")
             writer.writeheader()

@@ -78,13 +78,13 @@ def write_recipe(data: Path, layout: Layout | None, start: str | None, base: str
     written, or the networks are not those of ``start``; CheckpointError if that is no separator.
     """
     if file.exists():
-        raise ConfigError(f"{shown(file)}: is there already; name another file with --out")
+        raise ConfigError(f"{file}: is there already; name another file with --out")
     recipe = _recipe(data, layout or guess_layout(data), start, base, file)
     try:
         with replacing(file) as temporary:
             temporary.write_text(recipe.text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{shown(file)}: cannot be written ({error.strerror}); name another with --out") from None
+        raise ConfigError(f"{file}: cannot be written ({error.strerror}); name another with --out") from None
     return recipe
 
 

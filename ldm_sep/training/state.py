@@ -162,7 +162,7 @@ def load_state(
     )
     if not fits:
         raise CheckpointError(
-            f"{shown(state)}: of another training, with other networks or trained weights than these settings have; "
+            f"{state}: of another training, with other networks or trained weights than these settings have; "
             "undo what changed, or name another --run"
         )
     module.load_state_dict(weights)
@@ -204,4 +204,4 @@ def _moments(path: Path) -> dict[int, dict[str, Tensor]]:
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     why = (reason(error) if isinstance(error, (OSError, ValueError)) else str(error)).splitlines()
-    return CheckpointError(shown(f"{path}: damaged ({(why or [type(error).__name__])[0]}); {_REMEDY}"))
+    return CheckpointError(f"{path}: damaged ({(why or [type(error).__name__])[0]}); {_REMEDY}")

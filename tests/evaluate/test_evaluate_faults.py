@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,25 +97,27 @@ target.log_f0_rmse_of, target.pesq_of = fails, crashes
 
 
 def test_a_metric_that_fails_costs_no_other_and_is_tried_again(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every crash costs a process: one song is enough.
+    for name in NAMES[1:]:
+        shutil.rmtree(songs / "ref" / name)
     (songs / "spoilt").mkdir()
     (songs / "spoilt/sitecustomize.py").write_text(SPOILT)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(songs / "spoilt"), str(ROOT)]))
     metrics = ("sdr", "lsd", "log_f0_rmse", "pesq", "mr_stft")
     summary, told = run(songs, "ours", "mixture", metrics=metrics, sheets=True)
-    assert sorted(told.rows) == sorted((track, system) for track in NAMES for system in ("ours", "mixture"))
-    assert told.counts == [(i, 6) for i in range(1, 7)]
+    assert told.rows == [(NAMES[0], "ours"), (NAMES[0], "mixture")] and told.counts == [(1, 2), (2, 2)]
     for row in summary.rows.values():
         assert row.error is None and [*row.scores] == ["sdr", "lsd", "mr_stft"]
         assert row.failed["log_f0_rmse"] == "OSError: no table of pitches"
         assert "exit code 7" in row.failed["pesq"] and "\n" not in row.failed["pesq"]
     assert {(f.track, f.system, f.message.split(":")[0]) for f in summary.failures} == {
-        (track, system, label) for track in NAMES for system in ("ours", "mixture") for label in ("log-F0 RMSE", "PESQ")
+        (NAMES[0], system, label) for system in ("ours", "mixture") for label in ("log-F0 RMSE", "PESQ")
     }
-    assert summary.scores["ours"]["pesq"].reasons == {"failed": 3} and summary.scores["ours"]["lsd"].n == 3
-    assert len(list((songs / "o/spectrograms").glob("*.png"))) == 3
+    assert summary.scores["ours"]["pesq"].reasons == {"failed": 1} and summary.scores["ours"]["lsd"].n == 1
+    assert len(list((songs / "o/spectrograms").glob("*.png"))) == 1
     monkeypatch.undo()
     mended, told = run(songs, "ours", "mixture", metrics=metrics)
-    assert len(told.rows) == 6 and mended.failures == ()
+    assert len(told.rows) == 2 and mended.failures == ()
     assert [*mended.rows[NAMES[0], "ours"].scores] == [*metrics]
 
 

@@ -62,11 +62,11 @@ def read_speakers(table: Path, root: Path) -> list[Speaker]:
     """
     rows = read_table(table, _SpeakerRow, DataError)
     if not rows:
-        raise DataError(f"{shown(table)}: needs the columns speaker and files and a row for each speaker")
+        raise DataError(f"{table}: needs the columns speaker and files and a row for each speaker")
     speakers: list[Speaker] = []
     for row in rows:
         if any(row.speaker == other.name for other in speakers):
-            raise DataError(f"{shown(table)}: the speaker '{row.speaker}' stands twice; give each a name of its own")
+            raise DataError(f"{table}: the speaker '{row.speaker}' stands twice; give each a name of its own")
         place = shown(f"{table}: '{row.files}' of {row.speaker}")
         try:
             found = {path for pattern in row.files.split("|") for path in root.glob(pattern)}
@@ -74,7 +74,7 @@ def read_speakers(table: Path, root: Path) -> list[Speaker]:
             raise DataError(f"{place} is no pattern of files below a folder") from None
         files = tuple(sorted(path for path in found if path.suffix.lower() in AUDIO_SUFFIXES))
         if not files:
-            raise DataError(f"{place} finds no audio below {shown(root)}; check --root")
+            raise DataError(f"{place} finds no audio below {root}; check --root")
         speakers.append(Speaker(row.speaker, files))
     return speakers
 

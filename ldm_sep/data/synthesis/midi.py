@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ldm_sep.errors import DataError, need_package
-from ldm_sep.files import reason, require_regular, shown
+from ldm_sep.files import reason, require_regular
 
 if TYPE_CHECKING:
     from mido import MidiFile
@@ -83,9 +83,9 @@ def read_archive(scores: Path) -> dict[str, bytes]:
     # Damaged, encrypted, or packed in a way that Python does not know.
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
-        raise DataError(shown(f"{scores}: not a readable zip of MIDI files ({why})")) from None
+        raise DataError(f"{scores}: not a readable zip of MIDI files ({why})") from None
     if not songs:
-        raise DataError(f"{shown(scores)}: holds no .mid files")
+        raise DataError(f"{scores}: holds no .mid files")
     return songs
 
 
