@@ -150,6 +150,12 @@ def test_playing_is_gapless_and_keys_do_what_buttons_do(wide: Listener, house: H
     here = wide.script(slider)
     wide.keys("r")
     assert pressed(wide, "Loop") and wide.script(slider) == pytest.approx(here, abs=0.05)
+    # Another try for that bar, while the one of before is heard.
+    wide.keys("n")
+    wide.wait(lambda: [one.text for one in wide.all(".past li") if "seed 1" in one.text])
+    after = house.job(job)
+    assert after["take"] == 2 and after["stretches"][0]["end"] - after["stretches"][0]["start"] == pytest.approx(2)
+    assert wide.button("Undo")
     wide.keys("s")
     assert wide.one(".sum").text == "You hear the instrumental alone."
     wide.keys("b")
