@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ldm_sep.audio.windowed import through_windows
+from ldm_sep.separation.windowed import through_windows
 from ldm_sep.signal.loudness import is_silent
 from ldm_sep.signal.windows import Window, Windower
 

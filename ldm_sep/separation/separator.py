@@ -13,7 +13,6 @@ import torch
 
 from ldm_sep.audio import Subtype, default_subtype
 from ldm_sep.audio.samples import as_wave, checked_samples
-from ldm_sep.audio.windowed import through_windows
 from ldm_sep.checkpoint.manifest import Manifest
 from ldm_sep.checkpoint.names import DEFAULT_CHECKPOINT, find_checkpoint
 from ldm_sep.checkpoint.reading import load_separator
@@ -28,6 +27,7 @@ from ldm_sep.separation.progress import Callback, Progress
 from ldm_sep.separation.renewal import renewed
 from ldm_sep.separation.sidecar import Settings
 from ldm_sep.separation.song import BLOCK, separate_song
+from ldm_sep.separation.windowed import through_windows
 from ldm_sep.signal.windows import Windower
 
 # The grid of 24-bit samples. Vocals on it leave a remainder that is exact wherever the mixture is on it too.
