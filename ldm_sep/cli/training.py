@@ -55,7 +55,7 @@ def train_codec(
 ) -> None:
     """Train a codec; writes RUN/codec."""
     from ldm_sep.training.codec import train_codec as act
-    from ldm_sep.training.provenance import provenance
+    from ldm_sep.training.loop import Session
     from ldm_sep.training.start import begin_codec
 
     resolved = _with_steps(load_experiment(config, changes, layout), "codec_training", steps)
@@ -71,12 +71,7 @@ def train_codec(
             before,
             _decoded(sources, cache, accelerator),
             validation,
-            run,
-            accelerator,
-            resume=resume,
-            max_minutes=max_minutes,
-            provenance=provenance(accelerator.device),
-            report=_report,
+            Session(accelerator, run, resume, max_minutes, _report),
         )
     typer.echo(f"codec: {folder}")
 
@@ -103,8 +98,8 @@ def train(
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.training.freeze import open_pack
+    from ldm_sep.training.loop import Session
     from ldm_sep.training.pairs import mix_pairs
-    from ldm_sep.training.provenance import provenance
     from ldm_sep.training.separator import train as act
     from ldm_sep.training.start import Start, begin_separator
 
@@ -127,12 +122,7 @@ def train(
             before,
             frozen or mix_pairs(resolved, separator, _decoded(sources, cache, accelerator)),
             validation,
-            run,
-            accelerator,
-            resume=resume,
-            max_minutes=max_minutes,
-            provenance=provenance(accelerator.device),
-            report=_report,
+            Session(accelerator, run, resume, max_minutes, _report),
         )
     typer.echo(f"separator: {folder}")
 

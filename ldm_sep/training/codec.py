@@ -1,16 +1,15 @@
 """Training of a codec on singing, accompaniment and mixtures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ldm_sep.build import build_mixer
-from ldm_sep.checkpoint.writing import Provenance, save_codec
+from ldm_sep.checkpoint.writing import save_codec
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import CodecTrainingConfig, Config
 from ldm_sep.data.decoded import DecodedAudio
@@ -19,9 +18,9 @@ from ldm_sep.data.mixer import Batch, Mixer
 from ldm_sep.method.level import normalising_gain
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
-from ldm_sep.training.log import Progress
-from ldm_sep.training.loop import fit, in_precision, step_seed
+from ldm_sep.training.loop import Session, fit, in_precision, step_seed
 from ldm_sep.training.losses import MultiScaleSpectralLoss
+from ldm_sep.training.provenance import provenance
 from ldm_sep.training.start import Runs
 
 _WAVE_FLOOR = 1e-3
@@ -120,18 +119,12 @@ def train_codec(
     before: Runs,
     decoded: DecodedAudio,
     items: Sequence[Item],
-    run: Path,
-    accelerator: Accelerator,
-    *,
-    resume: bool,
-    max_minutes: float | None,
-    provenance: Provenance,
-    report: Callable[[Progress], None],
+    session: Session,
 ) -> Path:
-    """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``decoded`` and write ``run/codec``: the
-    averaged weights and the whitening constants. Returns that folder.
+    """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``decoded``, and write the folder ``codec``
+    in the session's: the averaged weights and the whitening constants. Returns that folder.
     """
-    settings, device = config.needed_codec_training(), accelerator.device
+    settings, device = config.needed_codec_training(), session.accelerator.device
     mixer = build_mixer(config.mix, decoded, settings.seconds, codec.hop)
     objective = CodecObjective(codec, settings).to(device)
     optimizer = torch.optim.AdamW(
@@ -139,25 +132,24 @@ def train_codec(
     )
 
     def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:
-        return draw_codec_step(mixer, settings, codec, step, accelerator.process_index)
+        return draw_codec_step(mixer, settings, codec, step, session.accelerator.process_index)
 
+    record = config.model_dump_json(indent=2)
     reached, scores = fit(
-        accelerator,
+        session,
         objective,
         optimizer,
         draw,
         settings,
-        run,
-        resume=resume,
-        max_minutes=max_minutes,
-        record=config.model_dump_json(indent=2),
+        record=record,
         validate=lambda *_: score_codec(codec, items, device),
-        report=report,
     )
-    folder = run / "codec"
-    if accelerator.is_main_process:
+    folder = session.run / "codec"
+    if session.accelerator.is_main_process:
         whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
-        done = replace(provenance, steps=reached.step, minutes=reached.minutes, scores=dict(scores), before=before)
+        done = replace(
+            provenance(device), steps=reached.step, minutes=reached.minutes, scores=dict(scores), before=before
+        )
         save_codec(folder, config, codec, whitening, done)
-    accelerator.wait_for_everyone()
+    session.accelerator.wait_for_everyone()
     return folder

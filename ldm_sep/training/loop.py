@@ -9,6 +9,7 @@ older one goes.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -41,27 +42,38 @@ def learning_rate_scale(step: int, steps: int, warmup: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+@dataclass(frozen=True)
+class Session:
+    """One process's part in a training: the devices it has, and the folder ``run`` of states and logs.
+
+    resume: go on from the last state in ``run``. max_minutes: stop after these, None for no limit. ``report`` gets the
+    progress.
+    """
+
+    accelerator: Accelerator
+    run: Path
+    resume: bool
+    max_minutes: float | None
+    report: Callable[[Progress], None]
+
+
 def fit(
-    accelerator: Accelerator,
+    session: Session,
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     draw: Callable[[int], Sequence[Tensor]],
     settings: OptimiserConfig,
-    run: Path,
     *,
-    resume: bool,
-    max_minutes: float | None,
     record: str,
     validate: Callable[[int, Board], Mapping[str, float]],
-    report: Callable[[Progress], None],
 ) -> tuple[Reached, Mapping[str, float]]:
-    """Train ``objective`` until ``settings.steps`` or ``max_minutes``. Returns where it stands and, on the main
+    """Train ``objective`` until ``settings.steps`` or the session's end. Returns where it stands and, on the main
     process, the last validation; the averaged weights are in place then.
 
     ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised; mixed
     precision is the objective's own affair (`in_precision`). A step
     whose loss or gradient norm is not finite is skipped and counted. ``validate(step, board)`` runs on the main process
-    with the averaged weights in place and returns numbers for ``validation.csv``; ``report`` gets the progress. The
+    with the averaged weights in place and returns numbers for ``validation.csv``. The
     state is saved at intervals and at the end. ``record``, the settings as JSON, becomes ``run/config.json`` once the
     last state is loaded: what a start that failed was asked for is not what the states there were made with.
     """
@@ -69,9 +81,10 @@ def fit(
     base_rates = [group["lr"] for group in optimizer.param_groups]
     trainable = [p for p in objective.parameters() if p.requires_grad]
     ema = ExponentialMovingAverage(trainable, settings.ema_decay)
+    accelerator, run = session.accelerator, session.run
     before, processes = Reached(), accelerator.num_processes
     states = find_states(run)
-    if resume and states:
+    if session.resume and states:
         before = load_state(states[-1], objective, ema, optimizer)
     step, skipped = before.step, before.skipped
 
@@ -90,7 +103,7 @@ def fit(
             complete_leftovers(run)
             with replacing(run / "config.json") as temporary:
                 temporary.write_text(record, encoding="utf-8")
-        log = TrainingLog(run, settings, before.step, report, max_minutes)
+        log = TrainingLog(run, settings, before.step, session.report, session.max_minutes)
     # Recurrent layers have no backward pass on CUDA while they are set to evaluate, as loaded networks are.
     objective.train()
 
@@ -105,7 +118,7 @@ def fit(
         norm = torch.stack([accelerator.clip_grad_norm_(part, settings.gradient_clip) for part in parts]).norm()
         # Clipping by a non-finite norm would write NaN into every weight.
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
-        late = max_minutes is not None and time.monotonic() - started > max_minutes * 60
+        late = session.max_minutes is not None and time.monotonic() - started > session.max_minutes * 60
         # All processes must skip, and stop, at the same step.
         flags = torch.stack([~finite.cpu(), torch.tensor(late)]).float().to(accelerator.device)
         unusable, late = (accelerator.reduce(flags, "sum") > 0).tolist()

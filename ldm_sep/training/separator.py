@@ -1,21 +1,21 @@
 """Training of the separator: the predictor (stage 0), the U-Net (1), U-Net and conditioner (2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ldm_sep.checkpoint.writing import Provenance, save_separator
+from ldm_sep.checkpoint.writing import save_separator
 from ldm_sep.config import Config, SeparatorTrainingConfig
 from ldm_sep.data.items import Item
 from ldm_sep.method.model import LatentSeparator
-from ldm_sep.training.log import Board, Progress
-from ldm_sep.training.loop import fit, step_seed
+from ldm_sep.training.log import Board
+from ldm_sep.training.loop import Session, fit, step_seed
 from ldm_sep.training.objectives import PredictorObjective, SeparatorObjective
 from ldm_sep.training.pairs import Pairs, PairSource, needed
+from ldm_sep.training.provenance import provenance
 from ldm_sep.training.start import Runs
 from ldm_sep.training.validation import score_separator, validation_plans, write_samples
 
@@ -51,18 +51,12 @@ def train(
     before: Runs,
     pairs: PairSource,
     items: Sequence[Item],
-    run: Path,
-    accelerator: Accelerator,
-    *,
-    resume: bool,
-    max_minutes: float | None,
-    provenance: Provenance,
-    report: Callable[[Progress], None],
+    session: Session,
 ) -> Path:
-    """Train ``separator``, which `begin_separator` gives with the runs ``before``, on ``pairs`` and write
-    ``run/separator``: the averaged weights. Returns that folder.
+    """Train ``separator``, which `begin_separator` gives with the runs ``before``, on ``pairs``, and write the folder
+    ``separator`` in the session's: the averaged weights. Returns that folder.
     """
-    settings, device, rank = config.needed_training(), accelerator.device, accelerator.process_index
+    settings, device, rank = config.needed_training(), session.accelerator.device, session.accelerator.process_index
     plans, speeds = validation_plans(config.sampling), config.sampling.speeds
     if settings.stage == 0:
         objective: nn.Module = PredictorObjective(separator, settings)
@@ -81,28 +75,25 @@ def train(
         return draw_step(pairs, settings, step, rank)
 
     def validate(step: int, board: Board) -> dict[str, float]:
-        folder = run / "samples" / f"{step:08d}"
+        folder = session.run / "samples" / f"{step:08d}"
         for name, wave in write_samples(separator, items, plans[config.sampling.steps], device, folder).items():
             board.sound(name, wave, separator.codec.sample_rate, step)
         return score_separator(separator, items, plans, device)
 
+    record = config.model_dump_json(indent=2)
     reached, scores = fit(
-        accelerator,
+        session,
         objective,
         optimizer,
         draw,
         settings,
-        run,
-        resume=resume,
-        max_minutes=max_minutes,
-        record=config.model_dump_json(indent=2),
+        record=record,
         validate=validate,
-        report=report,
     )
-    folder = run / "separator"
-    if accelerator.is_main_process:
+    folder = session.run / "separator"
+    if session.accelerator.is_main_process:
         done = replace(
-            provenance,
+            provenance(device),
             steps=reached.step,
             minutes=reached.minutes,
             parts=["predictor"] if settings.stage == 0 else ["unet"],
@@ -110,5 +101,5 @@ def train(
             before=before,
         )
         save_separator(folder, config, separator, done)
-    accelerator.wait_for_everyone()
+    session.accelerator.wait_for_everyone()
     return folder

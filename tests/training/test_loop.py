@@ -3,6 +3,7 @@
 import csv
 import itertools
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,56 +14,50 @@ from safetensors.torch import load_file
 from ldm_sep.config import OptimiserConfig
 from ldm_sep.errors import CheckpointError
 from ldm_sep.training.log import Progress, TrainingLog
-from ldm_sep.training.loop import fit, learning_rate_scale
+from ldm_sep.training.loop import Session, fit, learning_rate_scale
 from ldm_sep.training.state import ExponentialMovingAverage, Reached, find_states, load_state, save_state
 
 
 def test_what_a_killed_run_left_unfinished_is_gone_when_it_goes_on(tmp_path: Path) -> None:
-    from accelerate import Accelerator
-
     module = _Flaky()
     (tmp_path / ".ldm-sep-0011223344556677").mkdir()
     (tmp_path / ".ldm-sep-0011223344556677/model.safetensors").write_bytes(b"half a state")
     (tmp_path / ".ldm-sep-8899aabbccddeeff.csv").write_text("half a log")
     fit(
-        Accelerator(cpu=True),
+        session(tmp_path, resume=True),
         module,
         torch.optim.AdamW(module.parameters(), 0.1),
         lambda step: (torch.tensor(step),),
         loop(1, 0.5),
-        tmp_path,
-        resume=True,
-        max_minutes=None,
         record="{}",
         validate=lambda *_: {"weight": 0.0},
-        report=lambda _: None,
     )
     names = {path.name for path in tmp_path.iterdir()} - {"tensorboard"}
     assert names == {"config.json", "train.csv", "validation.csv", "state-00000001"}
 
 
 def test_minutes_add_up_over_the_processes_of_a_run(tmp_path: Path) -> None:
-    from accelerate import Accelerator
-
     module = _Flaky()
     optimizer = torch.optim.AdamW(module.parameters(), 0.1)
     ema = ExponentialMovingAverage(list(module.parameters()), 0.5)
     state = save_state(tmp_path, Reached(step=3, skipped=1, minutes=7.5), module, ema, optimizer)
     assert load_state(state, module, ema, optimizer) == Reached(step=3, skipped=1, minutes=7.5)
     reached, _ = fit(
-        Accelerator(cpu=True),
+        session(tmp_path, resume=True),
         module,
         optimizer,
         lambda step: (torch.tensor(step),),
         loop(5, 0.5),
-        tmp_path,
-        resume=True,
-        max_minutes=None,
         record="{}",
         validate=lambda *_: {"weight": 0.0},
-        report=lambda _: None,
     )
     assert reached.step == 5 and 7.5 < reached.minutes < 8
+
+
+def session(run: Path, resume: bool, report: Callable[[Progress], None] = lambda _: None) -> Session:
+    from accelerate import Accelerator
+
+    return Session(Accelerator(cpu=True), run, resume, None, report)
 
 
 def loop(steps: int, ema_decay: float) -> OptimiserConfig:
@@ -97,22 +92,16 @@ class _Flaky(torch.nn.Module):
 
 
 def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> None:
-    from accelerate import Accelerator
-
     module = _Flaky()
     reports = []
     reached, _ = fit(
-        Accelerator(cpu=True),
+        session(tmp_path, resume=False, report=reports.append),
         module,
         torch.optim.AdamW(module.parameters(), 0.1),
         lambda step: (torch.tensor(step),),
         loop(6, 0.5),
-        tmp_path,
-        resume=False,
-        max_minutes=None,
         record="{}",
         validate=lambda *_: {"weight": float(module.weight)},
-        report=reports.append,
     )
     assert (reached.step, reached.skipped) == (6, 1) and reports[-1].skipped == 1
     weights = [float(r["weight"]) for r in csv.DictReader((tmp_path / "validation.csv").read_text().splitlines())]
@@ -181,8 +170,6 @@ def test_tensorboard_has_sounds_and_pictures_and_no_step_twice(tmp_path: Path) -
 
 
 def test_every_validation_is_made_once_with_the_averaged_weights(tmp_path: Path) -> None:
-    from accelerate import Accelerator
-
     module = _Flaky()
     seen: list[tuple[int, float]] = []
 
@@ -192,17 +179,13 @@ def test_every_validation_is_made_once_with_the_averaged_weights(tmp_path: Path)
 
     def run(steps: int) -> tuple[int, dict[str, float]]:
         reached, scores = fit(
-            Accelerator(cpu=True),
+            session(tmp_path, resume=True),
             module,
             torch.optim.AdamW(module.parameters(), 0.1),
             lambda step: (torch.tensor(step),),
             loop(steps, 0.5).model_copy(update={"validate_every": 2}),
-            tmp_path,
-            resume=True,
-            max_minutes=None,
             record="{}",
             validate=validate,
-            report=lambda _: None,
         )
         return reached.step, dict(scores)
 
@@ -216,8 +199,6 @@ def test_every_validation_is_made_once_with_the_averaged_weights(tmp_path: Path)
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_a_resumed_run_decays_weights_as_it_is_told_now(decay: float, tmp_path: Path) -> None:
-    from accelerate import Accelerator
-
     class Still(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -230,17 +211,13 @@ def test_a_resumed_run_decays_weights_as_it_is_told_now(decay: float, tmp_path: 
     before = torch.optim.AdamW(module.parameters(), 0.1, weight_decay=0.1)
     save_state(tmp_path, Reached(step=0), module, ExponentialMovingAverage([module.weight], 0.5), before)
     fit(
-        Accelerator(cpu=True),
+        session(tmp_path, resume=True),
         module,
         torch.optim.AdamW(module.parameters(), 0.1, weight_decay=decay),
         lambda step: (),
         loop(1, 0.0),
-        tmp_path,
-        resume=True,
-        max_minutes=None,
         record="{}",
         validate=lambda *_: {},
-        report=lambda _: None,
     )
     saved = float(load_file(tmp_path / "state-00000001/model.safetensors")["weight"])
     # One step of AdamW without a gradient: w (1 - rate x decay), the rate at its warm-up's end.
