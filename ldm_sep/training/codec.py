@@ -121,8 +121,8 @@ def train_codec(
     items: Sequence[Item],
     session: Session,
 ) -> Path:
-    """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``decoded``. Write the folder ``codec`` in
-    the session's: the averaged weights and the whitening constants. Returns that folder.
+    """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``decoded``. Write the folder ``codec``
+    in the session's: the averaged weights and the whitening constants. Returns that folder.
     """
     settings, device = config.needed_codec_training(), session.accelerator.device
     mixer = build_mixer(config.mix, decoded, settings.seconds, codec.hop)
