@@ -2,9 +2,12 @@
 
 import { el } from "./dom.js";
 import { keysOn, setKeys } from "./keys.js";
+import { loopFromHere, loopToHere } from "./loop.js";
 import { clock, exact } from "./words.js";
 
 const NUDGE = 2;
+// Seconds of the shortest loop.
+const LEAST = 0.1;
 
 export class Transport {
   constructor(player, lanes) {
@@ -16,8 +19,8 @@ export class Transport {
       on: { input: () => player.seek(Number(this.position.value)) },
     });
     this.loop = button("Loop", "L", () => this.toggleLoop());
-    this.from = button("From here", "[", () => this.startHere());
-    this.to = button("To here", "]", () => this.endHere());
+    this.from = button("From here", "[", () => loopFromHere(this.player, LEAST));
+    this.to = button("To here", "]", () => loopToHere(this.player, LEAST));
     this.bar = button("A bar from here", "R", () => this.loopBar());
     this.range = el("span", { class: "range hint" });
     this.beats = el("input", { type: "number", min: "30", max: "300", step: "0.1", value: "120", on: { change: () => this.setTempo(Number(this.beats.value)) } });
@@ -42,8 +45,8 @@ export class Transport {
     const nudge = (seconds) => () => this.player.seek(this.player.position + seconds);
     const toggle = () => this.toggle();
     return {
-      " ": toggle, p: toggle, ",": nudge(-NUDGE), ".": nudge(NUDGE), l: () => this.toggleLoop(), "[": () => this.startHere(),
-      "]": () => this.endHere(), r: () => this.loopBar(), t: () => this.tapBeat(), "+": () => this.lanes.zoom(0.5), "-": () => this.lanes.zoom(2),
+      " ": toggle, p: toggle, ",": nudge(-NUDGE), ".": nudge(NUDGE), l: () => this.toggleLoop(), "[": () => loopFromHere(this.player, LEAST),
+      "]": () => loopToHere(this.player, LEAST), r: () => this.loopBar(), t: () => this.tapBeat(), "+": () => this.lanes.zoom(0.5), "-": () => this.lanes.zoom(2),
       v: () => this.setLook(this.lanes.look === "wave" ? "spectrum" : "wave"),
     };
   }
@@ -55,18 +58,6 @@ export class Transport {
 
   toggleLoop() {
     this.player.setLoop(!this.player.loop.on);
-  }
-
-  startHere() {
-    const { end } = this.player.loop;
-    const here = this.player.position;
-    this.player.setLoop(true, here, here < end - 0.1 ? end : this.player.duration);
-  }
-
-  endHere() {
-    const { start } = this.player.loop;
-    const here = this.player.position;
-    this.player.setLoop(true, start < here - 0.1 ? start : 0, here);
   }
 
   /** Four beats from here. A loop that is on moves on by its length, so that the same key goes from bar to bar. */

@@ -2,6 +2,10 @@
 
 import { el } from "./dom.js";
 import { keysOn, setKeys } from "./keys.js";
+import { loopFromHere, loopToHere } from "./loop.js";
+
+// Seconds of the shortest loop.
+const LEAST = 0.25;
 
 function clock(seconds) {
   const whole = Math.floor(seconds + 1e-6);
@@ -23,8 +27,8 @@ export class Transport {
     });
     this.region = el("div", { class: "region", ariaHidden: "true" });
     this.loop = this.button("Loop", "L", () => this.toggleLoop());
-    this.from = this.button("From here", "[", () => this.startHere());
-    this.to = this.button("To here", "]", () => this.endHere());
+    this.from = this.button("From here", "[", () => loopFromHere(this.player, LEAST));
+    this.to = this.button("To here", "]", () => loopToHere(this.player, LEAST));
     this.whole = el("button", { type: "button", text: "Whole", on: { click: () => this.wholeLoop() } });
     this.from.setAttribute("aria-label", "Loop from here");
     this.to.setAttribute("aria-label", "Loop to here");
@@ -47,7 +51,7 @@ export class Transport {
     const toggle = () => this.toggle();
     return {
       " ": toggle, p: toggle, ",": nudge(-1), ".": nudge(1),
-      l: () => this.toggleLoop(), "[": () => this.startHere(), "]": () => this.endHere(),
+      l: () => this.toggleLoop(), "[": () => loopFromHere(this.player, LEAST), "]": () => loopToHere(this.player, LEAST),
     };
   }
 
@@ -59,18 +63,6 @@ export class Transport {
 
   toggleLoop() {
     this.player.setLoop(!this.player.loop.on);
-  }
-
-  startHere() {
-    const { end } = this.player.loop;
-    const here = this.player.position;
-    this.player.setLoop(true, here, here < end - 0.25 ? end : this.player.duration);
-  }
-
-  endHere() {
-    const { start } = this.player.loop;
-    const here = this.player.position;
-    this.player.setLoop(true, start < here - 0.25 ? start : 0, here);
   }
 
   wholeLoop() {
