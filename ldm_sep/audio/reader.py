@@ -128,12 +128,10 @@ def _require_audio(path: Path) -> None:
     """AudioError unless ``path`` is a file that may hold audio."""
     name = shown(path)
     try:
-        if not stat.S_ISREG(mode := path.stat().st_mode):
-            folder, other = (
-                "a folder, not an audio file; name a file inside it",
-                "not a regular file; save it to one first",
-            )
-            raise AudioError(f"{name}: is {folder if stat.S_ISDIR(mode) else other}")
+        if stat.S_ISDIR(mode := path.stat().st_mode):
+            raise AudioError(f"{name}: is a folder, not an audio file; name a file inside it")
+        if not stat.S_ISREG(mode):
+            raise AudioError(f"{name}: is not a regular file; save it to one first")
         with path.open("rb") as file:
             head = file.read(4096)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -164,4 +162,8 @@ def _downmixed(blocks: Iterator[np.ndarray], info: AudioInfo, notice: Notice) ->
             continue
         frame = av.AudioFrame.from_ndarray(block.T.reshape(1, -1), "flt", name)
         frame.sample_rate = info.sample_rate
-        yield from (mixed.to_ndarray() for mixed in resampler.resample(frame))
+        mixed = [part.to_ndarray() for part in resampler.resample(frame)]
+        # Without memory for its threads, FFmpeg may give nothing and no error.
+        if sum(part.shape[1] for part in mixed) != block.shape[1]:
+            raise AudioError(f"{shown(info.path)}: {info.channels} channels cannot be mixed to two; free memory")
+        yield from mixed
