@@ -11,11 +11,11 @@ TORCH := torch==2.13.0
 demo: $(VENV)/.installed
 	$(BIN)/ldm-sep separate demo/song.ogg --out separated --overwrite
 
-# One process more than two cores: the tests of pages wait for sound to play. The tests of a file stay together, since
-# they share what they train.
+# One process more than two cores: the tests of pages wait for sound to play, so they come first (tests/conftest.py). The
+# tests of a file stay together, since they share what they train.
 WORKERS ?= 3
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

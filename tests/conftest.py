@@ -19,6 +19,13 @@ import soundfile as sf
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16000
+# Their tests wait for browsers, sounds and clusters, while others can compute.
+_WAITING = ("study", "page", "catalogue")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait begin first, so that none is left to wait alone at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in _WAITING)
 
 
 def sung(seconds: float, f0: float, seed: int) -> np.ndarray:
