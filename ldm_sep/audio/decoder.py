@@ -78,7 +78,8 @@ class Decoder:
             said = error.strerror if isinstance(error, av.FFmpegError) else str(error)
             raise unreadable(self._path, (said or "no audio").lower()) from error
         streams = self._container.streams.audio
-        if not streams or streams[0].codec_context is None:
+        # Where a VOC file was cut off cannot be told.
+        if not streams or streams[0].codec_context is None or self._container.format.name == "voc":
             self.close()
             raise unreadable(self._path, "no decoder for its encoding" if streams else "it holds no audio")
         self._stream, codec = streams[0], streams[0].codec_context

@@ -204,6 +204,12 @@ def test_a_cut_off_file_says_how_much_is_left(tmp_path: Path, name: str) -> None
             probe(path)
 
 
+def test_a_format_whose_cuts_nobody_can_see_is_refused(tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.voc", np.zeros(8000), 8000, format="VOC", subtype="PCM_16")
+    with pytest.raises(AudioError, match=r"a\.voc.*convert it to wav or flac"):
+        AudioReader(tmp_path / "a.voc")
+
+
 def test_a_declared_size_is_never_allocated(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav_bytes(bytes(64_000), data_size=0x70000000, channels=64))
     path = save(tmp_path / "a.flac", noise(20_000), subtype="PCM_16")
