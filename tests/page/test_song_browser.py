@@ -22,6 +22,26 @@ for (const type of ["dragover", "drop"]) {
   document.querySelector(".drop").dispatchEvent(new DragEvent(type, init));
 }
 """
+# The least contrast of text with what lies behind it (WCAG 2, 4.5 wanted), and how light the page is, 0 to 1.
+CONTRAST = """
+const colour = (text) => text.match(/[\\d.]+/g).map(Number);
+const light = (text) => {
+  const linear = (x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  const [r, g, b] = colour(text).map((x) => linear(x / 255));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (node) => {
+  const own = node ? getComputedStyle(node).backgroundColor : "rgb(255, 255, 255)";
+  return (colour(own)[3] ?? 1) > 0.5 ? own : behind(node.parentElement);
+};
+const shown = [...document.querySelectorAll("h1, h2, p, a, label, button, .state, .hint")].filter((node) =>
+  node.offsetParent && node.textContent.trim() && !node.disabled);
+const ratios = shown.map((node) => {
+  const [low, high] = [light(getComputedStyle(node).color), light(behind(node))].sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+});
+return [Math.min(...ratios), light(behind(document.body)), shown.length];
+"""
 # The gains that both stems reach the ears with, and what was started when, of which piece, from where.
 HEARD = "return [...document.querySelectorAll('.fader output')].map((one) => one.textContent)"
 
@@ -123,6 +143,20 @@ def test_from_a_dropped_song_to_a_downloaded_stem(wide: Listener, house: House, 
     assert [
         one for one in wide.web.get_log("browser") if one["level"] == "SEVERE" and "favicon" not in one["message"]
     ] == []
+
+
+def test_words_stand_out_by_day_and_by_night(wide: Listener, house: House, address: str) -> None:
+    job = house.await_state(house.add(as_file(song(3)), "evening.wav"), "done")
+    for scheme in ("light", "dark"):
+        features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        wide.web.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+        for page, heading in ((address, "Separate a song"), (f"{address}/#/songs/{job['id']}", "evening")):
+            wide.open(page)
+            wide.await_heading(heading)
+            contrast, page_light, words = wide.script(CONTRAST)
+            assert contrast >= 4.5 and words > 5
+            assert page_light > 0.8 if scheme == "light" else page_light < 0.05
+    wide.web.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_playing_is_gapless_and_keys_do_what_buttons_do(wide: Listener, house: House, address: str) -> None:
