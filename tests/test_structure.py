@@ -92,6 +92,17 @@ def test_help_is_instant_in_that_it_imports_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("words", [["separate", "nothing.wav"], ["separate", "song.wav", "--filename", "{stem}"]])
+def test_a_mistake_in_a_name_is_told_before_torch_is_imported(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom ldm_sep.__main__ import main\n"
+        f"sys.argv[1:] = {words}\ntry:\n    main()\nexcept SystemExit as end:\n"
+        "    print(end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "1 False" and done.stderr.startswith("ldm-sep: ")
+
+
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 
 

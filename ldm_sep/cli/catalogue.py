@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ldm_sep.cli.choices import Format, Samples, check_samples
+from ldm_sep.cli.choices import Samples, check_samples
+from ldm_sep.cli.options import CodecWeights, Device
+from ldm_sep.separation.naming import Suffix
 
 if TYPE_CHECKING:
     from ldm_sep.catalogue import Row, Tally
@@ -50,14 +52,12 @@ def catalogue(
     preset: Annotated[str | None, typer.Option(help="fast, balanced (the default) or best.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; 1 is fastest and smoothest.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise: same seed, same output.")] = 0,
-    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     segment: Annotated[float | None, typer.Option(help="Seconds separated at a time.")] = None,
     overlap: Annotated[float | None, typer.Option(help="Share of a segment shared with the next, 0 to 0.5.")] = None,
-    format: Annotated[Format, typer.Option("--format", help="File type.")] = "flac",
+    format: Annotated[Suffix, typer.Option("--format", help="File type.")] = "flac",
     samples: Annotated[Samples | None, typer.Option(help="Sample type; default float in wav, int24 in flac.")] = None,
-    codec_weights: Annotated[
-        Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
-    ] = None,
+    codec_weights: CodecWeights = None,
     max_hours: Annotated[float, typer.Option(min=0, help="Longest song; 0 for any length.")] = 12,
 ) -> None:
     """Separate very many songs, each exactly once, on one machine or many.
@@ -70,8 +70,8 @@ def catalogue(
     from ldm_sep.catalogue import Shard, local_engine, make_recipe
     from ldm_sep.catalogue import catalogue as run
     from ldm_sep.errors import ConfigError
-    from ldm_sep.separation import Options
     from ldm_sep.separation.jobs import parse_stems
+    from ldm_sep.separation.options import Options
 
     check_samples(format, samples)
     if address is not None and engine is EngineName.local:

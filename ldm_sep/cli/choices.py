@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.files import shown
+from ldm_sep.separation.jobs import parse_stems
+from ldm_sep.separation.naming import Stem, Suffix
 
-if TYPE_CHECKING:
-    from ldm_sep.separation.naming import Stem
-
-Format = Literal["wav", "flac", "mp3"]
 Samples = Literal["float", "int24", "int16"]
 _T = TypeVar("_T")
 
@@ -30,7 +28,7 @@ class Choices:
     checkpoint: str
     device: str
     codec_weights: Path | None
-    suffix: Format
+    suffix: Suffix
     subtype: Samples | None
     bit_rate: int | None
     part: tuple[float, float | None]
@@ -51,7 +49,7 @@ def one_of(what: str, given: Mapping[str, _T | None]) -> _T | None:
     return next(iter(chosen.values()), None)
 
 
-def check_samples(suffix: Format, samples: Samples | None) -> None:
+def check_samples(suffix: Suffix, samples: Samples | None) -> None:
     """ConfigError for samples that the files cannot hold."""
     if suffix == "flac" and samples == "float":
         raise ConfigError("--samples float: flac holds whole numbers; choose int24 or int16, or --format wav")
@@ -59,8 +57,6 @@ def check_samples(suffix: Format, samples: Samples | None) -> None:
 
 def chosen_stems(stems: str | None, two_stems: str | None, one: bool) -> tuple[Stem, ...]:
     """The stems to write; ``one``: only one can be, vocals unless another is named. ConfigError for other words."""
-    from ldm_sep.separation.jobs import parse_stems
-
     if two_stems not in (None, "vocals"):
         raise ConfigError(f"--two-stems {shown(two_stems)}: only vocals and the rest are told apart; write vocals")
     if stems is not None and two_stems is not None:

@@ -76,6 +76,7 @@ Cpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where th
 CodecWeights = Annotated[
     Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
 ]
+Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
 DEFAULT_CACHE = Path(".cache")
 Layout = Annotated[
     LayoutName | None, typer.Option(help="How --data is laid out, where it is not as the configuration says.")

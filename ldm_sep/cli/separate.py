@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ldm_sep.cli.choices import Choices, Format, Samples, check_samples, chosen_stems, one_of, seconds_of
+from ldm_sep.cli.choices import Choices, Samples, check_samples, chosen_stems, one_of, seconds_of
 from ldm_sep.cli.progress import Shown, choose_show
 from ldm_sep.cli.run import run
 from ldm_sep.errors import ConfigError
+from ldm_sep.separation.naming import Suffix
 
 _FILES, _PART, _HOW, _RUN = "Files", "Part of a song", "How to separate", "The run"
 
@@ -44,7 +45,7 @@ def separate(
         str | None, typer.Option(metavar="vocals", rich_help_panel=_FILES, help="As demucs says it: both stems.")
     ] = None,
     format: Annotated[
-        Format | None, typer.Option("--format", rich_help_panel=_FILES, help="File type; default wav.")
+        Suffix | None, typer.Option("--format", rich_help_panel=_FILES, help="File type; default wav.")
     ] = None,
     flac: Annotated[bool, typer.Option("--flac", rich_help_panel=_FILES, help="--format flac.")] = False,
     mp3: Annotated[bool, typer.Option("--mp3", rich_help_panel=_FILES, help="--format mp3.")] = False,
@@ -137,9 +138,9 @@ def separate(
     ] = None,
 ) -> None:
     """Separate songs into vocals and the exact remainder."""
-    formats: dict[str, Format | None]
+    formats: dict[str, Suffix | None]
     formats = {"--format": format, "--flac": "flac" if flac else None, "--mp3": "mp3" if mp3 else None}
-    suffix: Format | None = one_of("file types", formats)
+    suffix: Suffix | None = one_of("file types", formats)
     types: dict[str, Samples | None]
     types = {"--samples": samples, "--int24": "int24" if int24 else None, "--float32": "float" if float32 else None}
     subtype: Samples | None = one_of("sample types", types)

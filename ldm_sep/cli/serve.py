@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from ldm_sep.cli.options import Device
+
 
 def serve(
     folder: Annotated[Path, typer.Option(metavar="DIR", help="Where songs and results are kept.")] = Path("songs"),
     name: Annotated[str, typer.Option("-n", "--name", help="Checkpoint: a name, or its folder.")] = "open",
-    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU cores to separate with; default all.")] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 for a network, with a link that holds a token.")

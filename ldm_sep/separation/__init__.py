@@ -1,8 +1,23 @@
-"""Separation of waves, streams and files, and the plan of a run over many files."""
+"""Separation of waves, streams and files, and the plan of a run over many files.
 
-from ldm_sep.separation.naming import STEMS, Stem
-from ldm_sep.separation.options import Options
-from ldm_sep.separation.progress import Cancelled
-from ldm_sep.separation.separator import Separator, Stems, separate_file
+What it offers is loaded when it is used: what is said of names and folders must not wait for torch.
+"""
 
-__all__ = ["STEMS", "Cancelled", "Options", "Separator", "Stem", "Stems", "separate_file"]
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "STEMS": "naming",
+    "Cancelled": "progress",
+    "Options": "options",
+    "Separator": "separator",
+    "Stem": "naming",
+    "Stems": "separator",
+    "separate_file": "separator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
