@@ -10,12 +10,12 @@ from typing import Any
 from ldm_sep.catalogue.rows import Job, Recipe, Refusal, Row, folder_name, identity
 from ldm_sep.catalogue.storage import borrowed, lent, local_path, stamp_of
 from ldm_sep.errors import AudioError, BusyError, LdmSepError, OutputError
-from ldm_sep.files import reason, sha256_of, shown
+from ldm_sep.files import shown
 from ldm_sep.separation.naming import SIDECAR, Place, Stem
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.separator import Separator
 from ldm_sep.separation.sidecar import Sidecar, is_made, read_sidecar
-from ldm_sep.separation.song import separate_song
+from ldm_sep.separation.song import hash_of, separate_song
 from ldm_sep.signal.loudness import SILENT_PEAK
 
 # What is tried in turn. A process can end by a neighbour's fault, so the first two are the same.
@@ -55,9 +55,9 @@ def separate_job(job: Job, recipe: Recipe, shelf: Shelf) -> Iterator[Row | Refus
             raise AudioError(job.entry.problem)
         stamp = stamp_of(source)
         with borrowed(source) as path:
-            copy, song = shown(path), _hash(path)
+            copy, song = shown(path), hash_of(path)
             folder = folder_name(job.entry.name, recipe.key(song))
-            sidecar = _result(job, recipe, shelf, path, folder, recipe.key(song))
+            sidecar = _result(job, recipe, shelf, path, song, folder)
         if stamp_of(source) != stamp:
             raise AudioError(f"{shown(source)}: changed while it was read; run it again when it is complete")
     except (OutputError, BusyError) as error:
@@ -114,23 +114,16 @@ def _beginning(job: Job, recipe: Recipe, stamp: str, song: str) -> dict[str, Any
     }
 
 
-def _hash(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise AudioError(f"{shown(path)}: cannot be read ({reason(error)}); check the file") from error
-
-
-def _result(job: Job, recipe: Recipe, shelf: Shelf, path: Path, folder: str, key: str) -> Sidecar:
-    """What the sidecar in ``folder`` says, once the stems are there."""
+def _result(job: Job, recipe: Recipe, shelf: Shelf, path: Path, song: str, folder: str) -> Sidecar:
+    """What the sidecar in ``folder`` says, once the stems of the file at ``path`` are there; ``song`` is its hash."""
     target = f"{recipe.out}/{folder}"
     patience = time.monotonic() + _PATIENCE
     while True:
-        sidecar = _found(target, key, recipe.stems)
+        sidecar = _found(target, recipe.key(song), recipe.stems)
         if sidecar is not None:
             return sidecar
         try:
-            return _separated(job, recipe, shelf, path, target)
+            return _separated(job, recipe, shelf, path, song, target)
         except BusyError:
             if time.monotonic() > patience:
                 raise
@@ -149,7 +142,7 @@ def _found(target: str, key: str, stems: Sequence[Stem]) -> Sidecar | None:
     return sidecar if whole and sidecar.key == key and set(stems) <= sidecar.stems.keys() else None
 
 
-def _separated(job: Job, recipe: Recipe, shelf: Shelf, path: Path, target: str) -> Sidecar:
+def _separated(job: Job, recipe: Recipe, shelf: Shelf, path: Path, song: str, target: str) -> Sidecar:
     count = len(job.crashes)
     half = max(_SHORTEST_SEGMENT, recipe.settings.plan.segment / 2)
     options = replace(recipe.options, segment=half) if count > 1 else recipe.options
@@ -163,12 +156,13 @@ def _separated(job: Job, recipe: Recipe, shelf: Shelf, path: Path, target: str) 
             longest=recipe.longest,
             progress=Progress(None),
             notice=lambda line: None,
+            sha256=song,
         )
         if local_path(target) is None:
             # Names of copies that are gone say nothing.
             source = shown(job.entry.source)
             lines = [line.replace(shown(path), source).replace(shown(folder), target) for line in sidecar.warnings]
-            song = sidecar.input.model_copy(update={"file": source})
-            sidecar = sidecar.model_copy(update={"input": song, "warnings": lines})
+            facts = sidecar.input.model_copy(update={"file": source})
+            sidecar = sidecar.model_copy(update={"input": facts, "warnings": lines})
             (folder / SIDECAR).write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return sidecar

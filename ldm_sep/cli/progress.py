@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Shown = Literal["auto", "bar", "lines", "json", "none"]
+Outcome = Literal["separated", "skipped", "failed"]
 # Of a song, between two lines.
 _STEP = 0.1
 
@@ -25,7 +26,7 @@ class Show(Protocol):
     def at(self, fraction: float, stage: str, left: float | None) -> None:
         """The song is so far; ``left`` in seconds."""
 
-    def end(self, outcome: Literal["separated", "skipped", "failed"]) -> None:
+    def end(self, outcome: Outcome) -> None:
         """The song is over."""
 
     def line(self, kind: Literal["warning", "error"], text: str) -> None:
@@ -56,7 +57,7 @@ class Silent:
     def at(self, fraction: float, stage: str, left: float | None) -> None:
         """Says nothing."""
 
-    def end(self, outcome: Literal["separated", "skipped", "failed"]) -> None:
+    def end(self, outcome: Outcome) -> None:
         """Says nothing."""
 
     def line(self, kind: Literal["warning", "error"], text: str) -> None:
@@ -86,7 +87,7 @@ class Lines:
         # Beyond 1 after the last.
         self._next = _STEP * (int(fraction / _STEP + 1e-9) + 1)
 
-    def end(self, outcome: Literal["separated", "skipped", "failed"]) -> None:
+    def end(self, outcome: Outcome) -> None:
         """Songs that were passed over are said too."""
         if outcome == "skipped":
             typer.echo(f"{self._title}: skipped, made by the same settings before", err=True)
@@ -125,7 +126,7 @@ class Bar:
             self._bar.start()
         self._bar.update(self._task, completed=fraction)
 
-    def end(self, outcome: Literal["separated", "skipped", "failed"]) -> None:
+    def end(self, outcome: Outcome) -> None:
         """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.stop()
@@ -148,7 +149,7 @@ class JsonLines:
         """``{"event": "progress", "fraction": 0.4, "stage": "separating", "eta": 12.3}``, seconds or null."""
         self._event("progress", fraction=round(fraction, 4), stage=stage, eta=None if left is None else round(left, 1))
 
-    def end(self, outcome: Literal["separated", "skipped", "failed"]) -> None:
+    def end(self, outcome: Outcome) -> None:
         """``{"event": "end", "outcome": ...}``"""
         self._event("end", outcome=outcome)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ldm_sep.cli.choices import stretch_of
+from ldm_sep.cli.options import CodecWeights, Device
 from ldm_sep.cli.progress import Shown, choose_show
 from ldm_sep.errors import AudioError, CheckpointError, ConfigError
 
@@ -26,10 +27,8 @@ def rerun(
     name: Annotated[
         str | None, typer.Option("-n", "--name", help="The checkpoint, where it is not where it was.")
     ] = None,
-    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    codec_weights: Annotated[
-        Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
-    ] = None,
+    device: Device = "auto",
+    codec_weights: CodecWeights = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     progress: Annotated[Shown, typer.Option("--progress", help="As of ldm-sep separate.")] = "auto",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and errors alone.")] = False,
@@ -51,7 +50,8 @@ def rerun(
     path = song or sidecar.parent / was.input.file
     if song is None and not path.is_file():
         raise AudioError(f"{shown(path)}: the song is not where it was; name it by --input")
-    if hash_of(path) != was.input.sha256:
+    sha256 = hash_of(path)
+    if sha256 != was.input.sha256:
         raise AudioError(f"{shown(path)}: is not the song of {shown(sidecar)}; name that by --input")
     place = Place(out or sidecar.parent, {stem: facts.file for stem, facts in was.stems.items()}, sidecar.name)
     there = [target for target in place.targets.values() if target.exists()]
@@ -77,6 +77,7 @@ def rerun(
         longest=None,
         progress=Progress(show.at),
         notice=lambda text: show.line("warning", shown(text)),
+        sha256=sha256,
     )
     show.end("separated")
     others = [stem for stem, facts in made.stems.items() if facts.sha256 != was.stems[stem].sha256]

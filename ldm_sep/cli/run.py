@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ldm_sep.cli.choices import Choices
-from ldm_sep.cli.progress import Show
+from ldm_sep.cli.progress import Outcome, Show
 from ldm_sep.errors import AudioError, ConfigError, LdmSepError
 from ldm_sep.files import reason, shown
 
@@ -72,13 +72,13 @@ def run(choices: Choices, show: Show) -> None:
         )
         for line in work.unreadable:
             show.line("error", line)
-        counts = {"separated": 0, "skipped": 0, "failed": 0}
+        counts: dict[Outcome, int] = {"separated": 0, "skipped": 0, "failed": 0}
         for number, job in enumerate(work.jobs, 1):
             show.begin(number, len(work.jobs), shown(job.input.name))
             try:
                 written = _song(separator, job, settings, choices, show)
-                outcome = "separated" if written else "skipped"
-                show.end("separated" if written else "skipped")
+                outcome: Outcome = "separated" if written else "skipped"
+                show.end(outcome)
                 if to_stdout:
                     _copy_out(written[0])
                 else:
@@ -109,8 +109,10 @@ def _song(separator: Separator, job: Job, settings: Settings, choices: Choices, 
 
         start, duration = loudest_singing(separator, job.input)
         settings = settings.model_copy(update={"start": start, "duration": duration})
+    sha256 = None
     if choices.skip_existing and not choices.overwrite and job.place.record.is_file():
-        key = settings_key(hash_of(job.input), checkpoint_hash(separator.manifest), settings)
+        sha256 = hash_of(job.input)
+        key = settings_key(sha256, checkpoint_hash(separator.manifest), settings)
         if is_made(job.place.record, key, job.place.stems):
             return []
     separate_song(
@@ -122,6 +124,7 @@ def _song(separator: Separator, job: Job, settings: Settings, choices: Choices, 
         progress=Progress(show.at),
         notice=lambda text: show.line("warning", shown(text)),
         called=str(_STREAM) if choices.inputs == [_STREAM] else None,
+        sha256=sha256,
     )
     written = list(job.place.targets.values())
     if choices.candidates is not None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes
 from ldm_sep.errors import AudioError
 from ldm_sep.files import shown
-from ldm_sep.separation.jobs import STEMS
+from ldm_sep.separation.naming import STEMS
 from ldm_sep.separation.options import Options
 from ldm_sep.separation.outputs import appearing_together, check_room
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.separator import Separator
-from ldm_sep.separation.song import BLOCK
+from ldm_sep.separation.song import BLOCK, write_stems
 
 
 def renew_stems(
@@ -35,14 +35,10 @@ def renew_stems(
         check_room(out, len(names) * expected_bytes(frames, channels, rate, "wav"))
         parts = stack.enter_context(appearing_together(out, names))
         with ExitStack() as writing:
-            writers = [
-                writing.enter_context(AudioWriter(out / name, rate, channels, into=part))
-                for name, part in zip(names, parts, strict=True)
-            ]
-            done = 0
+            writers = {
+                stem: writing.enter_context(AudioWriter(out / name, rate, channels, into=part))
+                for stem, name, part in zip(STEMS, names, parts, strict=True)
+            }
             plan = separator.plan(options)
-            for stems in separator.stream_by(plan, song.blocks(BLOCK), rate, channels, known.blocks(BLOCK)):
-                for writer, stem in zip(writers, STEMS, strict=True):
-                    writer.write(getattr(stems, stem))
-                done += stems.vocals.shape[1]
-                progress.tell(done / frames)
+            stems = separator.stream_by(plan, song.blocks(BLOCK), rate, channels, known.blocks(BLOCK))
+            write_stems(stems, writers, frames, progress)

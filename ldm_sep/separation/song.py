@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from ldm_sep.separation.sidecar import (
 )
 
 if TYPE_CHECKING:
-    from ldm_sep.separation.separator import Separator
+    from ldm_sep.separation.separator import Separator, Stems
 
 # Bounds the memory of blocks read at any sample rate.
 BLOCK = 65536
@@ -50,10 +50,12 @@ def separate_song(
     progress: Progress,
     notice: Callable[[str], None],
     called: str | None = None,
+    sha256: str | None = None,
 ) -> Sidecar:
     """`Separator.separate_file` into a ``place``; returns what stands in the sidecar there.
 
-    ``called``: what the sidecar says of where the song was, instead of ``path``.
+    ``called``: what the sidecar says of where the song was, instead of ``path``. ``sha256``: the song's `hash_of`,
+    where it is known already.
     """
     started = time.perf_counter()
     told: list[str] = []
@@ -81,7 +83,7 @@ def separate_song(
         )
         song = InputFacts(
             file=called or _relative(path, place.folder),
-            sha256=hash_of(path),
+            sha256=sha256 or hash_of(path),
             sample_rate=rate,
             channels=channels,
             frames=total,
@@ -89,7 +91,6 @@ def separate_song(
         names = [*place.stems.values(), place.sidecar]
         *parts, record = stack.enter_context(appearing_together(place.folder, names))
         files = dict(zip(targets, parts, strict=True))
-        meters = {stem: Meter() for stem in targets}
         writers: dict[Stem, AudioWriter] = {}
         with ExitStack() as writing:
             for stem, target in targets.items():
@@ -103,14 +104,8 @@ def separate_song(
                         into=files[stem],
                     )
                 )
-            done = 0
-            for part in separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels):
-                for stem, writer in writers.items():
-                    samples = getattr(part, stem)
-                    writer.write(samples)
-                    meters[stem].push(samples)
-                done += part.vocals.shape[1]
-                progress.tell(done / frames)
+            stems = separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels)
+            meters = write_stems(stems, writers, frames, progress)
             # Bytes that an encoder keeps back, and the disk, may take a while.
             progress.tell(1.0, "writing")
         for writer in writers.values():
@@ -144,6 +139,22 @@ def separate_song(
         )
         record.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return sidecar
+
+
+def write_stems(
+    stems: Iterable[Stems], writers: Mapping[Stem, AudioWriter], frames: int, progress: Progress
+) -> dict[Stem, Meter]:
+    """Write ``stems``, ``frames`` samples in all, as they come; returns the measures of what was written."""
+    meters = {stem: Meter() for stem in writers}
+    done = 0
+    for part in stems:
+        for stem, writer in writers.items():
+            samples = getattr(part, stem)
+            writer.write(samples)
+            meters[stem].push(samples)
+        done += part.vocals.shape[1]
+        progress.tell(done / frames)
+    return meters
 
 
 def hash_of(path: Path) -> str:
