@@ -78,10 +78,10 @@ class Decoder:
             said = error.strerror if isinstance(error, av.FFmpegError) else str(error)
             raise unreadable(self._path, (said or "no audio").lower()) from error
         streams = self._container.streams.audio
-        # Where a VOC file was cut off cannot be told.
-        if not streams or streams[0].codec_context is None or self._container.format.name == "voc":
+        said = "where it was cut off could not be told" if self._container.format.name == "voc" else ""
+        if said or not streams or streams[0].codec_context is None:
             self.close()
-            raise unreadable(self._path, "no decoder for its encoding" if streams else "it holds no audio")
+            raise unreadable(self._path, said or ("no decoder for its encoding" if streams else "it holds no audio"))
         self._stream, codec = streams[0], streams[0].codec_context
         self._format = "wav" if bare else self._container.format.name.split(",")[0]
         # FFmpeg's own trimming of Vorbis loses samples of short streams.

@@ -163,7 +163,7 @@ def _downmixed(blocks: Iterator[np.ndarray], info: AudioInfo, notice: Notice) ->
         frame = av.AudioFrame.from_ndarray(block.T.reshape(1, -1), "flt", name)
         frame.sample_rate = info.sample_rate
         mixed = [part.to_ndarray() for part in resampler.resample(frame)]
-        # Without memory for its threads, FFmpeg may give nothing and no error.
+        # Short of memory, it once gave nothing and no error.
         if sum(part.shape[1] for part in mixed) != block.shape[1]:
             raise AudioError(f"{shown(info.path)}: {info.channels} channels cannot be mixed to two; free memory")
         yield from mixed

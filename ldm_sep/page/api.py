@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ldm_sep.checkpoint.manifest import Manifest
 from ldm_sep.errors import ConfigError, LdmSepError
 from ldm_sep.files import reason, shown
-from ldm_sep.page.line import BusyError, FullError, Line
+from ldm_sep.page.line import ActiveError, FullError, Line
 from ldm_sep.page.records import ACTIVE, Bounds, Job, Order, Settings, Stretch
 from ldm_sep.page.shelf import Shelf
 from ldm_sep.page.uploads import receive
@@ -73,7 +73,7 @@ def guarded(page: Page, act: Handler) -> Handler:
             return await act(request)
         except FullError as error:
             raise RefusedError(429, "The queue is full; try again in a while.", retry_after=error.seconds) from None
-        except BusyError:
+        except ActiveError:
             raise RefusedError(409, "This song is being worked on; wait for it, or cancel that first.") from None
         except KeyError:
             raise RefusedError(404, "This song was deleted meanwhile.") from None

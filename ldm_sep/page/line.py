@@ -27,7 +27,7 @@ class FullError(Exception):
         self.seconds = seconds
 
 
-class BusyError(Exception):
+class ActiveError(Exception):
     """The job is waiting or being worked on."""
 
 
@@ -85,11 +85,11 @@ class Line:
                 self._changed.notify_all()
 
     def renew(self, job: Job, order: Order) -> Job:
-        """Have ``order`` done with a job that is on the shelf. FullError, BusyError; OSError if the disk is full."""
+        """Have ``order`` done with a job that is on the shelf. FullError, ActiveError; OSError if the disk is full."""
         with self.place(), self._changed:
             current = self._shelf.get(job.id) or job
             if current.state in ACTIVE:
-                raise BusyError
+                raise ActiveError
             self._crashed.discard(job.id)
             state: State = "reading" if current.sound is None else "queued"
             return self._shelf.change(current, state=state, queued=now(), order=order, error=None)

@@ -206,7 +206,7 @@ def test_a_cut_off_file_says_how_much_is_left(tmp_path: Path, name: str) -> None
 
 def test_a_format_whose_cuts_nobody_can_see_is_refused(tmp_path: Path) -> None:
     sf.write(tmp_path / "a.voc", np.zeros(8000), 8000, format="VOC", subtype="PCM_16")
-    with pytest.raises(AudioError, match=r"a\.voc.*convert it to wav or flac"):
+    with pytest.raises(AudioError, match=r"a\.voc.*where it was cut off could not be told.*convert it to wav or flac"):
         AudioReader(tmp_path / "a.voc")
 
 
