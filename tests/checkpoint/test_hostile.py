@@ -1,7 +1,6 @@
 """Checkpoint folders that are wrong or hostile: one line, in bounded time and memory, and nothing is run."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from irregular import put_in_place
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -125,13 +125,7 @@ def test_a_manifest_that_is_no_table_is_one_line(folder: Path, text: str) -> Non
 def test_only_regular_files_are_opened(folder: Path, name: str, kind: str) -> None:
     place = folder / name
     place.unlink()
-    match kind:
-        case "pipe":
-            os.mkfifo(place)
-        case "device":
-            place.symlink_to("/dev/zero")
-        case "folder":
-            place.mkdir()
+    put_in_place(place, kind)
     refusal(lambda: load_separator(folder), str(folder))
     refusal(lambda: verify(folder), str(folder))
 

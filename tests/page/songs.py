@@ -3,21 +3,18 @@
 import asyncio
 import io
 import json
-import os
-import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile as sf
 import uvicorn
-from conftest import ROOT, played, sung
+from conftest import played, sung
+from servers import Served, serving
 from starlette.testclient import TestClient
 
 from ldm_sep.checkpoint.manifest import read_manifest
@@ -123,31 +120,10 @@ def workers_of(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
-@contextmanager
-def server(folder: Path, checkpoint: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
-    """A server process, its address, and what it said until it was up. It is stopped at the end, if it still runs."""
-    command = [sys.executable, "-m", "ldm_sep", "serve", "--folder", str(folder), "-n", str(checkpoint), "--port=0"]
-    process = subprocess.Popen(
-        [*command, "--device=cpu", "--threads=1", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert process.stdout is not None
-    said: list[str] = []
-    try:
-        for line in process.stdout:
-            said.append(line.rstrip("\n"))
-            if found := re.match(r"open (http://\S+)/ ", line):
-                yield process, found[1], said
-                return
-        raise AssertionError("\n".join(said))
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(120)
-        process.stdout.close()
+def server(folder: Path, checkpoint: Path, *words: str) -> AbstractContextManager[Served]:
+    """`serving` of the page."""
+    line = ["serve", "--folder", folder, "-n", checkpoint, "--port=0", "--device=cpu", "--threads=1", *words]
+    return serving(*line, patience=120)
 
 
 def deliver(app: Any, parts: Callable[[], AsyncIterator[bytes]]) -> tuple[int, dict[str, Any]]:

@@ -1,11 +1,7 @@
 """Small studies to serve, and a real server process to serve them."""
 
 import json
-import os
-import re
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +10,8 @@ from typing import Any
 import httpx2
 import numpy as np
 import soundfile as sf
-from conftest import ROOT
 from listening import Caller
+from servers import Served, serving
 from starlette.testclient import TestClient
 
 from ldm_sep.study.desk import Desk
@@ -26,7 +22,6 @@ from ldm_sep.web.guard import LOOPBACK_NAMES
 
 RATE = 48000
 ADDRESS = "http://127.0.0.1:8765"
-Served = tuple[subprocess.Popen[str], str, list[str]]
 
 
 def make_study(
@@ -92,40 +87,11 @@ def make_study(
 
 @contextmanager
 def server(study: Path, answers: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Served]:
-    """A server process, its address, and what it said until it was up. It is stopped at the end, if it still runs."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "ldm_sep",
-            "study",
-            "serve",
-            study,
-            "--answers",
-            answers,
-            f"--host={host}",
-            f"--port={port}",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    said: list[str] = []
-    try:
-        for line in process.stdout:
-            said.append(line.rstrip("\n"))
-            if found := re.match(r"open (http://\S+)/ ", line):
-                wait_until_up(process, found[1])
-                yield process, found[1], said
-                return
-        raise AssertionError("\n".join(said))
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        process.stdout.close()
+    """`serving` of a study, once it answers."""
+    words = ["study", "serve", study, "--answers", answers, f"--host={host}", f"--port={port}"]
+    with serving(*words) as served:
+        wait_until_up(served[0], served[1])
+        yield served
 
 
 def wait_until_up(process: subprocess.Popen[str], address: str) -> None:

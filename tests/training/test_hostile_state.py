@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from irregular import put_in_place
 from safetensors.torch import save_file
 
 from ldm_sep.config import load_config
@@ -88,13 +89,8 @@ def test_every_file_of_a_state_may_be_anything(state: Path, name: str, kind: str
     place = state / name
     data = bytearray(place.read_bytes())
     place.unlink()
+    put_in_place(place, kind)
     match kind:
-        case "pipe":
-            os.mkfifo(place)
-        case "device":
-            place.symlink_to("/dev/zero")
-        case "folder":
-            place.mkdir()
         case "empty":
             place.write_bytes(b"")
         case "cut":
