@@ -15,7 +15,7 @@ import httpx2
 import numpy as np
 import pytest
 from conftest import ROOT
-from songs import House, as_file, server, song, until, workers_of
+from songs import House, as_file, listening, server, song, until, workers_of
 
 from ldm_sep.audio import read
 from ldm_sep.errors import ConfigError
@@ -177,3 +177,26 @@ def check_the_client_in_the_guide(folder: Path, address: str) -> None:
     assert done.returncode == 0, done.stderr
     vocals, instrumental = (read(folder / f"{stem}.wav")[0] for stem in ("vocals", "instrumental"))
     assert np.array_equal(vocals + instrumental, song(2))
+
+
+def test_a_slow_download_keeps_nobody_waiting_and_stays_that_of_its_time(house: House) -> None:
+    job = house.await_state(house.add(as_file(song(60)), preset="fast"), "done")
+    path = f"/api/jobs/{job['id']}/files/vocals.wav"
+    before = house.client.get(path).content
+    with listening(house) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+            reader.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
+            got = bytearray(reader.recv(1000))
+            # Others are served, and the song gets another result, while it waits.
+            assert httpx2.get(f"{address}/api/jobs", timeout=30).status_code == 200
+            order = {"preset": "fast", "seed": 5}
+            assert house.client.post(f"/api/jobs/{job['id']}/order", json=order).status_code == 202
+            house.await_state(job, "done")
+            assert house.job(job)["take"] == 2
+            while part := reader.recv(1 << 16):
+                got += part
+    head, _, body = bytes(got).partition(b"\r\n\r\n")
+    assert b" 200 " in head.splitlines()[0] and body == before and len(body) > 5_000_000
+    house.client.delete(f"/api/jobs/{job['id']}")
