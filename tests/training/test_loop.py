@@ -3,6 +3,7 @@
 import csv
 import itertools
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,10 +150,13 @@ def test_a_bound_on_minutes_bounds_what_is_left(tmp_path: Path) -> None:
     assert told == [Progress(1, 1000, {"loss": 1.0}, pytest.approx(1 / 60), 1.0, 0)]
 
 
-def test_tensorboard_has_sounds_and_pictures_and_no_step_twice(tmp_path: Path) -> None:
+def test_tensorboard_has_sounds_and_pictures_and_no_step_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    now = time.time
     for first in (0, 2):
+        # TensorBoard reads files in the order of the seconds in which they were begun, as processes are.
+        monkeypatch.setattr(time, "time", lambda later=10 * first: now() + later)
         log = TrainingLog(tmp_path, loop(8, 0.5), first, lambda _: None, None)
         # The first process is killed after step 5, its last state is that of step 2.
         for step in range(first + 1, 6 if first == 0 else 9):
