@@ -1,6 +1,7 @@
 """How far vocals of different seeds lie apart, second by second: where sampling had a choice, and nothing elsewhere."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -32,15 +33,17 @@ def spread(separator: Separator, path: Path, settings: Settings, count: int, pro
     """The ``count`` (2 or more) candidates of the vocals from the seed of ``settings`` on, compared by the second."""
     rate = probe(path).sample_rate
     first = round(settings.start * rate)
-    with AudioReader(path, start=first, stereo=True, notice=lambda line: None) as reader:
+    with ExitStack() as stack:
+        reader = stack.enter_context(AudioReader(path, start=first, stereo=True, notice=lambda line: None))
         channels = reader.info.channels
         frames = reader.info.frames or 0
         copies = tee(blocks_of(reader, None if settings.duration is None else round(settings.duration * rate)), count)
         plans = [settings.plan.model_copy(update={"seed": settings.plan.seed + number}) for number in range(count)]
-        streams = [
-            (part.vocals for part in separator.stream_by(plan, copy, rate, channels))
+        songs = [
+            stack.enter_context(closing(separator.stream_by(plan, copy, rate, channels)))
             for plan, copy in zip(plans, copies, strict=True)
         ]
+        streams = [(part.vocals for part in song) for song in songs]
         rows: list[Second] = []
         for block in _seconds(in_step(streams), rate):
             mean = block.mean(0)

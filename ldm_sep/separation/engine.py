@@ -1,6 +1,7 @@
 """Windows through the model: side by side on the cores of a CPU, or in one batch on a GPU."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,7 +48,9 @@ class WindowEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            # A generator that its user forgot may be closed by the garbage collection of any thread, also one of the
+            # pool, which cannot wait for itself.
+            self._pool.shutdown(wait=not getattr(_of_pool, "yes", False), cancel_futures=True)
             # The threads of the pool have set it for those that are started from now on.
             torch.set_num_threads(self._threads)
 
@@ -121,7 +124,11 @@ def _of_one_shape(windows: Iterable[Window], longest: int) -> Iterator[Sequence[
         yield group
 
 
+_of_pool = threading.local()
+
+
 def _prepare_thread() -> None:
+    _of_pool.yes = True
     # Asked for first: a thread that has not counted its own yet would later take the number that all others use.
     torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """A stretch of a song that has been separated, once more from another seed: only the stretch is computed."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes
@@ -40,5 +40,6 @@ def renew_stems(
                 for stem, name, part in zip(STEMS, names, parts, strict=True)
             }
             plan = separator.plan(options)
-            stems = separator.stream_by(plan, song.blocks(BLOCK), rate, channels, known.blocks(BLOCK))
-            write_stems(stems, writers, frames, progress)
+            stream = separator.stream_by(plan, song.blocks(BLOCK), rate, channels, known.blocks(BLOCK))
+            with closing(stream) as stems:
+                write_stems(stems, writers, frames, progress)

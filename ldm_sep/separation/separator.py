@@ -3,7 +3,8 @@
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -93,10 +94,11 @@ class Separator:
         blocks = (mixture[:, i : i + BLOCK] for i in range(0, total, BLOCK))
         parts = []
         done, told = 0, Progress(progress)
-        for part in self.stream(blocks, sample_rate, mixture.shape[0], options):
-            parts.append(part)
-            done += part.vocals.shape[1]
-            told.tell(done / total)
+        with closing(self.stream(blocks, sample_rate, mixture.shape[0], options)) as stream:
+            for part in stream:
+                parts.append(part)
+                done += part.vocals.shape[1]
+                told.tell(done / total)
         shape = np.shape(wave)
         return Stems(
             np.concatenate([p.vocals for p in parts], 1).reshape(shape),
@@ -138,10 +140,11 @@ class Separator:
 
     def stream(
         self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int, options: Options = Options()
-    ) -> Iterator[Stems]:
+    ) -> Generator[Stems]:
         """Blocks ``(C, T)`` of one signal in, stems out as they become ready; together they have the input's length.
 
-        What comes out does not depend on how the input is cut. AudioError unless ``channels`` is 1 or 2.
+        What comes out does not depend on how the input is cut. Whoever stops before the end closes the generator, and
+        the work that has begun ends with it. AudioError unless ``channels`` is 1 or 2.
         """
         return self.stream_by(self.plan(options), blocks, sample_rate, channels)
 
@@ -152,7 +155,7 @@ class Separator:
         sample_rate: int,
         channels: int,
         known: Iterator[np.ndarray] | None = None,
-    ) -> Iterator[Stems]:
+    ) -> Generator[Stems]:
         """`stream` by a ``plan`` that is settled already. ``known``: the vocals as an earlier run gave them, in blocks
         ``(C, T)``; then only ``plan.renewed`` is computed, and all else stays as it is, bit by bit.
         """
@@ -165,17 +168,25 @@ class Separator:
                 yield waiting[-1]
 
         copies = tee(heard(), len(plan.renewed) + (known is None))
-        vocals = known if known is not None else self._vocals(copies[-1], sample_rate, channels, plan)
-        if plan.renewed:
-            others = [
-                self._vocals(copy, sample_rate, channels, plan.model_copy(update={"seed": seed}), (start, end))
-                for copy, (start, end, seed) in zip(copies, plan.renewed, strict=False)
-            ]
-            vocals = renewed(vocals, others, plan.renewed, sample_rate)
-        # Nobody holds what has been read any more but those who are to read it.
-        del copies
-        for part in vocals:
-            yield from _split(part, waiting)
+        with ExitStack() as working:
+
+            def vocals_of(
+                copy: Iterable[np.ndarray], seed: int, within: tuple[float, float] = (0.0, math.inf)
+            ) -> Iterator[np.ndarray]:
+                seeded = plan.model_copy(update={"seed": seed})
+                return working.enter_context(closing(self._vocals(copy, sample_rate, channels, seeded, within)))
+
+            vocals = known if known is not None else vocals_of(copies[-1], plan.seed)
+            if plan.renewed:
+                others = [
+                    vocals_of(copy, seed, (start, end))
+                    for copy, (start, end, seed) in zip(copies, plan.renewed, strict=False)
+                ]
+                vocals = renewed(vocals, others, plan.renewed, sample_rate)
+            # Nobody holds what has been read any more but those who are to read it.
+            del copies
+            for part in vocals:
+                yield from _split(part, waiting)
 
     def _vocals(
         self,
@@ -183,8 +194,8 @@ class Separator:
         sample_rate: int,
         channels: int,
         plan: Plan,
-        within: tuple[float, float] = (0.0, math.inf),
-    ) -> Iterator[np.ndarray]:
+        within: tuple[float, float],
+    ) -> Generator[np.ndarray]:
         """Vocals of a stream; ``within``: seconds beyond which zeros will do."""
         codec = self.model.codec
         segment = round(plan.segment * codec.sample_rate)

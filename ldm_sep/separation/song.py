@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,8 +104,8 @@ def separate_song(
                         into=files[stem],
                     )
                 )
-            stems = separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels)
-            meters = write_stems(stems, writers, frames, progress)
+            with closing(separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels)) as stems:
+                meters = write_stems(stems, writers, frames, progress)
             # Bytes that an encoder keeps back, and the disk, may take a while.
             progress.tell(1.0, "writing")
         for writer in writers.values():

@@ -1,5 +1,11 @@
 """Separation of arrays and streams as a user sees it: shapes, sums, seeds, silence, bad input."""
 
+import gc
+import itertools
+import sys
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -200,3 +206,30 @@ def test_copies_of_the_model_are_independent(tiny_separator: Separator) -> None:
             parameter.add_(1.0)
     assert torch.equal(model.predict_v(z, torch.ones(1), cond), before)
     assert not torch.equal(twin.predict_v(z, torch.ones(1), cond), before)
+
+
+def test_a_forgotten_stream_may_be_collected_by_a_thread_of_its_own(
+    tiny_separator: Separator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten, collected, working = threading.Event(), threading.Event(), itertools.count()
+    compute = tiny_separator.model.separate
+
+    def collecting(*given: Any, **named: Any) -> torch.Tensor:
+        if next(working) == 1 and forgotten.wait(60):
+            gc.collect()
+            collected.set()
+        return compute(*given, **named)
+
+    monkeypatch.setattr(tiny_separator.model, "separate", collecting)
+    wrong: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", wrong.append)
+    cycle: list[object] = [tiny_separator.stream([mixture(8)], RATE, 2, Options(segment=1.0, threads=1))]
+    cycle.append(cycle)
+    next(cycle[0])
+    gc.disable()
+    try:
+        del cycle
+        forgotten.set()
+        assert collected.wait(60) and not wrong
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,21 @@ def test_a_callback_sees_progress_and_can_cancel(tiny_separator: Separator, tmp_
                 source, tmp_path / "cancelled", progress=lambda fraction, stage, left, stop=stop: stage != stop
             )
         assert not (tmp_path / "cancelled").exists()
+
+
+def test_what_is_cancelled_works_no_further_while_somebody_holds_the_error(
+    tiny_separator: Separator, tmp_path: Path
+) -> None:
+    source = tmp_path / "song.wav"
+    sf.write(source, mixture(8).T, RATE)
+    before = threading.active_count()
+    with pytest.raises(Cancelled) as held:
+        tiny_separator.separate_file(source, tmp_path / "out", progress=lambda fraction, stage, left: fraction == 0)
+    assert threading.active_count() == before
+    with pytest.raises(Cancelled) as held_too:
+        tiny_separator.separate(mixture(8), RATE, progress=lambda fraction, stage, left: False)
+    assert threading.active_count() == before
+    assert held.value is not held_too.value
 
 
 @pytest.mark.parametrize(("suffix", "subtype"), [("wav", None), ("wav", "int24"), ("wav", "int16"), ("flac", None)])
