@@ -47,11 +47,18 @@ class AtMost(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_codec(config: CodecConfig) -> Codec:
-    """A codec with fresh weights. ConfigError for sizes that do not go together or fit no memory."""
+def build_codec(config: CodecConfig, *, mdct_start: bool = False) -> Codec:
+    """A codec with fresh weights, random ones unless SEANet's are to begin as an MDCT (``mdct_start``). ConfigError for
+    sizes that do not go together or fit no memory.
+    """
     try:
         with AtMost(_MOST_VALUES, "[codec]"):
-            return _codec(config)
+            codec = _codec(config)
+            if mdct_start:
+                from ldm_sep.codec.mdct_start import start_as_mdct
+
+                start_as_mdct(codec)
+            return codec
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"[codec]: {' '.join(str(error).split())}") from None
 

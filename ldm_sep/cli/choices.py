@@ -34,6 +34,7 @@ class Choices:
     part: tuple[float, float | None]
     preview: bool
     candidates: int | None
+    estimates: Path | None
     longest: float | None
     overwrite: bool
     skip_existing: bool

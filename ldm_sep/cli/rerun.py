@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,11 +12,15 @@ from ldm_sep.cli.options import CodecWeights, Device
 from ldm_sep.cli.progress import Shown, choose_show
 from ldm_sep.errors import AudioError, CheckpointError, ConfigError
 
+if TYPE_CHECKING:
+    from ldm_sep.separation.sidecar import InputFacts
+
 
 def rerun(
     sidecar: Annotated[Path, typer.Argument(metavar="SIDECAR", help="separation.json beside the stems of a song.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder; default where the sidecar is.")] = None,
     song: Annotated[Path | None, typer.Option("--input", help="The song, where it is not where it was.")] = None,
+    estimate: Annotated[Path | None, typer.Option(help="The given vocals, where they are not where they were.")] = None,
     resample: Annotated[
         str | None,
         typer.Option(
@@ -47,12 +51,17 @@ def rerun(
     if (resample is None) != (seed is None):
         raise ConfigError("--resample and --seed belong together: a stretch, and the seed that renews it")
     was = read_sidecar(sidecar)
-    path = song or sidecar.parent / was.input.file
-    if song is None and not path.is_file():
-        raise AudioError(f"{shown(path)}: the song is not where it was; name it by --input")
-    sha256 = hash_of(path)
-    if sha256 != was.input.sha256:
-        raise AudioError(f"{shown(path)}: is not the song of {shown(sidecar)}; name that by --input")
+
+    def source(named: Path | None, facts: InputFacts, what: str, option: str) -> Path:
+        path = named or sidecar.parent / facts.file
+        if named is None and not path.is_file():
+            raise AudioError(f"{shown(path)}: {what} is not where it was; name it by {option}")
+        if hash_of(path) != facts.sha256:
+            raise AudioError(f"{shown(path)}: is not {what} of {shown(sidecar)}; name that by {option}")
+        return path
+
+    path = source(song, was.input, "the song", "--input")
+    given = None if was.estimate is None else source(estimate, was.estimate, "the estimate", "--estimate")
     place = Place(out or sidecar.parent, {stem: facts.file for stem, facts in was.stems.items()}, sidecar.name)
     there = [target for target in place.targets.values() if target.exists()]
     if there and not overwrite:
@@ -77,7 +86,9 @@ def rerun(
         longest=None,
         progress=Progress(show.at),
         notice=lambda text: show.line("warning", shown(text)),
-        sha256=sha256,
+        sha256=was.input.sha256,
+        estimate=given,
+        estimate_sha256=None if was.estimate is None else was.estimate.sha256,
     )
     show.end("separated")
     others = [stem for stem, facts in made.stems.items() if facts.sha256 != was.stems[stem].sha256]

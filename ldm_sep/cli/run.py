@@ -54,6 +54,14 @@ def run(choices: Choices, show: Show) -> None:
         )
         if to_stdout and len(work.jobs) != 1:
             raise ConfigError(f"-o -: standard output takes one song, not {len(work.jobs)}; name a folder")
+        estimates: list[Path | None] = [None] * len(work.jobs)
+        if choices.estimates is not None:
+            from ldm_sep.evaluate.match import match_inputs
+            from ldm_sep.separation.given import check_declared
+
+            found = match_inputs([(job.input, job.below) for job in work.jobs], choices.estimates)
+            check_declared(found, [job.input for job in work.jobs])
+            estimates = [*found]
         # Only now the heavy imports: mistakes in names and folders are told at once.
         from ldm_sep.separation.options import Options
         from ldm_sep.separation.separator import Separator
@@ -73,10 +81,10 @@ def run(choices: Choices, show: Show) -> None:
         for line in work.unreadable:
             show.line("error", line)
         counts: dict[Outcome, int] = {"separated": 0, "skipped": 0, "failed": 0}
-        for number, job in enumerate(work.jobs, 1):
+        for number, (job, estimate) in enumerate(zip(work.jobs, estimates, strict=True), 1):
             show.begin(number, len(work.jobs), shown(job.input.name))
             try:
-                written = _song(separator, job, settings, choices, show)
+                written = _song(separator, job, estimate, settings, choices, show)
                 outcome: Outcome = "separated" if written else "skipped"
                 show.end(outcome)
                 if to_stdout:
@@ -98,7 +106,9 @@ def run(choices: Choices, show: Show) -> None:
         raise typer.Exit(1)
 
 
-def _song(separator: Separator, job: Job, settings: Settings, choices: Choices, show: Show) -> list[Path]:
+def _song(
+    separator: Separator, job: Job, estimate: Path | None, settings: Settings, choices: Choices, show: Show
+) -> list[Path]:
     """The files that were written for a song; none if they were there already."""
     from ldm_sep.separation.progress import Progress
     from ldm_sep.separation.sidecar import checkpoint_hash, is_made, settings_key
@@ -109,10 +119,11 @@ def _song(separator: Separator, job: Job, settings: Settings, choices: Choices, 
 
         start, duration = loudest_singing(separator, job.input)
         settings = settings.model_copy(update={"start": start, "duration": duration})
-    sha256 = None
+    sha256 = estimate_sha256 = None
     if choices.skip_existing and not choices.overwrite and job.place.record.is_file():
         sha256 = hash_of(job.input)
-        key = settings_key(sha256, checkpoint_hash(separator.manifest), settings)
+        estimate_sha256 = None if estimate is None else hash_of(estimate)
+        key = settings_key(sha256, checkpoint_hash(separator.manifest), settings, estimate_sha256)
         if is_made(job.place.record, key, job.place.stems):
             return []
     separate_song(
@@ -125,6 +136,8 @@ def _song(separator: Separator, job: Job, settings: Settings, choices: Choices, 
         notice=lambda text: show.line("warning", shown(text)),
         called=str(_STREAM) if choices.inputs == [_STREAM] else None,
         sha256=sha256,
+        estimate=estimate,
+        estimate_sha256=estimate_sha256,
     )
     written = list(job.place.targets.values())
     if choices.candidates is not None:

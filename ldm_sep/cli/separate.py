@@ -108,6 +108,24 @@ def separate(
             min=2, rich_help_panel=_HOW, help="Also write how far this many seeds lie apart each second: CSV, plot."
         ),
     ] = None,
+    estimate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="VOCALS",
+            rich_help_panel=_HOW,
+            help="Begin at vocals that another separator made: a song's file, or a folder matched by name as by "
+            "ldm-sep evaluate.",
+        ),
+    ] = None,
+    estimate_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            rich_help_panel=_HOW,
+            help="Share of them in the mean with the predictor's own; default 0.35.",
+        ),
+    ] = None,
     segment: Annotated[float | None, typer.Option(rich_help_panel=_HOW, help="Seconds separated at a time.")] = None,
     overlap: Annotated[
         float | None,
@@ -149,7 +167,12 @@ def separate(
         raise ConfigError("--mp3-bitrate: is for mp3; add --mp3, or leave it out")
     if preview and (start or duration):
         raise ConfigError("--preview chooses start and duration itself; leave --start and --duration out")
+    if candidates is not None and estimate is not None:
+        raise ConfigError("--candidates: compares what begins at noise alone; leave --estimate out")
+    if estimate_weight is not None and estimate is None:
+        raise ConfigError("--estimate-weight: is the share of given vocals; name them by --estimate")
     options = {"preset": preset, "steps": steps, "seed": seed, "segment": segment, "overlap": overlap}
+    options["estimate_weight"] = estimate_weight
     choices = Choices(
         inputs=inputs,
         out=out,
@@ -164,6 +187,7 @@ def separate(
         part=(seconds_of(start, "--start") or 0.0, seconds_of(duration, "--duration")),
         preview=preview,
         candidates=candidates,
+        estimates=estimate,
         longest=3600 * max_hours or None,
         overwrite=overwrite,
         skip_existing=skip_existing,

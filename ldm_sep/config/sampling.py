@@ -45,6 +45,8 @@ class SamplingConfig(Record):
     """At each the predictor hears the mixture once; the mean of its estimates is taken, in training too."""
     power: MaskPower | None = None
     """Of the predictor's mask, where it is not to be `predictor.exponent`."""
+    estimate_weight: Share = 0.35
+    """Of vocals that another separator made, where they are given, in the mean of these and the predictor's."""
     segment: Segment = 12.0
     """Seconds of a window."""
     overlap: Overlap = 0.2

@@ -119,6 +119,8 @@ class CodecTrainingConfig(OptimiserConfig):
     """Of the relative L1 distance between waves."""
     spectral_weight: Weight = 1.0
     """Of the log-mel and complex STFT distances."""
+    mdct_start: bool = False
+    """New SEANet networks begin as an MDCT (`ldm_sep.codec.mdct_start`) instead of at random."""
 
 
 class SeparatorTrainingConfig(OptimiserConfig):

@@ -86,6 +86,30 @@ def match_songs(mixtures: Path, estimates: Mapping[str, Path]) -> list[tuple[str
     return songs
 
 
+def match_inputs(songs: Sequence[tuple[Path, Path]], estimates: Path) -> list[Path]:
+    """The estimate of each of the ``songs``, (file, folder below the one that was named): ``estimates`` itself if it is
+    a file, which is one song's; in a folder what `match_songs` finds for a song of that name.
+
+    DataError as there, and for a file and several songs.
+    """
+    if not estimates.is_dir():
+        if len(songs) != 1:
+            raise DataError(f"{shown(estimates)}: is no folder, and there are {len(songs)} songs; name a folder")
+        return [estimates]
+    index, found = _index(estimates), []
+    for path, below in songs:
+        if path.stem == "mixture":
+            name = below.as_posix() if below != Path() else path.resolve().parent.name
+        else:
+            name = (below / path.stem.removesuffix("_mixture")).as_posix()
+        name = _plain(name)
+        estimate = _pick(index, name, _ESTIMATES, name, estimates)
+        if estimate is None:
+            raise DataError(_missing("there is no estimate of", name, name, _ESTIMATES, estimates))
+        found.append(estimate)
+    return found
+
+
 def _find_estimates(keys: Sequence[str], root: Path, estimates: Mapping[str, Path]) -> list[dict[str, Path]]:
     """For each track of ``root`` the estimate of every system."""
     for system in estimates:

@@ -126,6 +126,17 @@ class LatentSeparator(nn.Module):
             raise ValueError("this separator has no predictor")
         return self.predictor(mixture, speeds, power)
 
+    def _begin(
+        self, mixture: Tensor, given: Tensor | None, weight: float, speeds: Sequence[float], power: float | None
+    ) -> Tensor | None:
+        """What diffusion starts from: the predictor's estimate, None without a predictor; or its mean with the vocals
+        ``given (B, C, T)``, which have this ``weight``. Errors of two separators partly cancel.
+        """
+        if given is not None and weight == 1:
+            return given
+        own = None if self.predictor is None else self.estimate(mixture, speeds, power)
+        return own if given is None or own is None else own + weight * (given - own)
+
     def conditioning(self, mixture: Tensor, estimate: Tensor | None) -> Tensor:
         """The condition (B, E, N) as `condition` gives it, for an ``estimate (B, C, T)`` that is there already."""
         waves = [mixture] if estimate is None else [mixture, estimate]
@@ -209,20 +220,23 @@ class LatentSeparator(nn.Module):
         eta: float = 0.0,
         speeds: Sequence[float] = (1.0,),
         power: float | None = None,
+        given: Tensor | None = None,
+        weight: float = 0.35,
         fresh: Callable[[int, int], Tensor] | None = None,
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
         A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded; without
         ``steps`` it is the predictor's estimate, which needs no noise;
-        ``fresh(k, i)`` is for sample k; ``speeds`` and ``power`` are the predictor's. CheckpointError if the result is
-        not finite.
+        ``fresh(k, i)`` is for sample k; ``speeds`` and ``power`` are the predictor's. The vocals ``given`` (B, C, T) by
+        another separator enter its estimate with ``weight``. CheckpointError if the result is not finite.
         """
         gain = normalising_gain(mixture)
-        if steps == 0:
-            vocals = self.estimate(mixture * gain, speeds, power)
+        estimate = self._begin(mixture * gain, None if given is None else given * gain, weight, speeds, power)
+        if steps == 0 and estimate is not None:
+            vocals = estimate
         else:
-            cond, estimate = self.condition(mixture * gain, speeds, power)
+            cond = self.conditioning(mixture * gain, estimate)
             samples = [
                 self.sample(cond, noise, steps, start, eta, None if fresh is None else partial(fresh, k))
                 for k, noise in enumerate(noises)

@@ -12,7 +12,7 @@ _HOMES = {
     "Options": "options",
     "Separator": "separator",
     "Stem": "naming",
-    "Stems": "separator",
+    "Stems": "stems",
     "separate_file": "separator",
 }
 

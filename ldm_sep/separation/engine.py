@@ -22,6 +22,8 @@ from ldm_sep.signal.windows import Window
 class WindowEngine:
     """The vocals of windows, as ``plan`` says. A context manager.
 
+    A window is a mixture ``(C, L)``, or ``(2 C, L)`` with the vocals of another separator below it.
+
     On a CPU up to ``plan.threads`` windows are in flight, each computed by one thread. Two threads in one window would
     wait for each other at every layer, which costs several times as much on a busy machine, and the samples would
     depend on their number. On other devices up to ``plan.batch_size`` windows of one length are one batch.
@@ -74,10 +76,14 @@ class WindowEngine:
 
     @torch.inference_mode()
     def _compute(self, group: Sequence[Window]) -> Sequence[np.ndarray]:
-        loud = [self._needed(window) and not is_silent(window.wave) for window in group]
+        channels = self.model.codec.channels
+        mixtures = [window.wave[:channels] for window in group]
+        loud = [
+            self._needed(window) and not is_silent(mixture) for window, mixture in zip(group, mixtures, strict=True)
+        ]
         if not any(loud):
-            return [np.zeros_like(window.wave) for window in group]
-        signs = np.stack([in_phase(window.wave) for window in group])
+            return [np.zeros_like(mixture) for mixture in mixtures]
+        signs = np.stack([in_phase(mixture) for mixture in mixtures])
         vocals = self._separate(group, signs).cpu().numpy() * signs
         return [voice if sounds else np.zeros_like(voice) for voice, sounds in zip(vocals, loud, strict=True)]
 
@@ -97,7 +103,10 @@ class WindowEngine:
             # A field of its own for every sample and step, away from the seeds that users count up.
             return noise((plan.seed + 1) * 2**20 + (sample + 1) * 2**10 + step)
 
-        mixture = torch.from_numpy(np.stack([window.wave for window in group]) * signs).to(self.device)
+        # The mixture, and below it what another separator made of it, where that is given.
+        waves = np.stack([window.wave for window in group])
+        parts = np.split(waves, waves.shape[1] // codec.channels, 1)
+        mixture, *given = (torch.from_numpy(wave * signs).to(self.device) for wave in parts)
         # Further samples take fields far from those of other seeds.
         noises = [noise(plan.seed), *(noise((plan.seed + 1) * 2**20 + k) for k in range(1, plan.averages))]
         return self.model.separate(
@@ -108,6 +117,8 @@ class WindowEngine:
             eta=plan.eta,
             speeds=plan.speeds,
             power=plan.power,
+            given=given[0] if given else None,
+            weight=plan.estimate_weight,
             fresh=fresh,
         )
 

@@ -15,10 +15,11 @@ from ldm_sep.separation.naming import STEMS, SUFFIXES, Place, Stem, Suffix, Temp
 
 @dataclass(frozen=True)
 class Job:
-    """One input file and where its result goes."""
+    """One input file, where its result goes, and the folder that it has ``below`` the one that was named."""
 
     input: Path
     place: Place
+    below: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def plan_jobs(
             found.append((path, out))
     # A song that is named twice is separated once.
     found = list({(path.resolve(), folder): (path, folder) for path, folder in found}.values())
-    jobs = [Job(path, place) for path, place in _told_apart(found, template, stems, suffix)]
+    places = _told_apart(found, template, stems, suffix)
+    jobs = [Job(path, place, folder.relative_to(out)) for (path, folder), place in zip(found, places, strict=True)]
     _check_outputs(jobs, overwrite, skip_existing)
     return Work(jobs, passed_over, unreadable)
 
@@ -98,13 +100,13 @@ def _place(path: Path, folder: Path, track: str, template: Template, stems: Sequ
 
 def _told_apart(
     found: Sequence[tuple[Path, Path]], template: Template, stems: Sequence[Stem], suffix: Suffix
-) -> Iterator[tuple[Path, Place]]:
-    """Each input with its place; the whole names of inputs stand for ``{track}`` where places would be the same."""
+) -> Iterator[Place]:
+    """The place of each input; the whole names of inputs stand for ``{track}`` where places would be the same."""
     plain = [_place(path, folder, track_name(path), template, stems, suffix) for path, folder in found]
     counts = Counter(place.record for place in plain)
     for (path, folder), place in zip(found, plain, strict=True):
         same = counts[place.record] > 1
-        yield path, _place(path, folder, path.name, template, stems, suffix) if same else place
+        yield _place(path, folder, path.name, template, stems, suffix) if same else place
 
 
 def _without_results(found: Sequence[tuple[Path, Path]], template: Template) -> list[tuple[Path, Path]]:

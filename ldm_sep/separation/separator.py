@@ -5,7 +5,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
 
@@ -22,29 +21,19 @@ from ldm_sep.errors import AudioError, ConfigError
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.records import checked
 from ldm_sep.separation.engine import WindowEngine
+from ldm_sep.separation.given import beside, require_predictor
 from ldm_sep.separation.naming import STEMS, Place, Stem, Suffix
 from ldm_sep.separation.options import Options, Plan, presets, settle
 from ldm_sep.separation.progress import Callback, Progress
 from ldm_sep.separation.renewal import renewed
 from ldm_sep.separation.sidecar import Settings
 from ldm_sep.separation.song import BLOCK, separate_song
+from ldm_sep.separation.stems import Stems, split
 from ldm_sep.separation.windowed import through_windows
 from ldm_sep.signal.windows import Windower
 
-# The grid of 24-bit samples. Vocals on it leave a remainder that is exact wherever the mixture is on it too.
-_GRID = 2.0**23
 # Seconds. A damaged or crafted file of a few hundred kilobytes can hold weeks of silence.
 LONGEST = 12 * 3600.0
-
-
-@dataclass(frozen=True)
-class Stems:
-    """``vocals`` and ``instrumental``, float32 (C, T) at the input's rate, length and channels; they sum to the
-    input.
-    """
-
-    vocals: np.ndarray
-    instrumental: np.ndarray
 
 
 class Separator:
@@ -79,22 +68,27 @@ class Separator:
         sample_rate: int,
         options: Options = Options(),
         progress: Callback | None = None,
+        *,
+        estimate: np.ndarray | None = None,
     ) -> Stems:
         """``wave (C, T)`` or ``(T,)``, C 1 or 2, at ``sample_rate`` Hz; the stems have its shape.
 
         Integers are scaled by their range to [-1, 1). The same wave, options and machine give the same samples, bit by
         bit. ``progress(fraction, stage, eta)`` is called as it goes, ``eta`` being the seconds left or None; returning
-        False raises `Cancelled`. AudioError if the wave has
-        no samples, other channels, or values that are not finite or beyond 1e6.
+        False raises `Cancelled`. ``estimate``: vocals of the wave's shape that another separator made, averaged with
+        the predictor's (`Options.estimate_weight`). AudioError if the wave or the estimate has no samples, other
+        channels, or values that are not finite or beyond 1e6; ConfigError for an estimate without a predictor.
         """
-        mixture = as_wave(wave)
+        mixture, given = as_wave(wave), None
         self._check_channels(mixture.shape[0], "the wave")
         mixture = checked_samples(mixture, 0, sample_rate, "the wave")
+        if estimate is not None:
+            given = [checked_samples(as_wave(estimate), 0, sample_rate, "the estimate")]
         total = mixture.shape[1]
         blocks = (mixture[:, i : i + BLOCK] for i in range(0, total, BLOCK))
         parts = []
         done, told = 0, Progress(progress)
-        with closing(self.stream(blocks, sample_rate, mixture.shape[0], options)) as stream:
+        with closing(self.stream(blocks, sample_rate, mixture.shape[0], options, given)) as stream:
             for part in stream:
                 parts.append(part)
                 done += part.vocals.shape[1]
@@ -117,6 +111,7 @@ class Separator:
         bit_rate: int | None = None,
         start: float = 0.0,
         duration: float | None = None,
+        estimate: str | Path | None = None,
         longest: float | None = LONGEST,
         progress: Callback | None = None,
         notice: Callable[[str], None] = warnings.warn,
@@ -124,29 +119,47 @@ class Separator:
         """Separate a file into ``out/<stem>.<suffix>`` and return the paths. The files appear together, complete, with
         `separation.json` beside them, the record of how they were made (`separation.sidecar`).
 
-        ``start`` and ``duration`` in seconds choose a part of the song. ``bit_rate`` in kbit/s is for mp3 alone. The
-        input is read once to its end before any work: ``notice`` is told of damage that it has, and that more than two
-        channels are mixed down to stereo. Integer formats clip a stem that passes full scale, as the remainder of a
-        loud song may; it is told of that too. AudioError if the input cannot be read, is longer than ``longest``
-        seconds, ends before ``start`` or would be overwritten, or the output cannot be written or does not fit on the
-        disk; ConfigError if another process writes there. All before any work.
+        ``estimate``: a file of the song's vocals that another separator made, of any rate, mono or stereo, to begin
+        with (`Options.estimate_weight`). ``start`` and ``duration`` in seconds choose a part of the song. ``bit_rate``
+        in kbit/s is for mp3 alone. The input is read once to its end before any work: ``notice`` is told of damage that
+        it has, and that more than two channels are mixed down to stereo. Integer formats clip a stem that passes full
+        scale, as the remainder of a loud song may; it is told of that too. AudioError if the input or the estimate
+        cannot be read, is longer than ``longest`` seconds, ends before ``start`` or would be overwritten, they are not
+        equally long (to 5 ms), or the output cannot be written or does not fit on the disk; ConfigError if another
+        process writes there, and for an estimate without a predictor. All before any work.
         """
         place = Place.plain(Path(out), stems, suffix)
         settings = self.settings(
             options, suffix=suffix, subtype=subtype, bit_rate=bit_rate, start=start, duration=duration
         )
-        separate_song(self, Path(path), place, settings, longest=longest, progress=Progress(progress), notice=notice)
+        separate_song(
+            self,
+            Path(path),
+            place,
+            settings,
+            longest=longest,
+            progress=Progress(progress),
+            notice=notice,
+            estimate=None if estimate is None else Path(estimate),
+        )
         return place.targets
 
     def stream(
-        self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int, options: Options = Options()
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        options: Options = Options(),
+        estimate: Iterable[np.ndarray] | None = None,
     ) -> Generator[Stems]:
         """Blocks ``(C, T)`` of one signal in, stems out as they become ready; together they have the input's length.
 
         What comes out does not depend on how the input is cut. Whoever stops before the end closes the generator, and
-        the work that has begun ends with it. AudioError unless ``channels`` is 1 or 2.
+        the work that has begun ends with it. ``estimate``: blocks of the vocals as another separator made them, of the
+        same samples, cut in any way. AudioError unless ``channels`` is 1 or 2 and the estimate fits; ConfigError for an
+        estimate without a predictor.
         """
-        return self.stream_by(self.plan(options), blocks, sample_rate, channels)
+        return self.stream_by(self.plan(options), blocks, sample_rate, channels, estimate=estimate)
 
     def stream_by(
         self,
@@ -155,6 +168,7 @@ class Separator:
         sample_rate: int,
         channels: int,
         known: Iterator[np.ndarray] | None = None,
+        estimate: Iterable[np.ndarray] | None = None,
     ) -> Generator[Stems]:
         """`stream` by a ``plan`` that is settled already. ``known``: the vocals as an earlier run gave them, in blocks
         ``(C, T)``; then only ``plan.renewed`` is computed, and all else stays as it is, bit by bit.
@@ -167,14 +181,21 @@ class Separator:
                 waiting.append(np.asarray(block, np.float32))
                 yield waiting[-1]
 
-        copies = tee(heard(), len(plan.renewed) + (known is None))
+        signals = 1
+        read = heard()
+        if estimate is not None:
+            require_predictor(self)
+            signals, read = 2, beside(read, estimate, channels)
+        copies = tee(read, len(plan.renewed) + (known is None))
         with ExitStack() as working:
 
             def vocals_of(
                 copy: Iterable[np.ndarray], seed: int, within: tuple[float, float] = (0.0, math.inf)
             ) -> Iterator[np.ndarray]:
                 seeded = plan.model_copy(update={"seed": seed})
-                return working.enter_context(closing(self._vocals(copy, sample_rate, channels, seeded, within)))
+                return working.enter_context(
+                    closing(self._vocals(copy, sample_rate, channels, seeded, within, signals))
+                )
 
             vocals = known if known is not None else vocals_of(copies[-1], plan.seed)
             if plan.renewed:
@@ -186,7 +207,7 @@ class Separator:
             # Nobody holds what has been read any more but those who are to read it.
             del copies
             for part in vocals:
-                yield from _split(part, waiting)
+                yield from split(part, waiting)
 
     def _vocals(
         self,
@@ -195,15 +216,24 @@ class Separator:
         channels: int,
         plan: Plan,
         within: tuple[float, float],
+        signals: int,
     ) -> Generator[np.ndarray]:
-        """Vocals of a stream; ``within``: seconds beyond which zeros will do."""
+        """Vocals of a stream; ``within``: seconds beyond which zeros will do. Two ``signals``: the estimate is below
+        the mixture in its blocks.
+        """
         codec = self.model.codec
         segment = round(plan.segment * codec.sample_rate)
         # Rounded down, so that it stays within half of the segment.
-        windower = Windower(segment, int(segment * plan.overlap), codec.hop, codec.channels)
+        windower = Windower(segment, int(segment * plan.overlap), codec.hop, signals * codec.channels)
         with WindowEngine(self.model, plan, self.device, within) as engine:
             yield from through_windows(
-                blocks, sample_rate, channels, windower=windower, rate=codec.sample_rate, act=engine.run
+                blocks,
+                sample_rate,
+                channels,
+                windower=windower,
+                rate=codec.sample_rate,
+                act=engine.run,
+                signals=signals,
             )
 
     @property
@@ -251,20 +281,6 @@ class Separator:
             raise AudioError(f"{name}: {channels} channels; only mono and stereo can be separated, mix it down first")
 
 
-def _split(vocals: np.ndarray, waiting: deque[np.ndarray]) -> Iterator[Stems]:
-    """Pair ``vocals (C, T)`` with the mixture samples they belong to, taken off the front of ``waiting``."""
-    offset = 0
-    while offset < vocals.shape[1]:
-        mixture = waiting.popleft()
-        n = min(mixture.shape[1], vocals.shape[1] - offset)
-        if n < mixture.shape[1]:
-            waiting.appendleft(mixture[:, n:])
-        voice = np.rint(vocals[:, offset : offset + n].astype(np.float64) * _GRID) / _GRID
-        voice = voice.astype(np.float32)
-        yield Stems(voice, mixture[:, :n] - voice)
-        offset += n
-
-
 def separate_file(
     path: str | Path,
     out: str | Path,
@@ -272,9 +288,11 @@ def separate_file(
     *,
     checkpoint: str | Path = DEFAULT_CHECKPOINT,
     device: str = "auto",
+    estimate: str | Path | None = None,
 ) -> dict[Stem, Path]:
-    """Separate one file into ``out/vocals.wav`` and ``out/instrumental.wav`` and return the paths.
+    """Separate one file into ``out/vocals.wav`` and ``out/instrumental.wav`` and return the paths; ``estimate`` as of
+    `Separator.separate_file`.
 
     For several files load a `Separator` once. Raises what `Separator.load` and `Separator.separate_file` raise.
     """
-    return Separator.load(checkpoint, device=device).separate_file(path, out, options)
+    return Separator.load(checkpoint, device=device).separate_file(path, out, options, estimate=estimate)

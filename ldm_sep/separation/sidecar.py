@@ -94,6 +94,8 @@ class Sidecar(Record):
     format: Literal[1]
     key: Hash
     input: InputFacts
+    estimate: InputFacts | None = None
+    """The vocals that were given, where they were."""
     checkpoint: CheckpointFacts
     settings: Settings
     stems: dict[Stem, StemFacts]
@@ -110,14 +112,18 @@ def checkpoint_hash(manifest: Manifest) -> str:
     return _hash_of({"weights": manifest.facts["sha256"], "config": manifest.facts["config"]})
 
 
-def settings_key(input_sha256: str, checkpoint_sha256: str, settings: Settings) -> str:
-    """SHA-256 of (input, checkpoint, settings), 64 hex digits: equal keys stand for equal stems.
+def settings_key(
+    input_sha256: str, checkpoint_sha256: str, settings: Settings, estimate_sha256: str | None = None
+) -> str:
+    """SHA-256 of (input, given estimate, checkpoint, settings), 64 hex digits: equal keys stand for equal stems.
 
     What only decides how fast they are made does not enter, nor which stems are written.
     """
-    plan = settings.plan.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    given = {} if estimate_sha256 is None else {"estimate": estimate_sha256}
+    unused = _WITHOUT_EFFECT if given else _WITHOUT_EFFECT | {"estimate_weight"}
+    plan = settings.plan.model_dump(mode="json", exclude=unused)
     table = {**settings.model_dump(mode="json"), "plan": plan}
-    return _hash_of({"input": input_sha256, "checkpoint": checkpoint_sha256, "settings": table})
+    return _hash_of({"input": input_sha256, **given, "checkpoint": checkpoint_sha256, "settings": table})
 
 
 def read_sidecar(path: Path) -> Sidecar:

@@ -16,6 +16,7 @@ import ldm_sep
 from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes, probe, survey
 from ldm_sep.errors import AudioError
 from ldm_sep.files import reason, sha256_of, shown
+from ldm_sep.separation.given import check_length, read_in_step, require_predictor
 from ldm_sep.separation.naming import Place, Stem
 from ldm_sep.separation.outputs import appearing_together, check_room, check_targets
 from ldm_sep.separation.progress import Progress
@@ -32,7 +33,8 @@ from ldm_sep.separation.sidecar import (
 )
 
 if TYPE_CHECKING:
-    from ldm_sep.separation.separator import Separator, Stems
+    from ldm_sep.separation.separator import Separator
+    from ldm_sep.separation.stems import Stems
 
 # Bounds the memory of blocks read at any sample rate.
 BLOCK = 65536
@@ -51,11 +53,13 @@ def separate_song(
     notice: Callable[[str], None],
     called: str | None = None,
     sha256: str | None = None,
+    estimate: Path | None = None,
+    estimate_sha256: str | None = None,
 ) -> Sidecar:
     """`Separator.separate_file` into a ``place``; returns what stands in the sidecar there.
 
     ``called``: what the sidecar says of where the song was, instead of ``path``. ``sha256``: the song's `hash_of`,
-    where it is known already.
+    where it is known already; ``estimate_sha256`` that of ``estimate``.
     """
     started = time.perf_counter()
     told: list[str] = []
@@ -68,6 +72,11 @@ def separate_song(
     total = survey(path, stereo=True, longest=longest, notice=tell)
     targets = place.targets
     rate = probe(path).sample_rate
+    given_frames = 0
+    if estimate is not None:
+        require_predictor(separator)
+        given_frames = survey(estimate, stereo=True, longest=longest, notice=tell)
+        check_length(estimate, given_frames / probe(estimate).sample_rate, path, total / rate)
     first = round(settings.start * rate)
     if first >= total:
         raise AudioError(f"{shown(path)}: ends at {total / rate:.3f} s; choose an earlier start")
@@ -77,7 +86,9 @@ def separate_song(
     with ExitStack() as stack:
         reader = stack.enter_context(AudioReader(path, start=first, stereo=True, notice=lambda line: None))
         channels = reader.info.channels
-        check_targets(path, [*targets.values(), place.record])
+        for source in (path, estimate):
+            if source is not None:
+                check_targets(source, [*targets.values(), place.record])
         check_room(
             place.folder, len(targets) * expected_bytes(frames, channels, rate, settings.suffix, settings.subtype)
         )
@@ -88,6 +99,17 @@ def separate_song(
             channels=channels,
             frames=total,
         )
+        given, blocks = None, None
+        if estimate is not None:
+            voices = stack.enter_context(AudioReader(estimate, stereo=True, notice=lambda line: None))
+            given = InputFacts(
+                file=_relative(estimate, place.folder),
+                sha256=estimate_sha256 or hash_of(estimate),
+                sample_rate=voices.info.sample_rate,
+                channels=voices.info.channels,
+                frames=given_frames,
+            )
+            blocks = read_in_step(voices, rate, channels, first, frames)
         names = [*place.stems.values(), place.sidecar]
         *parts, record = stack.enter_context(appearing_together(place.folder, names))
         files = dict(zip(targets, parts, strict=True))
@@ -104,7 +126,8 @@ def separate_song(
                         into=files[stem],
                     )
                 )
-            with closing(separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels)) as stems:
+            stream = separator.stream_by(settings.plan, blocks_of(reader, frames), rate, channels, estimate=blocks)
+            with closing(stream) as stems:
                 meters = write_stems(stems, writers, frames, progress)
             # Bytes that an encoder keeps back, and the disk, may take a while.
             progress.tell(1.0, "writing")
@@ -114,8 +137,9 @@ def separate_song(
         checkpoint = CheckpointFacts(name=shown(separator.name), sha256=checkpoint_hash(separator.manifest))
         sidecar = Sidecar(
             format=1,
-            key=settings_key(song.sha256, checkpoint.sha256, settings),
+            key=settings_key(song.sha256, checkpoint.sha256, settings, None if given is None else given.sha256),
             input=song,
+            estimate=given,
             checkpoint=checkpoint,
             settings=settings,
             stems={

@@ -44,7 +44,7 @@ def begin_codec(config: Config, init: Path | None) -> tuple[Codec, Runs]:
         raise ConfigError(f"{config.name}: needs a [codec_training] table and a codec that is trained here")
     torch.manual_seed(settings.seed)
     if init is None:
-        codec, runs = build_codec(config.codec), []
+        codec, runs = build_codec(config.codec, mdct_start=settings.mdct_start), []
     else:
         require_same_codec(init, read_manifest(init), config)
         manifest, codec, _ = load_codec(init)

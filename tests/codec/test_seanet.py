@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ldm_sep.codec.base import Codec, check_latents, check_wave
+from ldm_sep.codec.mdct_start import start_as_mdct
 from ldm_sep.codec.seanet import SEANetCodec, SEANetSizes
+from ldm_sep.signal.mdct import MDCT
 from ldm_sep.thirdparty import import_encodec
 
 
@@ -94,6 +96,42 @@ def test_without_lstm_latents_are_local_in_time() -> None:
     change = (codec.encode(wave) - codec.encode(other)).abs().amax((0, 1))
     assert change[:6].min() > 0
     assert change[20:].max() == 0
+
+
+def test_it_can_start_as_an_mdct_whose_bins_are_its_latents() -> None:
+    torch.manual_seed(0)
+    codec = SEANetCodec(48000, SEANetSizes(latent_channels=16, filters=4, ratios=(4, 2, 2), lstm_layers=0))
+    start_as_mdct(codec)
+    mid, side = 0.1 * torch.randn(2, 50 * codec.hop)
+    with torch.no_grad():
+        z = codec.encode(torch.stack([mid + side, mid - side])[None] / 2**0.5)[0]
+    # Quieter, by one gain, and but for both ends, where SEANet mirrors.
+    bins = torch.cat([MDCT(codec.hop)(mid)[:14], MDCT(codec.hop)(side)[:2]])[:, 2:-2]
+    found = z[:, 2:-2]
+    found = found * (found * bins).sum() / found.square().sum()
+    assert (found - bins).square().mean() < 0.01 * bins.square().mean()
+
+
+def test_as_an_mdct_it_gives_back_what_lies_below_its_highest_bin() -> None:
+    torch.manual_seed(0)
+    codec = SEANetCodec(48000, SEANetSizes(filters=10, lstm_layers=0))
+    start_as_mdct(codec)
+    t = torch.arange(40 * codec.hop) / 48000
+    low, high = (0.1 * torch.sin(2 * torch.pi * f * t).expand(1, 2, -1) for f in (440.0, 9000.0))
+    with torch.no_grad():
+        loss = [
+            (codec.decode(codec.encode(wave)) - wave)[..., 640:-640].square().mean() / wave.square().mean()
+            for wave in (low, high)
+        ]
+    assert loss[0] < 0.01 and loss[1] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"lstm_layers": 1}, {"filters": 9}, {"ratios": (5, 8, 4, 2)}, {"latent_channels": 200}]
+)
+def test_sizes_that_hold_no_mdct(sizes: dict) -> None:
+    with pytest.raises(ValueError, match="cannot start as an MDCT"):
+        start_as_mdct(SEANetCodec(48000, SEANetSizes(**{"filters": 10, "lstm_layers": 0, **sizes})))
 
 
 def test_a_conditioner_is_an_independent_copy_of_the_encoder() -> None:
