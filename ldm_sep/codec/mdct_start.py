@@ -64,7 +64,7 @@ def start_as_mdct(codec: Codec) -> None:
         for conv in (*encoder, *decoder):
             # Of any length, but 16 bits, in which weights are stored, hold no square of a small number.
             direction = conv.get_parameter("parametrizations.weight.original1")
-            direction /= direction.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
+            direction.div_(direction.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None])
 
 
 def _weighted(network: nn.Module) -> list[nn.Conv1d | nn.ConvTranspose1d]:
