@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,19 +90,21 @@ def evaluate(
         finished: set[tuple[str, str]] = set()
         if report is not None:
             report(before, total, None)
-        for result in work_through(partial(score_track, shelf=CodecShelf()), plan.tasks, jobs, after_crash):
-            if isinstance(result, Sheet):
-                if result.error:
-                    failures.append(Failure(result.track, "spectrograms", result.error))
-                continue
-            row = merged(kept.rows.get((result.track, result.system)), result)
-            kept.append(row)
-            # After a crash a row comes metric by metric.
-            whole = row.error is not None or set(metrics) <= row.scores.keys() | row.failed.keys()
-            if whole and (row.track, row.system) not in finished:
-                finished.add((row.track, row.system))
-                if report is not None:
-                    report(before + len(finished), total, row)
+        score = partial(score_track, shelf=CodecShelf())
+        with closing(work_through(score, plan.tasks, jobs, after_crash)) as results:
+            for result in results:
+                if isinstance(result, Sheet):
+                    if result.error:
+                        failures.append(Failure(result.track, "spectrograms", result.error))
+                    continue
+                row = merged(kept.rows.get((result.track, result.system)), result)
+                kept.append(row)
+                # After a crash a row comes metric by metric.
+                whole = row.error is not None or set(metrics) <= row.scores.keys() | row.failed.keys()
+                if whole and (row.track, row.system) not in finished:
+                    finished.add((row.track, row.system))
+                    if report is not None:
+                        report(before + len(finished), total, row)
         rows = dict(kept.rows)
     summary = summarise(
         rows,

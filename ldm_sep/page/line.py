@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Literal
 
 from ldm_sep.errors import LdmSepError
@@ -128,8 +128,9 @@ class Line:
             batches = ([one] for one in due) if state == "reading" else [due]
             try:
                 for batch in batches:
-                    for event in work_through(function, batch, 1, _lost):
-                        self._take(event)
+                    with closing(work_through(function, batch, 1, _lost)) as events:
+                        for event in events:
+                            self._take(event)
             except LdmSepError as error:
                 self._report(f"ldm-sep: {error}; trying again")
                 time.sleep(1)

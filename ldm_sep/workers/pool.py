@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -39,7 +39,7 @@ def work_through(
     processes: int,
     lost: Callable[[Job, int, str], tuple[Sequence[Result], Job | None]],
     variables: Sequence[Mapping[str, str]] = (),
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """The results of ``function(job)`` for all ``jobs``, as they come, computed by up to ``processes`` processes.
 
     Jobs are taken one by one as processes become free, in threads of the pool, so ``jobs`` may be an endless stream,
@@ -51,7 +51,8 @@ def work_through(
 
     ``variables`` of the environment are dealt out to the processes in turn, such as the GPU that each may see.
 
-    The processes end when the iterator is closed, also before its end. LdmSepError if no process can be started.
+    The processes end when the generator is closed; whoever may stop before its end closes it (`contextlib.closing`).
+    LdmSepError if no process can be started.
     """
     waiting = _Waiting(jobs)
     results: queue.SimpleQueue[tuple[Result] | BaseException | None] = queue.SimpleQueue()
@@ -108,33 +109,39 @@ class _Waiting:
 
 
 class _Crew:
-    """All processes of one call, so that they can be ended together."""
+    """All processes of one call, so that they can be ended together.
+
+    There is no lock: a generator that its user forgot is closed by the garbage collection, at any point of any thread,
+    also of one that would hold the lock. Whoever adds a process looks afterwards whether all are dismissed.
+    """
 
     def __init__(self, function: bytes, env: Mapping[str, str], variables: Sequence[Mapping[str, str]]) -> None:
         self.function = function
         self.env = env
         self.variables = variables or ({},)
-        self.dismissed = threading.Event()
-        self._lock = threading.Lock()
+        self.dismissed = False
         self._workers: list[_Worker] = []
 
     def hire(self, number: int) -> "_Worker | None":
         """A new process for the thread of this ``number``; None once all are dismissed."""
-        with self._lock:
-            if self.dismissed.is_set():
-                return None
-            worker = _Worker(self.function, {**self.env, **self.variables[number % len(self.variables)]})
-            self._workers.append(worker)
+        if self.dismissed:
+            return None
+        worker = _Worker(self.function, {**self.env, **self.variables[number % len(self.variables)]})
+        self._workers.append(worker)
+        if not self.dismissed:
             return worker
+        worker.process.terminate()
+        worker.close()
+        return None
 
     def dismiss(self) -> None:
-        with self._lock:
-            self.dismissed.set()
-            for worker in self._workers:
-                # Asked first, so that what they have half-written is taken away.
-                worker.process.terminate()
+        self.dismissed = True
+        workers = list(self._workers)
+        for worker in workers:
+            # Asked first, so that what they have half-written is taken away.
+            worker.process.terminate()
         deadline = time.monotonic() + _GRACE
-        for worker in self._workers:
+        for worker in workers:
             try:
                 worker.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -152,7 +159,7 @@ def _serve(
     """One thread for each process: hands it jobs and passes on what it gives."""
     worker: _Worker | None = None
     try:
-        while not crew.dismissed.is_set():
+        while not crew.dismissed:
             try:
                 job: Any | None = waiting.take()
             except StopIteration:
@@ -167,7 +174,7 @@ def _serve(
                 why = worker.last_words()
                 worker.close()
                 worker = None
-                if crew.dismissed.is_set():
+                if crew.dismissed:
                     return
                 substitutes, job = lost(job, given, why)
                 for result in substitutes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
+import psutil
 import pytest
 from conftest import RATE
 from scored_songs import NAMES, SECONDS, make_songs, read, run, value, write
@@ -116,8 +117,11 @@ def test_rows_are_in_the_file_as_soon_as_they_are_told(songs: Path) -> None:
             raise Killed
 
     tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})
-    with pytest.raises(Killed):
+    before = psutil.Process().children()
+    with pytest.raises(Killed) as held:
         evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",), spectrograms=False, report=stop)
+    # Nor does anything go on, though the error is held, and with it what it passed through.
+    assert psutil.Process().children() == before and held.value
     assert len((songs / "o/scores.jsonl").read_text().splitlines()) == 2
     assert not (songs / "o/summary.json").exists()
     _, told = run(songs)

@@ -1,5 +1,6 @@
 """Processes that compute, fail, die and are dismissed."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -108,6 +109,30 @@ def test_stopping_early_ends_the_processes() -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_forgotten_generator_may_be_collected_by_a_thread_of_its_own() -> None:
+    forgotten, collected, asked = threading.Event(), threading.Event(), itertools.count()
+
+    class Collecting(list[dict[str, str]]):
+        """Is asked for the second process while the thread is at starting it."""
+
+        def __getitem__(self, place: int) -> dict[str, str]:
+            if next(asked) == 1 and forgotten.wait(60):
+                gc.collect()
+                collected.set()
+            return super().__getitem__(place)
+
+    cycle: list[object] = [work_through(functions.words, [("a", "dies", "hangs")], 1, lost, Collecting([{}]))]
+    cycle.append(cycle)
+    assert next(cycle[0])[0] == "a"
+    gc.disable()
+    try:
+        del cycle
+        forgotten.set()
+        assert collected.wait(60)
+    finally:
+        gc.enable()
 
 
 def test_what_is_dismissed_may_clear_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
