@@ -6,12 +6,14 @@ from pathlib import Path
 # Before numpy and torch are imported, here and in every process that a test starts: several threads on the tiny arrays
 # of these tests spend their time waiting for each other, the more so beside other work.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", MPLBACKEND="Agg")
-# What numba compiles for a process of the suite is its own: two that fill one cache damage it.
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
-os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".cache/numba" / _WORKER)
+# What numba compiles takes 20 s of CPU. One process of the suite does it for all.
+os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".cache/numba")
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -50,6 +52,12 @@ def mixture(seconds: float) -> np.ndarray:
     """A 16-bit mixture of the tiny voice and band (2, T)."""
     wave = sung(seconds, 220, 9)[None] + played(seconds, 9)
     return (np.rint(wave * 32768) / 32768).astype(np.float32)
+
+
+def heeding_signals() -> None:
+    """For a new process: what a shell starts in the background ignores Ctrl-C, and hands that on to what it starts."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def run_cli(
@@ -102,6 +110,20 @@ def mistake_of(*words: object) -> str:
         raise AssertionError(f"not told as a mistake: {error!r}") from error
     assert str(error) and "\n" not in str(error)
     return str(error)
+
+
+@pytest.fixture
+def librosa() -> Iterator[ModuleType]:
+    """librosa, while no other process has it compile: two that fill numba's cache at the same time damage it."""
+    from ldm_sep.files import one_at_a_time
+    from ldm_sep.metrics.tracker import track_pitch
+
+    # Compiles what the metrics need, which waits for its turn by itself.
+    track_pitch(np.zeros(RATE, np.float32), RATE, [])
+    with one_at_a_time("compile"):
+        import librosa
+
+        yield librosa
 
 
 @pytest.fixture(scope="session")

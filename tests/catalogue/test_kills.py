@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile as sf
 from catalogues import bytes_of, here, make_songs, nobody, recipe_for, rows_of
@@ -79,11 +80,22 @@ def test_a_killed_worker_costs_a_try_and_no_byte(
     assert row["warnings"] == ["a process that separated it ended (signal 9, perhaps for lack of memory)"]
 
 
-def test_an_interrupted_run_leaves_nothing_half_written(untrained: Path, long_song: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A Ctrl-C is an exception, also where a shell has started the tests in the background, with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupted_run_leaves_nothing_half_written(untrained: Path, tmp_path: Path) -> None:
     main = threading.get_ident()
+    song, out = tmp_path / "never to its end.wav", tmp_path / "out"
+    sf.write(song, np.tile(played(20.0, 5), 15).T, RATE, subtype="PCM_16")
 
     def interrupt() -> None:
-        while not any(tmp_path.rglob(".ldm-sep-*.part")):
+        while not any(out.rglob(".ldm-sep-*.part")):
             time.sleep(0.002)
         # To the thread that waits, as a terminal's would come.
         signal.pthread_kill(main, signal.SIGINT)
@@ -91,9 +103,9 @@ def test_an_interrupted_run_leaves_nothing_half_written(untrained: Path, long_so
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        catalogue([str(long_song)], recipe_for(tmp_path, untrained), ENGINE)
+        catalogue([str(song)], recipe_for(out, untrained), ENGINE)
     thread.join()
-    assert bytes_of(tmp_path) == {} and (tmp_path / "songs.jsonl").read_bytes() == b""
+    assert bytes_of(out) == {} and (out / "songs.jsonl").read_bytes() == b""
 
 
 def test_a_song_that_kills_its_workers_is_tried_with_less_on_the_cpu_and_given_up(

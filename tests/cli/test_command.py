@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, ROOT, mixture, run_cli, run_here
+from conftest import RATE, ROOT, heeding_signals, mixture, run_cli, run_here
 
 
 def test_samples_that_flac_cannot_hold_are_told_once_and_at_once(tmp_path: Path) -> None:
@@ -75,8 +75,7 @@ def test_an_interruption_leaves_nothing_half_written(trained: Path, tmp_path: Pa
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        # A shell's background job has signals ignored, and what it starts inherits that.
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+        preexec_fn=heeding_signals,
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/long/.*")):
