@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, run_cli
+from conftest import ROOT, run_here
 
 from ldm_sep.build import build_codec, build_separator
 from ldm_sep.checkpoint.writing import parameter_count
@@ -115,7 +115,7 @@ def test_every_configuration_builds_and_reports_its_parameters(path: Path) -> No
         module = build_separator(config) if config.unet else build_codec(config.codec)
     assert parameter_count(module) > 0
     assert parse_config(config.model_dump(mode="json"), "round trip") == config
-    done = run_cli("inspect", path)
+    done = run_here("inspect", path)
     assert done.returncode == 0
     assert f"{parameter_count(module.unet if config.unet else module.encoder):,} parameters" in done.stdout
 

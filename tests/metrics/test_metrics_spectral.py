@@ -1,6 +1,7 @@
 """LSD, mel and multi-resolution distances, and pitch, against closed forms and independent packages."""
 
 import warnings
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -83,9 +84,7 @@ def test_mel_mae_says_when_no_frame_of_it_is_active() -> None:
         assert score.value is None and "too little of the reference sounds" in score.reason
 
 
-def test_mel_mae_agrees_with_librosa() -> None:
-    import librosa
-
+def test_mel_mae_agrees_with_librosa(librosa: ModuleType) -> None:
     rng = np.random.default_rng(3)
     ref = rng.normal(0, 0.1, 44100).astype(np.float32)
     # A tilt of 60 dB, and a tone 90 dB above the rest: 80 dB below it, all bands are cut.
@@ -99,9 +98,7 @@ def test_mel_mae_agrees_with_librosa() -> None:
     assert mel_mae_1(ref, est, 44100).value == pytest.approx(under_one, rel=1e-4)
 
 
-def test_spectrogram_is_librosas() -> None:
-    import librosa
-
+def test_spectrogram_is_librosas(librosa: ModuleType) -> None:
     wave = np.random.default_rng(4).normal(size=3000)
     for n_fft, hop in ((512, 128), (743, 160)):
         theirs = np.abs(librosa.stft(wave, n_fft=n_fft, hop_length=hop)).T
@@ -132,9 +129,7 @@ def test_pitches_near_the_ends_of_the_range_are_tracked(f0: float) -> None:
     assert score.value == pytest.approx(np.log(2) / 12, rel=0.05)
 
 
-def test_the_tracker_agrees_with_librosa_at_full_rate_and_resolution() -> None:
-    import librosa
-
+def test_the_tracker_agrees_with_librosa_at_full_rate_and_resolution(librosa: ModuleType) -> None:
     wave = tone(2, 22050, 220, vibrato_cents=50)
     (ours,) = track_pitch(wave, 22050, [(0, 22050)])
     theirs, _, _ = librosa.pyin(wave, fmin=65, fmax=1047, sr=22050)

@@ -1,9 +1,10 @@
 """Singing made of speech: pitch, length and timbre, and folders that training can read."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import librosa
 import numpy as np
 import pytest
 import soundfile as sf
@@ -33,13 +34,18 @@ def word(f0: float = 110.0, rate: int = RATE) -> np.ndarray:
     return 0.5 * np.concatenate([0.15 * hiss / np.abs(hiss).max(), vowel])
 
 
-def pitches(wave: np.ndarray) -> np.ndarray:
-    """F0 in Hz of the voiced frames by pYIN."""
-    f0, voiced, _ = librosa.pyin(wave.astype(np.float32), fmin=60, fmax=500, sr=RATE, frame_length=4096)
-    return f0[voiced]
+@pytest.fixture
+def pitches(librosa: ModuleType) -> Callable[[np.ndarray], np.ndarray]:
+    """F0 in Hz of a wave's voiced frames by pYIN."""
+
+    def tracked(wave: np.ndarray) -> np.ndarray:
+        f0, voiced, _ = librosa.pyin(wave.astype(np.float32), fmin=60, fmax=500, sr=RATE, frame_length=4096)
+        return f0[voiced]
+
+    return tracked
 
 
-def test_a_spoken_word_becomes_a_steady_note_of_the_same_timbre() -> None:
+def test_a_spoken_word_becomes_a_steady_note_of_the_same_timbre(pitches: Callable[[np.ndarray], np.ndarray]) -> None:
     spoken = word()
     sung = intone(spoken, RATE, 220.0, 2.0, np.random.default_rng(0))
     before, after = pitches(spoken), pitches(sung)
@@ -78,7 +84,9 @@ def speech(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_command_makes_singers_to_train_on(speech: Path, tmp_path: Path) -> None:
+def test_the_command_makes_singers_to_train_on(
+    speech: Path, tmp_path: Path, pitches: Callable[[np.ndarray], np.ndarray]
+) -> None:
     (speech / "low" / "broken.wav").write_bytes(b"RIFF")
     out = tmp_path / "voices"
     command = ("data", "intone", speech / "voices.csv", "--root", speech, "--out", out, "--seconds", "30")
