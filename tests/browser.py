@@ -95,9 +95,7 @@ class Listener:
     def wait(self, condition: Any, seconds: float = 90) -> Any:
         """What ``condition()`` returns once that is true. AssertionError that tells what the page shows instead."""
         try:
-            return WebDriverWait(self.web, seconds, 0.05, (StaleElementReferenceException,)).until(
-                lambda _: condition()
-            )
+            return WebDriverWait(self.web, seconds, 0.1, (StaleElementReferenceException,)).until(lambda _: condition())
         except TimeoutException:
             raise AssertionError(f"waited in vain; the page shows:\n{self.one('body').text}") from None
 

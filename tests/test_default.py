@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import ROOT, run_cli
+from conftest import ROOT, run_cli, run_here
 
 from ldm_sep.audio import read
 from ldm_sep.checkpoint.card import trainings
@@ -94,7 +94,7 @@ def test_its_networks_train_on_musdb18hq_by_the_commands_of_the_guide(tmp_path: 
     places = {"MUSDB18HQ": tmp_path / "MUSDB18HQ", "checkpoints/open": FOLDER}
     for words in commands:
         filled = [places.get(w, tmp_path / w if w.startswith("runs/") else w) for w in words[1:]]
-        done = run_cli(*filled, *small, "--cache", tmp_path / "cache")
+        done = run_here(*filled, *small, "--cache", tmp_path / "cache")
         assert done.returncode == 0, done.stderr
         assert "MUSDB18-HQ" in done.stdout
     facts = read_manifest(tmp_path / "runs/musdb2/separator").facts

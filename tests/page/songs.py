@@ -95,7 +95,7 @@ def until(condition: Callable[[], Any], shown: Callable[[], Any] = str, seconds:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, shown()
-        time.sleep(0.05)
+        time.sleep(0.1)
     return found
 
 

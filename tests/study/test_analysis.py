@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_cli
+from conftest import run_here
 from intervals import true_means
 from material import SYSTEMS, make_songs
 from simulate import simulate
@@ -201,7 +201,7 @@ def test_a_faulty_table_names_its_line(tmp_path: Path, text: str, needle: str) -
 
 def test_the_command_writes_tables_and_a_report_that_needs_no_network(p835: Path, tmp_path: Path) -> None:
     words = ("study", "analyse", p835 / "study", "--answers", p835 / "answers", "--key", p835 / "key.json")
-    done = run_cli(*words, "-o", tmp_path / "out", "--players", 2)
+    done = run_here(*words, "-o", tmp_path / "out", "--players", 2)
     assert done.returncode == 0, done.stderr
     assert "tidy" in done.stdout and str(tmp_path / "out" / "report.html") in done.stdout
     page = (tmp_path / "out" / "report.html").read_text()
@@ -212,7 +212,7 @@ def test_the_command_writes_tables_and_a_report_that_needs_no_network(p835: Path
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 and float(rows[0]["p_holm"]) >= float(rows[0]["p"])
     assert table["questions"][0]["model"]["differences"] and "Mixed model" in page
-    wrong = run_cli(*words, "-o", tmp_path / "out", "--ratings", tmp_path / "x.csv")
+    wrong = run_here(*words, "-o", tmp_path / "out", "--ratings", tmp_path / "x.csv")
     assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
 
 
@@ -225,7 +225,7 @@ def test_names_that_look_like_markup_stay_text(tmp_path: Path) -> None:
         for song in range(4)
     ]
     table.write_text("listener,item,system,rating\n" + "\n".join(lines) + "\n")
-    done = run_cli("study", "analyse", "--ratings", table, "-o", tmp_path / "out", "--no-mixed-model")
+    done = run_here("study", "analyse", "--ratings", table, "-o", tmp_path / "out", "--no-mixed-model")
     assert done.returncode == 0, done.stderr
     assert "<script" not in (tmp_path / "out" / "report.html").read_text()
     assert "<script" not in (tmp_path / "out" / "table.md").read_text()

@@ -6,7 +6,7 @@ from dataclasses import astuple, fields, replace
 
 import numpy as np
 import pytest
-from conftest import run_cli
+from conftest import run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -170,12 +170,12 @@ def test_a_repeat_never_follows_its_original_at_once(length: int, data: st.DataO
 
 
 def test_the_command_prints_a_table_and_writes_it(tmp_path) -> None:
-    done = run_cli("study", "plan", "--listeners", 15, "--songs", 24, "--per-listener", 12, "-o", tmp_path)
+    done = run_here("study", "plan", "--listeners", 15, "--songs", 24, "--per-listener", 12, "-o", tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "plan.md").read_text()
     assert "| 15 | 24 | 12 |" in text and "| 15 | 6 | 6 |" in text
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
     pilot = tmp_path / "pilot.csv"
     pilot.write_text("listener,item,system\na,b,c\n")
-    wrong = run_cli("study", "plan", "--pilot", pilot)
+    wrong = run_here("study", "plan", "--pilot", pilot)
     assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1 and "the column rating" in wrong.stderr

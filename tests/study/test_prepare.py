@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, run_cli
+from conftest import RATE, run_here
 from material import SYSTEMS, make_songs
 
 from ldm_sep.errors import ConfigError, DataError, LdmSepError
@@ -232,10 +232,10 @@ def test_the_command(songs: dict[str, Path], tmp_path: Path) -> None:
     words = [f"--estimates={name}={songs[name]}" for name in SYSTEMS]
     out = tmp_path / "study"
     common = ("study", "prepare", "--reference", songs["reference"], *words, "-o", out, "--seconds", 4)
-    done = run_cli(*common, "--texts", tmp_path / "words.toml", "--listeners", 3)
+    done = run_here(*common, "--texts", tmp_path / "words.toml", "--listeners", 3)
     assert done.returncode == 0, done.stderr
     assert "3 listeners, 4 songs" in done.stdout and f"{out}-key.json" in done.stdout
     study = json.loads((out / "study.json").read_text())
     assert study["texts"]["consent"] == "Ask Ana." and len(study["questions"]) == 3
-    again = run_cli(*common)
+    again = run_here(*common)
     assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is there already" in again.stderr

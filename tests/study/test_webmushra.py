@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import run_cli
+from conftest import run_here
 from material import make_songs
 from test_prepare import make
 
@@ -140,7 +140,7 @@ def test_results_of_another_study_are_refused(study: Path, songs: dict[str, Path
 def test_methods_without_a_page_there_are_refused_and_the_command_writes_a_file_a_listener(
     study: Path, songs: dict[str, Path], tmp_path: Path
 ) -> None:
-    done = run_cli(
+    done = run_here(
         "study", "export", study, "--key", study.with_name("key.json"), "--to", "webmushra", "-o", tmp_path / "w"
     )
     assert done.returncode == 0 and len(list((tmp_path / "w").glob("listener-*.yaml"))) == 6

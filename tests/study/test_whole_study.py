@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx2
 from browser import chromium
-from conftest import run_cli
+from conftest import run_here
 from listening import Caller
 from material import SYSTEMS, make_songs
 from serving import saved_ratings, server
@@ -17,7 +17,7 @@ def test_from_stems_over_a_browser_to_the_report(tmp_path: Path) -> None:
     study, answers, report = tmp_path / "study", tmp_path / "answers", tmp_path / "report"
     words = [f"--estimates={name}={songs[name]}" for name in SYSTEMS]
     shape = ["--method=bs2132", "--seconds=2", "--training=0", "--listeners=4"]
-    made = run_cli("study", "prepare", f"--reference={songs['reference']}", *words, *shape, "-o", study)
+    made = run_here("study", "prepare", f"--reference={songs['reference']}", *words, *shape, "-o", study)
     assert made.returncode == 0, made.stderr
     key_path = tmp_path / "study-key.json"
     key = load_key(key_path)
@@ -54,7 +54,7 @@ def test_from_stems_over_a_browser_to_the_report(tmp_path: Path) -> None:
     secrets = [*SYSTEMS, "söng", str(tmp_path), "key", *(one.sha256 for one in key.stimuli)]
     assert told and [word for word in secrets if word in told.replace("keys", "")] == []
     assert [line["rating"] for line in saved_ratings(answers)] == [50] * len(saved_ratings(answers, 2))
-    done = run_cli(
+    done = run_here(
         "study", "analyse", study, f"--answers={answers}", f"--key={key_path}", "--no-mixed-model", "-o", report
     )
     assert done.returncode == 0, done.stderr
