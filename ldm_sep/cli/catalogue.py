@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,13 +16,6 @@ if TYPE_CHECKING:
 
 # Seconds between two lines about how far it is.
 _PERIOD = 10.0
-
-
-class EngineName(StrEnum):
-    """What separates the songs."""
-
-    local = "local"
-    ray = "ray"
 
 
 def catalogue(
@@ -40,7 +32,7 @@ def catalogue(
         int | None, typer.Option("-j", "--workers", min=1, help="Processes; default: one by GPU, or by core.")
     ] = None,
     shard: Annotated[str, typer.Option(metavar="I/N", help="Only this part of the songs, 1/N to N/N.")] = "1/1",
-    engine: Annotated[EngineName, typer.Option(help="local: this machine. ray: a Ray cluster.")] = EngineName.local,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="local: this machine. ray: a Ray cluster.")] = "local",
     address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster; default RAY_ADDRESS, or one started here.")
     ] = None,
@@ -74,7 +66,7 @@ def catalogue(
     from ldm_sep.separation.options import Options
 
     check_samples(format, samples)
-    if address is not None and engine is EngineName.local:
+    if address is not None and engine == "local":
         raise ConfigError("--address: names a Ray cluster; add --engine ray")
     recipe = make_recipe(
         out,
@@ -87,23 +79,15 @@ def catalogue(
         codec_weights=codec_weights,
         longest=3600 * max_hours or None,
     )
-    if engine is EngineName.ray:
+    if engine == "ray":
         from ldm_sep.catalogue.cluster import ray_engine, require_cluster
 
         require_cluster(address)
-
         act = partial(ray_engine, workers=workers, address=address)
     else:
         act = partial(local_engine, workers=workers)
-    tally = run(
-        inputs,
-        recipe,
-        act,
-        journal=journal,
-        shard=Shard.parse(shard),
-        retry_failed=retry_failed,
-        report=_Reporter(),
-    )
+    part = Shard.parse(shard)
+    tally = run(inputs, recipe, act, journal=journal, shard=part, retry_failed=retry_failed, report=_Reporter())
     typer.echo(tally.line())
     if not tally.complete:
         raise typer.Exit(1)

@@ -1,7 +1,5 @@
 """`ldm-sep data`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -14,31 +12,18 @@ from ldm_sep.cli.options import (
     Changes,
     CodecFrom,
     CodecWeights,
+    ConfigPath,
+    Data,
     Init,
     Layout,
     LayoutName,
     PredictorFrom,
     load_experiment,
 )
+from ldm_sep.cli.progress import counting
 from ldm_sep.cli.training import show_decoding
 
 app = typer.Typer(no_args_is_help=True, help="Look at training data, and make more.")
-
-
-@contextmanager
-def _progress(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, and the function of (done, total) that moves it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@app.callback()
-def group() -> None:
-    """Look at training data, and make more."""
 
 
 @app.command()
@@ -55,7 +40,7 @@ def check(
     from ldm_sep.data.layouts import guess_layout, read_tracks
     from ldm_sep.files import shown
 
-    laid_out = layout.value if layout else guess_layout(folder)
+    laid_out = layout or guess_layout(folder)
     tracks = read_tracks(laid_out, folder)
     findings = 0
     # A table names what it wants of a folder; a folder is wanted whole.
@@ -84,7 +69,7 @@ def render(
     """
     from ldm_sep.data.synthesis.render import render as act
 
-    with _progress("rendering", pieces) as progress:
+    with counting("rendering") as progress:
         unusable = act(scores, soundfont, out, pieces=pieces, seconds=seconds, seed=seed, progress=progress)
     if unusable:
         typer.echo(f"{unusable} songs were passed over: no MIDI files with tracks MELODY and PIANO")
@@ -107,7 +92,7 @@ def intone(
     from ldm_sep.data.synthesis.intone import make_voices, read_speakers
 
     speakers = read_speakers(table, root)
-    with _progress("making voices", len(speakers)) as progress:
+    with counting("making voices") as progress:
         silent = make_voices(speakers, out, seconds=seconds, seed=seed, spoken=spoken, progress=progress)
     if silent:
         typer.echo(f"passed over, too little speech: {', '.join(silent)}")
@@ -116,8 +101,8 @@ def intone(
 
 @app.command()
 def preview(
-    config: Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")],
-    data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],
+    config: ConfigPath,
+    data: Data,
     out: Annotated[Path, typer.Option(help="The folder to fill.")],
     items: Annotated[int, typer.Option(min=1, max=100, help="How many items.")] = 8,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the training's.")] = None,
@@ -146,7 +131,7 @@ def preview(
 @app.command()
 def freeze(
     config: Annotated[Path, typer.Argument(help="The TOML file of the training that will read the pack.")],
-    data: Annotated[list[Path], typer.Option(help="The data set, as in training. May be repeated.")],
+    data: Data,
     hours: Annotated[float, typer.Option(min=0.0001, help="How much to write; more of it later is added.")],
     out: Annotated[Path, typer.Option(help="The folder to fill.")],
     init: Init = None,
@@ -176,7 +161,7 @@ def freeze(
     resolved = load_experiment(config, changes, layout)
     model, _ = begin_separator(resolved, Start(init, codec, predictor, codec_weights))
     decoded = Sources(resolved, data, typer.echo, typer.echo).open_decoded(cache, torch.device(device), show_decoding)
-    with _progress("freezing", 1) as progress:
+    with counting("freezing") as progress:
         items = act(
             resolved, model, decoded, out, hours=hours, seed=seed, varied=varied, waves=waves, progress=progress
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ldm_sep.cli.options import CodecWeights
+
 if TYPE_CHECKING:
     from ldm_sep.evaluate import Row, Summary
 
@@ -38,17 +40,13 @@ def evaluate(
         bool,
         typer.Option("--spectrograms/--no-spectrograms", help="Spectrograms and excerpts to listen to, by track."),
     ] = True,
-    codec_weights: Annotated[
-        Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
-    ] = None,
+    codec_weights: CodecWeights = None,
 ) -> None:
     """Score separated vocals against true ones: tables with intervals and tests, plots, a report.
 
     Run again, it computes only what is missing or has changed. Exit code 1 if a track could not be scored.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
+    from ldm_sep.cli.progress import counting
     from ldm_sep.errors import ConfigError
     from ldm_sep.evaluate import BASELINES, extra_files, match_tracks, parse_metrics, unmatched_references
     from ldm_sep.evaluate import evaluate as run
@@ -73,19 +71,14 @@ def evaluate(
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         typer.echo(f"ldm-sep: warning: {shown(files[0])}{more}: no such track to compare {system} with", err=True)
 
-    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task("scoring", total=None)
+    with counting("scoring") as advance:
 
-    def report(done: int, total: int, row: Row | None) -> None:
-        # Shown when all checks are passed, so that a mistake leaves one line and no more.
-        bar.start()
-        bar.update(task, completed=done, total=total)
-        # One bad track does not stop the rest, nor one metric the others.
-        for line in row.complaints if row is not None else ():
-            bar.console.print(f"ldm-sep: {shown(line)}", markup=False, highlight=False, soft_wrap=True)
+        def report(done: int, total: int, row: Row | None) -> None:
+            advance(done, total)
+            # One bad track does not stop the rest, nor one metric the others.
+            for line in row.complaints if row is not None else ():
+                typer.echo(f"ldm-sep: {shown(line)}", err=True)
 
-    try:
         summary = run(
             tracks,
             [*folders, *baselines],
@@ -97,9 +90,6 @@ def evaluate(
             codec_weights=codec_weights,
             report=report,
         )
-    finally:
-        if bar.live.is_started:
-            bar.stop()
     _print_table(summary)
     typer.echo(str(out / "report.html"))
     if summary.failures:

@@ -28,7 +28,7 @@ def init(
 
     begin = None if start == "nothing" else start
     file = out or Path(f"{as_file_name(data.resolve().stem if data.is_file() else data.resolve().name)}.toml")
-    recipe = write_recipe(data, layout.value if layout else None, begin, networks, file)
+    recipe = write_recipe(data, layout, begin, networks, file)
     songs = recipe.songs
     typer.echo(
         f"{shown(file)}: layout {recipe.layout}; songs: {songs['train']} to train on, {songs['valid']} to validate on"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ldm_sep.cli.options import CodecWeights
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -63,9 +65,7 @@ def verify(name: Annotated[str, typer.Argument(help="A checkpoint's name or fold
 def average(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Separators of equal networks.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
-    codec_weights: Annotated[
-        Path | None, typer.Option(help="The pretrained EnCodec's weight file, instead of its download.")
-    ] = None,
+    codec_weights: CodecWeights = None,
 ) -> None:
     """Write the mean of the weights of separators trained from one start, which often generalises better than each."""
     from ldm_sep.checkpoint.averaging import average_separators

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,16 +11,8 @@ if TYPE_CHECKING:
     from ldm_sep.config import Config
 
 
-class LayoutName(StrEnum):
-    """Layouts of a data set; docs/data.md describes each."""
-
-    musdb18hq = "musdb18hq"
-    stems = "stems"
-    pairs = "pairs"
-    csv = "csv"
-    roles = "roles"
-
-
+# docs/data.md describes each.
+LayoutName = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
 ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
 Data = Annotated[
     list[Path],
@@ -94,4 +85,4 @@ def laid_out(config: Config, layout: LayoutName | None) -> Config:
     """``config`` for data of another ``layout``, unless that is None."""
     if layout is None:
         return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"layout": layout.value})})
+    return config.model_copy(update={"data": config.data.model_copy(update={"layout": layout})})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import typer
@@ -22,15 +24,19 @@ class Show(Protocol):
 
     def begin(self, number: int, total: int, name: str) -> None:
         """Song ``number`` of ``total`` is next."""
+        return
 
     def at(self, fraction: float, stage: str, left: float | None) -> None:
         """The song is so far; ``left`` in seconds."""
+        return
 
     def end(self, outcome: Outcome) -> None:
         """The song is over."""
+        return
 
     def line(self, kind: Literal["warning", "error"], text: str) -> None:
-        """Something that the user has to know."""
+        """Something that the user has to know, on standard error."""
+        typer.echo(f"ldm-sep: {'warning: ' if kind == 'warning' else ''}{text}", err=True)
 
 
 def choose_show(shown: Shown, quiet: bool) -> Show:
@@ -44,28 +50,11 @@ def choose_show(shown: Shown, quiet: bool) -> Show:
     return Lines()
 
 
-def _tell(kind: str, text: str) -> None:
-    typer.echo(f"ldm-sep: {'warning: ' if kind == 'warning' else ''}{text}", err=True)
-
-
-class Silent:
+class Silent(Show):
     """Warnings and errors alone."""
 
-    def begin(self, number: int, total: int, name: str) -> None:
-        """Says nothing."""
 
-    def at(self, fraction: float, stage: str, left: float | None) -> None:
-        """Says nothing."""
-
-    def end(self, outcome: Outcome) -> None:
-        """Says nothing."""
-
-    def line(self, kind: Literal["warning", "error"], text: str) -> None:
-        """On standard error."""
-        _tell(kind, text)
-
-
-class Lines:
+class Lines(Show):
     """A line for each song and each tenth of it, on standard error."""
 
     def __init__(self) -> None:
@@ -92,12 +81,8 @@ class Lines:
         if outcome == "skipped":
             typer.echo(f"{self._title}: skipped, made by the same settings before", err=True)
 
-    def line(self, kind: Literal["warning", "error"], text: str) -> None:
-        """On standard error."""
-        _tell(kind, text)
 
-
-class Bar:
+class Bar(Show):
     """A bar for each song, on standard error, and what is left."""
 
     def __init__(self) -> None:
@@ -138,7 +123,7 @@ class Bar:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class JsonLines:
+class JsonLines(Show):
     """An object a line, on standard error; ``event`` is song, progress, end, warning or error."""
 
     def begin(self, number: int, total: int, name: str) -> None:
@@ -159,6 +144,30 @@ class JsonLines:
 
     def _event(self, event: str, **values: object) -> None:
         typer.echo(json.dumps({"event": event, **values}), err=True)
+
+
+@contextmanager
+def counting(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, and the function of (done, total) that moves it.
+
+    It is shown from the first call on, when all checks are passed: a mistake leaves one line and no more.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(label, total=None)
+
+    def move(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield move
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def clock(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,37 +12,19 @@ from ldm_sep.cli import study_results
 
 app = typer.Typer(no_args_is_help=True, help="Listening studies: plan, prepare, serve, analyse.")
 
-
-class MethodName(StrEnum):
-    """Methods of listening tests."""
-
-    p835 = "p835"
-    mushra = "mushra"
-    bs2132 = "bs2132"
-    ab = "ab"
-
-
-class RatedName(StrEnum):
-    """Methods whose ratings have a scale, so that their precision can be planned."""
-
-    p835 = "p835"
-    mushra = "mushra"
-    bs2132 = "bs2132"
+# Those whose ratings have a scale, so that their precision can be planned.
+_Rated = Literal["p835", "mushra", "bs2132"]
+_Method = Literal["p835", "mushra", "bs2132", "ab"]
 
 
 class RoleName(StrEnum):
-    """What can be rated beside the systems."""
+    """What can be rated beside the systems. Of a list of literals the command line cannot be made."""
 
     reference = "reference"
     low_anchor = "low_anchor"
     mid_anchor = "mid_anchor"
     mixture = "mixture"
     codec = "codec"
-
-
-@app.callback()
-def group() -> None:
-    """Listening studies: plan, prepare, serve, analyse."""
 
 
 @app.command()
@@ -53,7 +35,7 @@ def plan(
     per_listener: Annotated[
         int | None, typer.Option(min=1, help="Songs that each listener hears; default all of them.")
     ] = None,
-    method: Annotated[RatedName, typer.Option(help="How it is rated; sets the scale.")] = RatedName.p835,
+    method: Annotated[_Rated, typer.Option(help="How it is rated; sets the scale.")] = "p835",
     seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of an excerpt.")] = 10.0,
     pilot: Annotated[
         Path | None,
@@ -90,9 +72,9 @@ def plan(
         components = estimate_components(columns(rows, wanted))
         origin = f"REML of the {len(rows)} ratings in {pilot.name}, question '{wanted}'"
     else:
-        components, origin = planning.components_for(method.value, PUBLIC_RATINGS), PUBLIC_ORIGIN
+        components, origin = planning.components_for(method, PUBLIC_RATINGS), PUBLIC_ORIGIN
     design = Design(listeners, songs, systems, each)
-    made = planning.make_plan(design, components, len(questions(method.value)), seconds, origin, seed)
+    made = planning.make_plan(design, components, len(questions(method)), seconds, origin, seed)
     table = Table(*planning.HEAD, box=SIMPLE_HEAD, pad_edge=False)
     for row in planning.table(made):
         table.add_row(*row)
@@ -124,7 +106,7 @@ def prepare(
     key: Annotated[
         Path | None, typer.Option(help="New file that says what each sound is; default beside the folder.")
     ] = None,
-    method: Annotated[MethodName, typer.Option(help="ITU-T P.835, BS.1534, BS.2132 or A/B.")] = MethodName.p835,
+    method: Annotated[_Method, typer.Option(help="ITU-T P.835, BS.1534, BS.2132 or A/B.")] = "p835",
     title: Annotated[str, typer.Option(help="Shown on top of the page.")] = "Listening study",
     texts: Annotated[
         Path | None,
@@ -152,19 +134,17 @@ def prepare(
     seed: Annotated[int, typer.Option(min=0, help="Of excerpts, names and orders.")] = 0,
 ) -> None:
     """Make a study from folders of stems: excerpts where somebody sings, equally loud, unnamed, in balanced orders."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress
-
     from ldm_sep.cli.evaluate import parse_estimates
+    from ldm_sep.cli.progress import counting
     from ldm_sep.files import shown
     from ldm_sep.study import methods
     from ldm_sep.study.prepare import Settings
     from ldm_sep.study.prepare import prepare as run
 
     settings = Settings(
-        method=method.value,
+        method=method,
         title=title,
-        texts=methods.texts(method.value) if texts is None else methods.read_texts(texts, method.value),
+        texts=methods.texts(method) if texts is None else methods.read_texts(texts, method),
         listeners=listeners,
         songs=songs,
         per_listener=per_listener,
@@ -172,7 +152,7 @@ def prepare(
         least_sung=sung,
         training=training,
         repeats=repeats,
-        add=tuple(role.value for role in add or []),
+        add=tuple(role.value for role in add or ()),
         loudness_lufs=loudness,
         sample_rate=rate,
         headphones=headphones,
@@ -180,19 +160,8 @@ def prepare(
         seed=seed,
     )
     key_path = key if key is not None else out.with_name(f"{out.name}-key.json")
-    bar = Progress("{task.description}", BarColumn(), MofNCompleteColumn(), console=Console(stderr=True))
-    task = bar.add_task("excerpts", total=None)
-
-    def report(done: int, total: int) -> None:
-        # Shown when all checks are passed, so that a mistake leaves one line and no more.
-        bar.start()
-        bar.update(task, completed=done, total=total)
-
-    try:
+    with counting("excerpts") as report:
         made = run(reference, parse_estimates(estimates), mixtures, out, key_path, settings, report)
-    finally:
-        if bar.live.is_started:
-            bar.stop()
     for note in made.notes:
         typer.echo(f"ldm-sep: note: {note}", err=True)
     shares = [trial.sung for trial in made.key.trials if not trial.training and trial.sung is not None]

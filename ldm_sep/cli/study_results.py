@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,18 +12,17 @@ if TYPE_CHECKING:
     from ldm_sep.study.collect import Collected
 
 
-class FormatName(StrEnum):
-    """What a study can be written as."""
-
-    webmushra = "webmushra"
-    csv = "csv"
+_Key = Annotated[Path | None, typer.Option(help="The study's key; default beside the folder.")]
 
 
 def export(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder that is or was served.")],
-    to: Annotated[FormatName, typer.Option(help="webmushra: a configuration for each listener; csv: the ratings.")],
+    to: Annotated[
+        Literal["webmushra", "csv"],
+        typer.Option(help="webmushra: a configuration for each listener; csv: the ratings."),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for webmushra, file for csv.")],
-    key: Annotated[Path | None, typer.Option(help="The study's key; default beside the folder.")] = None,
+    key: _Key = None,
     answers: Annotated[Path | None, typer.Option(metavar="DIR", help="Answers, for csv.")] = None,
     place: Annotated[
         str, typer.Option(help="Where webMUSHRA finds STUDY below its own folder.")
@@ -36,7 +34,7 @@ def export(
     from ldm_sep.study.collect import collect, load_pair
 
     key_path = _key_of(study, key)
-    if to is FormatName.webmushra:
+    if to == "webmushra":
         need_package("a configuration of webMUSHRA", "yaml", "PyYAML")
         count = output.write_webmushra(out, *load_pair(study, key_path), place)
         typer.echo(f"{count} configurations in {out}; copy {study} to {place} of webMUSHRA, and never the key")
@@ -60,7 +58,7 @@ def analyse(
         Path | None,
         typer.Option(metavar="CSV", help="Instead of a study: a table listener, item, system, question, rating."),
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="The study's key; default beside the folder.")] = None,
+    key: _Key = None,
     scores: Annotated[
         Path | None, typer.Option(metavar="FILE", help="scores.jsonl of `ldm-sep evaluate`, to correlate with.")
     ] = None,

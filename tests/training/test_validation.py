@@ -14,7 +14,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from ldm_sep.cli import app
-from ldm_sep.cli.options import LayoutName, load_experiment
+from ldm_sep.cli.options import load_experiment
 from ldm_sep.config import SamplingConfig, load_config
 from ldm_sep.data.items import Item
 from ldm_sep.errors import DataError
@@ -115,7 +115,7 @@ def test_validate_repeats_the_last_validation_of_the_training_and_writes_samples
 
 
 def test_a_layout_on_the_command_line_wins_over_the_configuration(stems_folder: Path, tmp_path: Path) -> None:
-    tiny = load_experiment(ROOT / "configs/tiny.toml", [], LayoutName.pairs)
+    tiny = load_experiment(ROOT / "configs/tiny.toml", [], "pairs")
     assert tiny.data.layout == "pairs" and load_config(ROOT / "configs/tiny.toml").data.layout == "stems"
     for song in sorted(stems_folder.glob("*/*")):
         pair = tmp_path / song.relative_to(stems_folder)
