@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ldm_sep.cli.options import CodecWeights
+from ldm_sep.separation.naming import Stem
 
 if TYPE_CHECKING:
     from ldm_sep.evaluate import Row, Summary
@@ -34,7 +35,12 @@ def evaluate(
     published: Annotated[
         bool, typer.Option("--published", help="Add the paper's results in a table of their own.")
     ] = False,
-    metrics: Annotated[str | None, typer.Option(help="Which, joined by commas; default all but visqol.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Which, joined by commas; default all but air and visqol.")
+    ] = None,
+    stem: Annotated[
+        Stem, typer.Option(help="instrumental scores what the estimates leave of the mixtures.")
+    ] = "vocals",
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes, of one thread each.")] = 1,
     spectrograms: Annotated[
         bool,
@@ -85,6 +91,7 @@ def evaluate(
             out,
             jobs=jobs,
             metrics=wanted,
+            stem=stem,
             spectrograms=spectrograms,
             published=published,
             codec_weights=codec_weights,

@@ -21,6 +21,7 @@ from ldm_sep.errors import DataError
 from ldm_sep.evaluate.match import TrackFiles
 from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.metrics import METRICS, Score
+from ldm_sep.separation.naming import Stem
 
 # Whatever can change a number.
 _PACKAGES = ("ldm-sep", "numpy", "scipy", "soxr", "soundfile", "librosa", "pesq", "visqol-python", "torch")
@@ -119,14 +120,15 @@ def identity(path: Path) -> list[str | int]:
     return [str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def row_key(track: TrackFiles, system: str, parts: Sequence[Path], packages: Mapping[str, str]) -> str:
+def row_key(track: TrackFiles, system: str, stem: Stem, parts: Sequence[Path], packages: Mapping[str, str]) -> str:
     """Hash of what a row rests on: reference, mixture, the estimate or the ``parts`` of a codec's checkpoint, the
-    metrics' definitions and the versions of ``packages``. Which metrics were asked for is not in it.
+    stem, the metrics' definitions and the versions of ``packages``. Which metrics were asked for is not in it.
     """
     estimate = track.estimates.get(system)
     files = [track.reference, track.mixture, estimate, *parts]
     record = {
         "system": system if estimate is None else "",
+        "stem": stem,
         "files": [None if path is None else identity(path) for path in files],
         "definitions": [[metric.key, metric.definition] for metric in METRICS],
         "versions": dict(packages),

@@ -25,6 +25,7 @@ from ldm_sep.evaluate.task import CodecFiles, Sheet, SheetFiles, Task, after_cra
 from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import shown
 from ldm_sep.metrics import DEFAULT_METRICS, METRICS, check_installed
+from ldm_sep.separation.naming import Stem
 from ldm_sep.workers import work_through
 
 _ABOUT = {
@@ -51,6 +52,7 @@ def evaluate(
     *,
     jobs: int = 1,
     metrics: Sequence[str] = DEFAULT_METRICS,
+    stem: Stem = "vocals",
     spectrograms: bool = True,
     published: bool = False,
     codec_weights: Path | None = None,
@@ -67,6 +69,7 @@ def evaluate(
     Args:
         jobs: processes, of one thread each; the numbers do not depend on it.
         metrics: keys of `ldm_sep.metrics.METRICS`.
+        stem: ``instrumental`` scores the mixture without an estimate against the mixture without the true vocals.
         spectrograms: whether to make a sheet of spectrograms and excerpts to listen to for each track.
         published: whether to put the paper's rows in a table of their own beside the measured ones.
         codec_weights: the pretrained EnCodec's file, for ``codec:`` checkpoints made on it.
@@ -81,10 +84,12 @@ def evaluate(
     A pair that cannot be scored raises nothing: it becomes an error of its row, one of ``Summary.failures``.
     """
     _check(tracks, systems, metrics, jobs)
+    if stem == "instrumental":
+        need_mixtures(tracks, ["mixture"])
     codecs = {name: _codec_files(name, codec_weights) for name in systems if name.startswith(CODEC_BASELINE)}
     failures: list[Failure] = []
     with RowFile(out / "scores.jsonl") as kept:
-        plan = _plan(tracks, systems, metrics, out if spectrograms else None, codecs, kept)
+        plan = _plan(tracks, systems, metrics, stem, out if spectrograms else None, codecs, kept)
         total = len(tracks) * len(systems)
         before = total - sum(len(task.wanted) for task in plan.tasks)
         finished: set[tuple[str, str]] = set()
@@ -111,7 +116,7 @@ def evaluate(
         [track.name for track in tracks],
         systems,
         metrics,
-        about={system: _about(system, tracks) for system in systems},
+        about={system: _about(system, tracks, stem) for system in systems},
         versions=versions(),
         failures=failures,
         published=published,
@@ -173,6 +178,7 @@ def _plan(
     tracks: Sequence[TrackFiles],
     systems: Sequence[str],
     metrics: Sequence[str],
+    stem: Stem,
     sheets: Path | None,
     codecs: Mapping[str, CodecFiles],
     kept: RowFile,
@@ -183,7 +189,7 @@ def _plan(
     for track in tracks:
         wanted: list[tuple[str, tuple[str, ...]]] = []
         for system in systems:
-            key = plan.keys[track.name, system] = row_key(track, system, parts.get(system, ()), packages)
+            key = plan.keys[track.name, system] = row_key(track, system, stem, parts.get(system, ()), packages)
             old = kept.rows.get((track.name, system))
             if not is_done(old, key, metrics):
                 # Of a row that still holds only what is missing; a failed one is tried again.
@@ -198,13 +204,16 @@ def _plan(
             sheet = None if files.picture.is_file() and not failed else files
         if wanted or sheet:
             row_keys = {system: plan.keys[track.name, system] for system, _ in wanted}
-            plan.tasks.append(Task(track, tuple(wanted), row_keys, tuple(systems), sheet, dict(codecs)))
+            plan.tasks.append(Task(track, stem, tuple(wanted), row_keys, tuple(systems), sheet, dict(codecs)))
     # The longest first, so that no process is left alone with one at the end.
     plan.tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
     return plan
 
 
-def _about(system: str, tracks: Sequence[TrackFiles]) -> str:
+def _about(system: str, tracks: Sequence[TrackFiles], stem: Stem) -> str:
+    if stem == "instrumental":
+        about = _about(system, tracks, "vocals")
+        return about if system in ("mixture", "silence") else f"the mixture without its vocals; {about}"
     files = [track.estimates[system] for track in tracks if system in track.estimates]
     if files:
         return f"estimates in {shown(os.path.commonpath([path.parent for path in files]))}"

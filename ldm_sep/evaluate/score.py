@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,12 +133,25 @@ def _read_track(task: Task, shelf: CodecShelf) -> _Track:
             mixture = read_wave(task.track.mixture, reference)
         except LdmSepError as error:
             fault = error
-    return _Track(task, reference, mixture, fault, shelf)
+    if task.stem == "vocals":
+        return _Track(task, reference, reference, mixture, fault, shelf)
+    if mixture is None:
+        raise fault or _no_mixture(reference.path)
+    length = min(mixture.samples.shape[1], reference.samples.shape[1])
+    rest = mixture.samples[:, :length] - reference.samples[:, :length]
+    return _Track(task, reference, Wave(mixture.path, rest, reference.rate), mixture, fault, shelf)
+
+
+def _no_mixture(path: Path) -> AudioError:
+    return AudioError(f"{shown(path)}: has no mixture; add --mixtures")
 
 
 @dataclass(frozen=True)
 class _Track:
+    """A track's files. ``reference`` is what is scored: the true ``vocals``, or the mixture without them."""
+
     task: Task
+    vocals: Wave
     reference: Wave
     mixture: Wave | None
     mixture_fault: Exception | None
@@ -152,11 +166,22 @@ class _Track:
         return min(lengths)
 
     def estimate(self, system: str) -> np.ndarray | _Undefined:
-        """The estimate (C, T) of a system: a file, or a baseline."""
+        """The estimate (C, T) of the task's stem by a system: of files and baselines that have vocals alone, what they
+        leave of the mixture.
+        """
+        found = self._vocals_by(system)
+        if isinstance(found, _Undefined) or self.task.stem == "vocals" or system in ("mixture", "silence"):
+            return found
+        if self.mixture is None:
+            raise _no_mixture(self.vocals.path)
+        length = min(found.shape[1], self.length)
+        return self.mixture.samples[:, :length] - found[:, :length]
+
+    def _vocals_by(self, system: str) -> np.ndarray | _Undefined:
         path = self.task.track.estimates.get(system)
-        truth = self.reference.samples[:, : self.length]
+        truth = self.vocals.samples[:, : self.length]
         if path is not None:
-            return read_wave(path, self.reference).samples
+            return read_wave(path, self.vocals).samples
         if system in self.task.codecs:
             if truth.shape[0] > 2:
                 return _Undefined(f"the codec takes one or two channels, not {truth.shape[0]}")
@@ -167,7 +192,7 @@ class _Track:
         if system == "silence":
             return silence(truth)
         if self.mixture is None:
-            raise self.mixture_fault or AudioError(f"{shown(self.reference.path)}: has no mixture; add --mixtures")
+            raise self.mixture_fault or _no_mixture(self.vocals.path)
         mixture = self.mixture.samples[:, : self.length]
         if system == "irm":
             return irm(truth, mixture)
@@ -194,7 +219,7 @@ class _Track:
                 continue
             if score.value is not None and not np.isfinite(score.value):
                 score = Score(None, f"the value is not finite ({score.value})")
-            if key == "bleed" and score.value is None and self.mixture_fault is not None:
+            if key in ("air", "bleed") and score.value is None and self.mixture_fault is not None:
                 score = Score(None, f"no mixture: {self.mixture_fault}")
             found.scores[key] = Score(None if score.value is None else float(score.value), score.reason)
         return found

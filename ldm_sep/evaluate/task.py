@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ldm_sep.evaluate.match import TrackFiles
 from ldm_sep.evaluate.rows import Row
+from ldm_sep.separation.naming import Stem
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class SheetFiles:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be done for one track: the ``wanted`` pairs of system and metrics, in order, and the sheet of its
-    excerpt, if any, with all of ``systems``. Row ``keys`` by system, ``codecs`` by the baseline's name.
+    """What is to be done for one ``stem`` of a track: the ``wanted`` pairs of system and metrics, in order, and the
+    sheet of its excerpt, if any, with all of ``systems``. Row ``keys`` by system, ``codecs`` by the baseline's name.
     """
 
     track: TrackFiles
+    stem: Stem
     wanted: tuple[tuple[str, tuple[str, ...]], ...]
     keys: dict[str, str]
     systems: tuple[str, ...]

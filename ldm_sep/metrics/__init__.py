@@ -19,7 +19,7 @@ from ldm_sep.metrics.pitch import log_f0_rmse, voicing_recall
 from ldm_sep.metrics.records import DEFAULT_METRICS, METRICS, Metric, Score
 from ldm_sep.metrics.reference import ActiveFrames, Reference, active_frames
 from ldm_sep.metrics.signal import as_pcm16, spectrogram
-from ldm_sep.metrics.spectral import lsd, mel_mae, mel_mae_1, mr_stft
+from ldm_sep.metrics.spectral import air, lsd, mel_mae, mel_mae_1, mr_stft
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -29,6 +29,7 @@ __all__ = [
     "Reference",
     "Score",
     "active_frames",
+    "air",
     "as_pcm16",
     "bleed",
     "check_installed",

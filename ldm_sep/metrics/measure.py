@@ -11,7 +11,7 @@ from ldm_sep.metrics.pitch import Pitches, log_f0_rmse_of, pitches_of, voicing_r
 from ldm_sep.metrics.records import DEFAULT_METRICS, Score
 from ldm_sep.metrics.reference import Reference
 from ldm_sep.metrics.signal import as_pcm16
-from ldm_sep.metrics.spectral import lsd_of, mel_mae_of, mr_stft
+from ldm_sep.metrics.spectral import air, lsd_of, mel_mae_of, mr_stft
 
 
 def scorers(
@@ -28,7 +28,7 @@ def scorers(
             once.
         est: estimate of the same shape.
         sample_rate: Hz, of all.
-        mixture: of the same shape; `bleed` is undefined without it.
+        mixture: of the same shape; `bleed` and `air` are undefined without it.
 
     Raises:
         ValueError: shapes or rates that differ (of shapes, the calls tell), a rate below 8000 Hz.
@@ -60,6 +60,7 @@ def scorers(
         "pesq": lambda: pesq_of(reference, est),
         "mr_stft": lambda: mr_stft(wave, est, sample_rate),
         "bleed": lambda: Score(None, "no mixture") if mix is None else bleed(wave, est, mix, sample_rate),
+        "air": lambda: Score(None, "no mixture") if mix is None else air(wave, est, mix, sample_rate),
         "visqol": lambda: visqol_of(reference, est),
     }
 

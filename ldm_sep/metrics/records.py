@@ -114,6 +114,14 @@ METRICS: tuple[Metric, ...] = (
         "below its loudest, 0.5 s of them or more).",
     ),
     Metric(
+        "air",
+        "Air",
+        "dB",
+        "higher",
+        "Level of the estimate above 5 kHz relative to the reference there, in the frames in which the rest of the "
+        "mixture is active: 0 is right, below it some was lost, above it there is too much.",
+    ),
+    Metric(
         "visqol",
         "ViSQOL",
         "MOS-LQO",
@@ -122,4 +130,6 @@ METRICS: tuple[Metric, ...] = (
     ),
 )
 
-DEFAULT_METRICS: tuple[str, ...] = tuple(metric.key for metric in METRICS if metric.key != "visqol")
+# Only when asked for: one is slow, the other says where a loss comes from, not how large it is.
+_ASKED_FOR = ("air", "visqol")
+DEFAULT_METRICS: tuple[str, ...] = tuple(metric.key for metric in METRICS if metric.key not in _ASKED_FOR)

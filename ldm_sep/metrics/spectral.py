@@ -17,6 +17,7 @@ _MEL_DEPTH_DB = 80.0
 # auraloss 0.4, MultiResolutionSTFTLoss(): FFT length, hop, window length; the least power.
 _RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 _MR_STFT_FLOOR = 1e-8
+_AIR_HZ = 5000.0
 _SILENT_THERE = "the estimate is silent where the reference sounds"
 _TOO_SHORT = "no frame of a mel spectrum is active: too little of the reference sounds"
 
@@ -39,6 +40,29 @@ def lsd_of(reference: Reference, est: np.ndarray) -> Score:
         return Score(None, _SILENT_THERE)
     distance = np.square(np.log10(reference.lsd_power / (e + _LSD_FLOOR) + _LSD_FLOOR))
     return Score(float(np.sqrt(distance.mean(1, dtype=np.float64)).mean()))
+
+
+def air(ref: np.ndarray, est: np.ndarray, mixture: np.ndarray, sample_rate: int) -> Score:
+    """Level of the estimate above 5 kHz relative to the reference's there, in dB, while the rest of the mixture sounds.
+
+    10 log10(sum E^2 / sum R^2) over the bins from 5 kHz on and the active frames (`active_frames`) of mixture - ref; of
+    the mono sums, frames as of `lsd`. Below 0 something of the stem was lost to the other, above 0 there is too much.
+    Undefined where nothing else sounds, or the reference has nothing up there. ValueError if the shapes differ.
+    """
+    reference = Reference(ref, sample_rate)
+    if mixture.shape != ref.shape:
+        raise ValueError(f"reference {ref.shape} and mixture {mixture.shape} differ in shape")
+    if reason := reference.undefined_on_frames(est):
+        return Score(None, reason)
+    rest = Reference(mixture - ref, sample_rate)
+    if rest.fault or not rest.active.mask.any():
+        return Score(None, "nothing else sounds in the mixture")
+    r, e = (rest.lsd_power_of(mono(wave)) for wave in (ref, est))
+    first = int(np.ceil(_AIR_HZ / (sample_rate / 2) * (r.shape[1] - 1)))
+    heard, wanted = (float(power[:, first:].sum(dtype=np.float64)) for power in (e, r))
+    if not wanted:
+        return Score(None, "the reference has nothing above 5 kHz while the rest sounds")
+    return Score(10 * float(np.log10((heard + _LSD_FLOOR) / (wanted + _LSD_FLOOR))))
 
 
 def mel_mae(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:

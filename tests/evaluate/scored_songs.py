@@ -7,6 +7,7 @@ import soundfile as sf
 from conftest import RATE, played, sung
 
 from ldm_sep.evaluate import Row, Summary, evaluate, match_tracks
+from ldm_sep.separation.naming import Stem
 
 NAMES = ("a $1 & <b>x</b> | y$", "b – ü 日本", "c")
 SECONDS = 2.0
@@ -43,14 +44,20 @@ class Told:
 
 
 def run(
-    songs: Path, *systems: str, jobs: int = 1, metrics: tuple[str, ...] = ("sdr",), sheets: bool = False, out: str = "o"
+    songs: Path,
+    *systems: str,
+    jobs: int = 1,
+    metrics: tuple[str, ...] = ("sdr",),
+    sheets: bool = False,
+    out: str = "o",
+    stem: Stem = "vocals",
 ) -> tuple[Summary, Told]:
     told = Told()
     tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})
     chosen = systems or ("ours",)
     summary = evaluate(
-        tracks, chosen, songs / out, jobs=jobs, metrics=metrics, spectrograms=sheets, report=told
-    )  # fmt: skip
+        tracks, chosen, songs / out, jobs=jobs, metrics=metrics, stem=stem, spectrograms=sheets, report=told
+    )
     return summary, told
 
 

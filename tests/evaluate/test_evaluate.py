@@ -17,7 +17,7 @@ from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.checkpoint.writing import Provenance, save_codec
 from ldm_sep.config import parse_config
 from ldm_sep.errors import CheckpointError, DataError
-from ldm_sep.evaluate import Row, codec_round_trip, evaluate, irm, match_tracks
+from ldm_sep.evaluate import Row, codec_round_trip, evaluate, irm, karaoke, match_tracks
 from ldm_sep.evaluate.excerpt import loudest_part
 from ldm_sep.evaluate.rows import RowFile
 from ldm_sep.method.whitening import Whitening
@@ -44,6 +44,34 @@ def test_values_are_those_of_the_metrics_on_the_files_and_two_jobs_equal_one(son
     assert sorted(told.rows) == sorted((track, system) for track in NAMES for system in ("ours", "irm", "mixture"))
     assert told.counts == [(i, 9) for i in range(1, 10)]
     assert one.failures == ()
+
+
+def test_the_instrumental_is_what_estimates_leave_of_the_mixture(songs: Path) -> None:
+    metrics = ("sdr", "lsd", "bleed", "air")
+    baselines = ("ours", "irm", "mixture", "karaoke")
+    rest, _ = run(songs, *baselines, metrics=metrics, stem="instrumental")
+    for track in NAMES:
+        vocals, mixture = (read(songs / "ref" / track / f"{stem}.wav") for stem in ("vocals", "mixture"))
+        left = {
+            "ours": mixture - read(songs / "ours" / f"{track}.wav"),
+            "irm": mixture - irm(vocals, mixture),
+            # The mixture is not what is left when all of it is taken away.
+            "mixture": mixture,
+            "karaoke": mixture - karaoke(mixture),
+        }
+        for system, wave in left.items():
+            assert rest.rows[track, system].scores == measure(mixture - vocals, wave, RATE, mixture, metrics)
+    # In one folder the scores of one stem are never taken for those of the other.
+    voices, told = run(songs, *baselines, metrics=metrics)
+    assert len(told.rows) == len(NAMES) * len(baselines)
+    assert value(voices, NAMES[0], "ours") != value(rest, NAMES[0], "ours")
+
+
+def test_without_mixtures_there_is_no_instrumental(songs: Path) -> None:
+    for track in NAMES:
+        (songs / "ref" / track / "mixture.wav").unlink()
+    with pytest.raises(DataError, match="has no mixture"):
+        run(songs, stem="instrumental")
 
 
 def test_another_run_computes_nothing_and_a_torn_line_only_itself(songs: Path) -> None:

@@ -43,6 +43,7 @@ def test_measure_is_the_single_metrics_on_16_bit_files(song: tuple[np.ndarray, .
         "bleed": metrics.bleed(ref, est, mixture, RATE),
     }
     assert scores == single
+    assert measure(*song[:2], RATE, song[2], ("air",)) == {"air": metrics.air(ref, est, mixture, RATE)}
     assert list(scores) == list(DEFAULT_METRICS)
     assert all(type(score.value) is float for score in scores.values())
 

@@ -8,7 +8,17 @@ import pytest
 import torch
 from metric_signals import noisy_pair, phrases, tone, white_noise
 
-from ldm_sep.metrics import active_frames, log_f0_rmse, lsd, mel_mae, mel_mae_1, mr_stft, spectrogram, voicing_recall
+from ldm_sep.metrics import (
+    active_frames,
+    air,
+    log_f0_rmse,
+    lsd,
+    mel_mae,
+    mel_mae_1,
+    mr_stft,
+    spectrogram,
+    voicing_recall,
+)
 from ldm_sep.metrics.tracker import track_pitch
 
 
@@ -189,3 +199,26 @@ def test_pitch_metrics_agree_with_mir_eval_on_the_trackers_frames() -> None:
     cents = melody.hz2cents(np.where(r & e, f_est, 0))[r & e] - melody.hz2cents(np.where(r & e, f_ref, 0))[r & e]
     expected = np.sqrt(np.mean(np.square(cents))) * np.log(2) / 1200
     assert log_f0_rmse(ref, est, 16000).value == pytest.approx(expected, abs=1e-3)
+
+
+def test_air_is_the_level_above_5_khz_while_the_rest_sounds() -> None:
+    rate, seconds = 44100, 2
+    t = np.arange(seconds * rate) / rate
+    low, high = (0.1 * np.sin(2 * np.pi * f * t)[None].astype(np.float32) for f in (1000, 8000))
+    # The rest sounds in the first second alone, far from the second by more than a frame.
+    rest = np.where(t < 0.9, 0.1 * np.sin(2 * np.pi * 300 * t), 0)[None].astype(np.float32)
+    first, second = (t < 0.95).astype(np.float32), (t >= 0.95).astype(np.float32)
+    band = low + high
+    for estimate, expected in (
+        (band, 0.0),
+        # What is lost or added below 5 kHz, or where nothing else sounds, does not count.
+        (0.1 * low + high, 0.0),
+        (low + high * first, 0.0),
+        (low + high * (0.5 * first + second), 20 * np.log10(0.5)),
+        (low + high * (2 * first + second), 20 * np.log10(2)),
+    ):
+        assert air(band, estimate, band + rest, rate).value == pytest.approx(expected, abs=0.05)
+    assert "nothing else sounds" in str(air(band, band, band, rate).reason)
+    assert "reference is silent" in str(air(0 * band, band, rest, rate).reason)
+    with pytest.raises(ValueError, match="differ in shape"):
+        air(band, band, band[:, 1:], rate)
