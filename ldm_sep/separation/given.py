@@ -75,7 +75,9 @@ def read_in_step(reader: AudioReader, rate: int, channels: int, first: int, fram
         position += block.shape[1]
         if wanted.shape[1]:
             yield wanted
-    yield np.zeros((channels, max(0, frames - max(0, position - first))), np.float32)
+        if position >= first + frames:
+            return
+    yield np.zeros((channels, frames - max(0, position - first)), np.float32)
 
 
 def beside(blocks: Iterable[np.ndarray], estimate: Iterable[np.ndarray], channels: int) -> Iterator[np.ndarray]:
@@ -85,6 +87,7 @@ def beside(blocks: Iterable[np.ndarray], estimate: Iterable[np.ndarray], channel
     """
     given = iter(estimate)
     pending = np.zeros((channels, 0), np.float32)
+    missing = 0
     for block in blocks:
         pieces, there = [pending], pending.shape[1]
         while there < block.shape[1] and (piece := next(given, None)) is not None:
@@ -93,10 +96,11 @@ def beside(blocks: Iterable[np.ndarray], estimate: Iterable[np.ndarray], channel
             pieces.append(piece)
             there += piece.shape[1]
         ready = np.concatenate(pieces, 1)
-        lacking = block.shape[1] - ready.shape[1]
-        if lacking > LENGTH_TOLERANCE:
+        lacking = max(0, block.shape[1] - ready.shape[1])
+        missing += lacking
+        if missing > LENGTH_TOLERANCE:
             raise AudioError("the estimate: ends before the mixture; give the vocals of the same samples")
-        ready = np.pad(ready, ((0, 0), (0, max(0, lacking))))
+        ready = np.pad(ready, ((0, 0), (0, lacking)))
         pending = ready[:, block.shape[1] :]
         yield np.concatenate([block, ready[:, : block.shape[1]]])
     if pending.shape[1] + sum(piece.shape[1] for piece in given) > LENGTH_TOLERANCE:

@@ -68,6 +68,10 @@ def test_an_estimate_that_does_not_fit_is_refused(tiny_separator: Separator) -> 
     ):
         with pytest.raises(AudioError, match=needle):
             tiny_separator.separate(SONG, RATE, HOW, estimate=estimate)
+    # However finely the song is cut.
+    drops = (SONG[:, i : i + 4] for i in range(0, SONG.shape[1], 4))
+    with pytest.raises(AudioError, match="ends before the mixture"):
+        list(tiny_separator.stream(drops, RATE, 2, HOW, [VOICE[:, :-100]]))
     predictor, tiny_separator.model.predictor = tiny_separator.model.predictor, None
     try:
         with pytest.raises(ConfigError, match="begins at noise, not at an estimate"):
