@@ -60,14 +60,11 @@ def heeding_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def run_cli(
-    *words: object, timeout: float = 900, stdin: bytes | None = None, **env: str
-) -> subprocess.CompletedProcess[str]:
+def run_cli(*words: object, timeout: float = 900, **env: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, as a user runs it."""
     done = subprocess.run(
         [sys.executable, "-m", "ldm_sep", *map(str, words)],
         capture_output=True,
-        input=stdin,
         timeout=timeout,
         env={**os.environ, **env},
         cwd=ROOT,
@@ -76,7 +73,7 @@ def run_cli(
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def run_here(*words: object) -> subprocess.CompletedProcess[str]:
+def run_here(*words: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
     """The command in this process, as `run_cli` otherwise: what it printed, and how it ended."""
     from typer.testing import CliRunner
 
@@ -87,7 +84,7 @@ def run_here(*words: object) -> subprocess.CompletedProcess[str]:
     # A checkpoint tells the command that made it.
     sys.argv = ["ldm-sep", *line]
     try:
-        result = CliRunner().invoke(app, line)
+        result = CliRunner().invoke(app, line, input=stdin)
     finally:
         sys.argv = before
     told = result.stderr

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, ROOT, mixture, run_cli, run_here
+from conftest import RATE, ROOT, mixture, run_here
 
 from ldm_sep.cli.choices import seconds_of
 from ldm_sep.errors import ConfigError
@@ -70,12 +70,12 @@ def test_a_song_comes_from_standard_input_and_a_stem_goes_to_standard_output(
         done = subprocess.run([*words, *extra], input=song.read_bytes(), capture_output=True, cwd=ROOT, check=True)
         assert done.stdout == (tmp_path / "song" / name).read_bytes()
         assert b"device: cpu" in done.stderr
-    files = run_cli("separate", "-", "-o", tmp_path, *model, stdin=song.read_bytes())
+    files = run_here("separate", "-", "-o", tmp_path, *model, stdin=song.read_bytes())
     assert files.returncode == 0
     facts = json.loads((tmp_path / "stdin/separation.json").read_text())
     assert facts["input"]["file"] == "-"
     assert facts["key"] == json.loads((tmp_path / "song/separation.json").read_text())["key"]
-    empty = run_cli("separate", "-", "-o", tmp_path / "none", *model, stdin=b"")
+    empty = run_here("separate", "-", "-o", tmp_path / "none", *model, stdin=b"")
     assert empty.returncode == 1 and "stdin: is empty" in empty.stderr and not (tmp_path / "none").exists()
 
 

@@ -64,7 +64,7 @@ def test_held_out_items_are_evaluated_by_group(
     songs = {"pair": "valid/song 2 – ü", "known": "train/song 0 – ü"}
     rows = "".join(f"{g},{song}/vocals.wav,1,{song}/drums.wav,1,-6,1.5\n" for g, song in songs.items())
     table.write_text(header + rows, encoding="utf-8")
-    words = ["--data", stems_folder, "--items", table, "--name", trained / "stage2/separator", "--metrics", "sdr"]
+    words = ["--data", stems_folder, "--items", table, "--name", trained / "stage2/separator", "--metrics", "si_sdr"]
     musdb.main([*map(str, words), "--no-spectrograms", "--device", "cpu", "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert "# pair" in printed and "# known" in printed and "Published" not in printed
