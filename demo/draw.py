@@ -15,13 +15,18 @@ from ldm_sep.audio import read
 from ldm_sep.evaluate.excerpt import Excerpt, draw_sheet
 
 
-def main() -> None:
-    """Read the three files and draw them below each other."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_arguments(description: str) -> argparse.Namespace:
+    """``song``, the folder ``stems`` and the picture ``out`` of a script with this description."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--song", type=Path, required=True)
     parser.add_argument("--stems", type=Path, required=True, help="The folder with vocals.wav and instrumental.wav.")
     parser.add_argument("--out", type=Path, required=True, help="The PNG file to write.")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read the three files and draw them below each other."""
+    arguments = parse_arguments(__doc__)
     files = {
         "mixture": arguments.song,
         "vocals": arguments.stems / "vocals.wav",

@@ -7,13 +7,13 @@ Both stems are added after something was done to them, and the song is taken awa
 is drawn and printed. Needs matplotlib (``pip install -e ".[eval]"``).
 """
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import numpy as np
+from draw import parse_arguments
 
 from ldm_sep.audio import AudioWriter, read
 from ldm_sep.figures import need_matplotlib
@@ -111,11 +111,7 @@ def draw(out: Path, waves: dict[str, np.ndarray], left: dict[str, float], rate: 
 
 def main() -> None:
     """Read, measure, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--song", type=Path, required=True)
-    parser.add_argument("--stems", type=Path, required=True, help="The folder with vocals.wav and instrumental.wav.")
-    parser.add_argument("--out", type=Path, required=True, help="The PNG file to write.")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__)
     song, rate = read(arguments.song)
     vocals, instrumental = (read(arguments.stems / f"{stem}.wav")[0] for stem in ("vocals", "instrumental"))
     left = residuals(song, vocals, instrumental, rate)

@@ -30,9 +30,9 @@ from script import run_script
 from ldm_sep.audio import AudioWriter
 from ldm_sep.catalogue import Recipe, Row, Tally, catalogue, local_engine, make_recipe
 from ldm_sep.catalogue.cluster import ray_engine
-from ldm_sep.catalogue.rows import Job, Refusal, folder_name, identity
+from ldm_sep.catalogue.rows import Attempt, Refusal, folder_name, identity
 from ldm_sep.catalogue.run import Engine
-from ldm_sep.catalogue.song import Shelf, separate_job
+from ldm_sep.catalogue.song import SeparatorCache, separate_once
 from ldm_sep.catalogue.storage import stamp_of
 from ldm_sep.files import make_folder
 from ldm_sep.markdown import markdown_table
@@ -65,11 +65,11 @@ def make_songs(folder: Path, count: int, seconds: float) -> None:
             writer.write(wave.astype(np.float32))
 
 
-def alone(jobs: Iterable[Job], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
+def alone(attempts: Iterable[Attempt], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
     """An engine in this process."""
-    shelf = Shelf()
-    for job in jobs:
-        yield from separate_job(job, recipe, shelf)
+    cache = SeparatorCache()
+    for attempt in attempts:
+        yield from separate_once(attempt, recipe, cache)
 
 
 def measure(name: str, workers: int, engine: Engine, songs: Path, recipe: Recipe) -> Cost:
@@ -106,19 +106,19 @@ def _cpu() -> float:
     return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
-def pretend(jobs: Iterable[Job], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
+def pretend(attempts: Iterable[Attempt], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
     """An engine that writes a byte for each stem."""
     facts = dict(sha256="0" * 64, bytes=1, sample_rate=_RATE, channels=2, frames=1, peak=0.5, level_db=-20.0, clipped=0)
-    for job in jobs:
+    for attempt in attempts:
         key = recipe.key("0" * 64)
-        folder = folder_name(job.entry.name, key)
+        folder = folder_name(attempt.entry.name, key)
         stems = {stem: StemFacts(file=f"{stem}.{recipe.suffix}", **facts) for stem in recipe.stems}
         Path(recipe.out, folder).mkdir(parents=True)
         for fact in stems.values():
             Path(recipe.out, folder, fact.file).write_bytes(b"x")
-        id = identity(job.entry.source, recipe.key(""))
-        known = dict(input="0" * 64, key=key, folder=folder, stems=stems, stamp=stamp_of(job.entry.source))
-        yield Row(id=id, source=job.entry.source, name=job.entry.name, status="done", **known)
+        id = identity(attempt.entry.source, recipe.key(""))
+        known = dict(input="0" * 64, key=key, folder=folder, stems=stems, stamp=stamp_of(attempt.entry.source))
+        yield Row(id=id, source=attempt.entry.source, name=attempt.entry.name, status="done", **known)
 
 
 def check(entries: int, folder: Path, recipe: Recipe) -> dict[str, float]:

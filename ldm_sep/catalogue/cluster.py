@@ -16,8 +16,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from ldm_sep.catalogue.rows import Job, Recipe, Refusal, Row
-from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
+from ldm_sep.catalogue.rows import Attempt, Recipe, Refusal, Row
+from ldm_sep.catalogue.song import SeparatorCache, after_crash, separate_once, tries_on
 from ldm_sep.device import usable_cores
 from ldm_sep.errors import ConfigError, need_package
 from ldm_sep.files import shown
@@ -36,7 +36,7 @@ _LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def ray_engine(
-    jobs: Iterable[Job], recipe: Recipe, *, workers: int | None = None, address: str | None = None
+    attempts: Iterable[Attempt], recipe: Recipe, *, workers: int | None = None, address: str | None = None
 ) -> Generator[Row | Refusal, None, None]:
     """`Engine` of ``workers`` actors, one by GPU or else by CPU where None, on the cluster at ``address``, or at
     ``RAY_ADDRESS``, or on one that is started here for as long as it takes.
@@ -51,10 +51,10 @@ def ray_engine(
         gpus = int(resources.get("GPU", 0)) if recipe.device in ("auto", "cuda") else 0
         device = "cuda" if gpus else "cpu" if recipe.device == "auto" else recipe.device
         actors = workers or gpus or max(1, int(resources.get("CPU", 1)))
-        songs = iter(jobs)
-        while window := [pickle.dumps(job) for job in islice(songs, _WINDOW * actors)]:
+        songs = iter(attempts)
+        while window := [pickle.dumps(attempt) for attempt in islice(songs, _WINDOW * actors)]:
             # A block for each song: what an actor loses is one.
-            data = ray.data.from_items([{"job": job} for job in window], override_num_blocks=len(window))
+            data = ray.data.from_items([{"attempt": attempt} for attempt in window], override_num_blocks=len(window))
             rows = data.map_batches(
                 _Station,
                 fn_constructor_args=[pickle.dumps(recipe), device],
@@ -72,17 +72,17 @@ class _Station:
 
     def __init__(self, recipe: bytes, device: str) -> None:
         known: Recipe = pickle.loads(recipe)
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._attempts: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self._rows = work_through(
-            partial(separate_job, recipe=known, shelf=Shelf()),
-            iter(self._jobs.get, None),
+            partial(separate_once, recipe=known, cache=SeparatorCache()),
+            iter(self._attempts.get, None),
             1,
             partial(after_crash, recipe=known, tries=tries_on(device)),
         )
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
-        """The row of the one job in ``batch``."""
-        self._jobs.put(pickle.loads(batch["job"][0]))
+        """The row of the one attempt in ``batch``."""
+        self._attempts.put(pickle.loads(batch["attempt"][0]))
         return {"row": [pickle.dumps(next(self._rows))]}
 
 

@@ -67,7 +67,7 @@ class Journal:
         self._files: list[BinaryIO] = []
         self._end = 0
         self._stack = ExitStack()
-        # Songs are looked up in the threads that take jobs.
+        # Songs are looked up in the threads that take attempts.
         self._reading = threading.Lock()
 
     def __enter__(self) -> "Journal":

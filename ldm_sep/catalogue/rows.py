@@ -62,7 +62,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Job:
+class Attempt:
     """A song to separate. ``crashes``: why the processes ended that tried before."""
 
     entry: Entry

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from ldm_sep.catalogue.entries import STDIN, check_inputs, entries
 from ldm_sep.catalogue.journal import Journal, Shard
-from ldm_sep.catalogue.rows import Entry, Job, Recipe, Refusal, Row, identity
-from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
+from ldm_sep.catalogue.rows import Attempt, Entry, Recipe, Refusal, Row, identity
+from ldm_sep.catalogue.song import SeparatorCache, after_crash, separate_once, tries_on
 from ldm_sep.catalogue.storage import local_path, stamp_of
 from ldm_sep.catalogue.tally import Count, Tally
 from ldm_sep.device import choose_device, usable_cores, visible_gpus
@@ -19,13 +19,13 @@ from ldm_sep.workers import work_through
 
 
 class Engine(Protocol):
-    """What separates songs: a row for each job, as they come. Jobs are taken when there is somebody to do them."""
+    """What separates songs: a row for each attempt, as they come. Attempts are taken as somebody becomes free."""
 
-    def __call__(self, jobs: Iterable[Job], recipe: Recipe) -> Generator[Row | Refusal, None, None]: ...
+    def __call__(self, attempts: Iterable[Attempt], recipe: Recipe) -> Generator[Row | Refusal, None, None]: ...
 
 
 def local_engine(
-    jobs: Iterable[Job], recipe: Recipe, *, workers: int | None = None
+    attempts: Iterable[Attempt], recipe: Recipe, *, workers: int | None = None
 ) -> Generator[Row | Refusal, None, None]:
     """`Engine` of ``workers`` processes of this machine, one thread each; None for one by GPU or by core.
 
@@ -34,8 +34,8 @@ def local_engine(
     device = choose_device(recipe.device)
     gpus: Sequence[str] = visible_gpus() if device.type == "cuda" and device.index is None else []
     yield from work_through(
-        partial(separate_job, recipe=recipe, shelf=Shelf()),
-        jobs,
+        partial(separate_once, recipe=recipe, cache=SeparatorCache()),
+        attempts,
         workers or len(gpus) or usable_cores(),
         partial(after_crash, recipe=recipe, tries=tries_on(device.type)),
         [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus],
@@ -75,7 +75,7 @@ def catalogue(
         tally.unreadable += 1
         report(tally, line)
 
-    def due(kept: Journal) -> Iterator[Job]:
+    def due(kept: Journal) -> Iterator[Attempt]:
         for entry in _part(inputs, out, shard, told):
             id = identity(entry.source, recipe.key(""))
             row = kept.find(id)
@@ -83,7 +83,7 @@ def catalogue(
                 tally.twice += 1
             elif row is None or not _holds(row, entry, recipe) or (row.status == "failed" and retry_failed):
                 busy.add(id)
-                yield Job(entry)
+                yield Attempt(entry)
             elif row.status == "failed":
                 tally.failed_before += 1
                 failed[id] = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ldm_sep.catalogue.rows import Job, Recipe, Refusal, Row, folder_name, identity
+from ldm_sep.catalogue.rows import Attempt, Recipe, Refusal, Row, folder_name, identity
 from ldm_sep.catalogue.storage import borrowed, lent, local_path, stamp_of
 from ldm_sep.errors import AudioError, BusyError, LdmSepError, OutputError
 from ldm_sep.files import shown
@@ -25,7 +25,7 @@ _PATIENCE, _PAUSE = 3600.0, 0.5
 _SHORTEST_SEGMENT = 1.0
 
 
-class Shelf:
+class SeparatorCache:
     """The checkpoint, loaded once for each device, in the process that uses it."""
 
     def __init__(self) -> None:
@@ -43,21 +43,21 @@ def tries_on(device: str) -> int:
     return len(_TRIES) - 1 if device == "cpu" else len(_TRIES)
 
 
-def separate_job(job: Job, recipe: Recipe, shelf: Shelf) -> Iterator[Row | Refusal]:
+def separate_once(attempt: Attempt, recipe: Recipe, cache: SeparatorCache) -> Iterator[Row | Refusal]:
     """The row of a song: separated, found to be so already, or failed by its own fault.
 
     What is nobody's fault that could be named, as a lack of memory, ends the process. Then `after_crash` goes on.
     """
     started = time.perf_counter()
-    source, stamp, song, copy = job.entry.source, "", "", ""
+    source, stamp, song, copy = attempt.entry.source, "", "", ""
     try:
-        if job.entry.problem:
-            raise AudioError(job.entry.problem)
+        if attempt.entry.problem:
+            raise AudioError(attempt.entry.problem)
         stamp = stamp_of(source)
         with borrowed(source) as path:
             copy, song = shown(path), hash_of(path)
-            folder = folder_name(job.entry.name, recipe.key(song))
-            sidecar = _result(job, recipe, shelf, path, song, folder)
+            folder = folder_name(attempt.entry.name, recipe.key(song))
+            sidecar = _result(attempt, recipe, cache, path, song, folder)
         if stamp_of(source) != stamp:
             raise AudioError(f"{shown(source)}: changed while it was read; run it again when it is complete")
     except (OutputError, BusyError) as error:
@@ -65,56 +65,58 @@ def separate_job(job: Job, recipe: Recipe, shelf: Shelf) -> Iterator[Row | Refus
     except AudioError as error:
         # The name of a copy says nothing.
         line = str(error).replace(copy, shown(source)) if copy else str(error)
-        yield _failed(job, recipe, line, stamp, song, time.perf_counter() - started)
+        yield _failed(attempt, recipe, line, stamp, song, time.perf_counter() - started)
     else:
         lines = [line.replace(f"{shown(recipe.out)}/{folder}/", "") for line in sidecar.warnings]
         lines += [f"{fact.file}: holds silence" for fact in sidecar.stems.values() if fact.peak < SILENT_PEAK]
         yield Row(
-            **_beginning(job, recipe, stamp, song),
+            **_beginning(attempt, recipe, stamp, song),
             status="done",
             key=sidecar.key,
             folder=folder,
             stems=sidecar.stems,
             duration=sidecar.input.frames / sidecar.input.sample_rate,
-            warnings=[*job.crashes, *lines],
+            warnings=[*attempt.crashes, *lines],
             seconds=round(time.perf_counter() - started, 3),
         )
 
 
-def after_crash(job: Job, given: int, why: str, *, recipe: Recipe, tries: int) -> tuple[Sequence[Row], Job | None]:
+def after_crash(
+    attempt: Attempt, given: int, why: str, *, recipe: Recipe, tries: int
+) -> tuple[Sequence[Row], Attempt | None]:
     """What comes after a process that ended for the reason ``why``: the next try, or the row of a song given up.
 
     For `ldm_sep.workers.work_through`, with ``tries`` of `tries_on`.
     """
     if given:
         return [], None
-    tried = replace(job, crashes=(*job.crashes, f"a process that separated it ended ({why})"))
+    tried = replace(attempt, crashes=(*attempt.crashes, f"a process that separated it ended ({why})"))
     if len(tried.crashes) < tries:
         return [], tried
-    line = f"{shown(job.entry.source)}: given up, {tries} processes that separated it ended, the last by {why}"
+    line = f"{shown(attempt.entry.source)}: given up, {tries} processes that separated it ended, the last by {why}"
     stamp = ""
     with suppress(OSError, LdmSepError):
-        stamp = stamp_of(job.entry.source)
-    return [_failed(job, recipe, line, stamp, "", 0.0)], None
+        stamp = stamp_of(attempt.entry.source)
+    return [_failed(attempt, recipe, line, stamp, "", 0.0)], None
 
 
-def _failed(job: Job, recipe: Recipe, line: str, stamp: str, song: str, seconds: float) -> Row:
-    known = _beginning(job, recipe, stamp, song)
-    return Row(**known, status="failed", error=line, warnings=list(job.crashes), seconds=round(seconds, 3))
+def _failed(attempt: Attempt, recipe: Recipe, line: str, stamp: str, song: str, seconds: float) -> Row:
+    known = _beginning(attempt, recipe, stamp, song)
+    return Row(**known, status="failed", error=line, warnings=list(attempt.crashes), seconds=round(seconds, 3))
 
 
-def _beginning(job: Job, recipe: Recipe, stamp: str, song: str) -> dict[str, Any]:
+def _beginning(attempt: Attempt, recipe: Recipe, stamp: str, song: str) -> dict[str, Any]:
     return {
-        "id": identity(job.entry.source, recipe.key("")),
-        "source": shown(job.entry.source),
-        "name": job.entry.name,
+        "id": identity(attempt.entry.source, recipe.key("")),
+        "source": shown(attempt.entry.source),
+        "name": attempt.entry.name,
         "stamp": stamp,
         "input": song,
-        "tries": len(job.crashes) + 1,
+        "tries": len(attempt.crashes) + 1,
     }
 
 
-def _result(job: Job, recipe: Recipe, shelf: Shelf, path: Path, song: str, folder: str) -> Sidecar:
+def _result(attempt: Attempt, recipe: Recipe, cache: SeparatorCache, path: Path, song: str, folder: str) -> Sidecar:
     """What the sidecar in ``folder`` says, once the stems of the file at ``path`` are there; ``song`` is its hash."""
     target = f"{recipe.out}/{folder}"
     patience = time.monotonic() + _PATIENCE
@@ -123,7 +125,7 @@ def _result(job: Job, recipe: Recipe, shelf: Shelf, path: Path, song: str, folde
         if sidecar is not None:
             return sidecar
         try:
-            return _separated(job, recipe, shelf, path, song, target)
+            return _separated(attempt, recipe, cache, path, song, target)
         except BusyError:
             if time.monotonic() > patience:
                 raise
@@ -142,11 +144,11 @@ def _found(target: str, key: str, stems: Sequence[Stem]) -> Sidecar | None:
     return sidecar if whole and sidecar.key == key and set(stems) <= sidecar.stems.keys() else None
 
 
-def _separated(job: Job, recipe: Recipe, shelf: Shelf, path: Path, song: str, target: str) -> Sidecar:
-    count = len(job.crashes)
+def _separated(attempt: Attempt, recipe: Recipe, cache: SeparatorCache, path: Path, song: str, target: str) -> Sidecar:
+    count = len(attempt.crashes)
     half = max(_SHORTEST_SEGMENT, recipe.settings.plan.segment / 2)
     options = replace(recipe.options, segment=half) if count > 1 else recipe.options
-    separator = shelf.separator(recipe, "cpu" if count > 2 else recipe.device)
+    separator = cache.separator(recipe, "cpu" if count > 2 else recipe.device)
     with lent(target, SIDECAR) as folder:
         sidecar = separate_song(
             separator,
@@ -160,7 +162,7 @@ def _separated(job: Job, recipe: Recipe, shelf: Shelf, path: Path, song: str, ta
         )
         if local_path(target) is None:
             # Names of copies that are gone say nothing.
-            source = shown(job.entry.source)
+            source = shown(attempt.entry.source)
             lines = [line.replace(shown(path), source).replace(shown(folder), target) for line in sidecar.warnings]
             facts = sidecar.input.model_copy(update={"file": source})
             sidecar = sidecar.model_copy(update={"input": facts, "warnings": lines})

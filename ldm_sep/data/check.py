@@ -18,12 +18,12 @@ _CLIP = 0.999
 _CLIP_RUN = 4
 _EXCERPT_SECONDS = 30
 _MAX_LAG_SECONDS = 0.5
-# Resamplers and codecs shift by a sample; nobody's training suffers from that.
+# Resamplers and codecs may shift a file by one sample, which does not matter in training.
 _HARMLESS_LAG = 1
 # Correlation of the loudness courses of two copies of a recording; different songs stay far below.
 _SAME_RECORDING = 0.97
 _SHORTEST_COURSE = 20
-# Windows of training last longer.
+# Training windows are longer.
 _SHORTEST_SECONDS = 1.0
 
 

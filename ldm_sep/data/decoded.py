@@ -76,7 +76,7 @@ class DecodedAudio:
                 ) from None
         parts = [[Part(**p) if p else None for p in pair] for pair in json.loads(index.read_text(encoding="utf-8"))]
         self.recordings = [Recording(t, v, a) for t, (v, a) in zip(tracks, parts, strict=True)]
-        # Copy-on-write: torch wants writable memory, and nothing here writes.
+        # Mapped copy-on-write, because torch asks for writable memory. Nothing is written.
         samples = torch.from_numpy(np.memmap(data, np.int16, "c"))
         self._samples = samples.to(device) if device.type != "cpu" else samples
 
@@ -100,7 +100,7 @@ class DecodedAudio:
 def _key(tracks: Sequence[Track], sample_rate: int) -> str:
     digest = hashlib.sha256(str(sample_rate).encode())
     for track in tracks:
-        # The same files in other roles decode to something else.
+        # The roles count as well: the same files in other roles decode to something else.
         digest.update(f"{track.vocals is not None} {len(track.accompaniment)} {track.mixture is not None}\n".encode())
         for file in track.files:
             stat = file.stat()
@@ -170,7 +170,7 @@ def _decode(
         partial.open("wb") as file,
         ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
     ):
-        # A few tracks in flight at a time: decoding all at once would hold the whole set in memory.
+        # Tracks are decoded in groups. All at once, the whole set would be in memory.
         ahead = 2 * (os.cpu_count() or 1)
         for first in range(0, len(tracks), ahead):
             group = tracks[first : first + ahead]

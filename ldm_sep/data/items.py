@@ -61,7 +61,7 @@ def _crop(path: Path, start: float, frames: int, sample_rate: int) -> np.ndarray
     first = round(start * rate)
     if not 0 <= first < wave.shape[1]:
         raise DataError(f"{path}: lasts {wave.shape[1] / rate:.1f} s, and an item is to begin at {start:g} s")
-    # A margin that the resampler's ringing may fill and that is cut away again.
+    # With a margin, which takes the resampler's ringing and is cut away again.
     wave = resample(wave[:2, first : first + round(frames * rate / sample_rate) + rate // 10], rate, sample_rate)
     wave = wave[:, :frames]
     if wave.shape[1] < frames:

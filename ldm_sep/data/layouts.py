@@ -57,7 +57,7 @@ def guess_layout(root: Path) -> Layout:
         return "csv"
     if any(track.name in MUSDB_VALID for track in read_musdb18hq(root)):
         return "musdb18hq"
-    # What a mixture is made of says more than the mixture.
+    # Stems win over pairs: they tell what the mixture is made of.
     stems, pairs = read_stems(root), read_pairs(root)
     if not stems:
         known = "; ".join(LAYOUTS.values())

@@ -15,9 +15,9 @@ from ldm_sep.data.tracks import Track
 from ldm_sep.data.variation import Variation
 from ldm_sep.errors import DataError
 
-# A recording shorter than this is taken for a loop, which repeats.
+# A shorter recording counts as a loop and is repeated.
 _LOOP_SECONDS = 12.0
-# By how much the common tempo of two loops varies. Meeting half-way costs each of them at most 3 semitones more.
+# Random variation of the common tempo of two loops. Bringing them together shifts each by at most 3 semitones more.
 _LOOP_SEMITONES = 1.0
 
 
@@ -70,7 +70,7 @@ class Mixer:
             if r.accompaniment
         ]
         self._loops = [backing for backing in self._backings if backing.is_loop]
-        # The root keeps a long recording from drowning the variety of the short ones.
+        # Weighted by the square root of the length, so that long recordings do not crowd out short ones.
         self._backing_weights = _normalised([backing.part.frames**0.5 for backing in self._backings])
         if not self._backings or not (self._songs or self.voices.singers):
             raise DataError("the training split needs at least one recording of vocals and one of accompaniment")
@@ -107,7 +107,7 @@ class Mixer:
         if rng.random() >= self.mix.layering:
             return wave
         if first.is_loop:
-            # A loop goes with another loop, never with a piece whose tempo nobody knows.
+            # A loop is layered with another loop only: the tempo of other recordings is not known.
             second = self._loops[rng.integers(len(self._loops))]
             wave, other = self._in_tempo(first.part, second.part, rng)
         else:
@@ -116,14 +116,14 @@ class Mixer:
         return wave + other * 10 ** (rng.normal(-3, 4) / 20)
 
     def _is_loop(self, track: Track, part: Part) -> bool:
-        # What is cut into clips is a collection, not a bar of music.
+        # A recording that is cut into clips is a collection of sounds, not a bar of music.
         return not track.clips and part.frames < _LOOP_SECONDS * self.decoded.sample_rate
 
     def _in_tempo(self, first: Part, second: Part, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Two loops, repeated, one of which lasts 2^k times as long as the other."""
         octaves = np.log2(second.frames / first.frames)
         k = int(np.round(octaves))
-        # Each meets the other half-way; the tempo of both varies a little.
+        # Both change their tempo by half of the difference, and by a small random amount together.
         common = rng.uniform(-1, 1) * min(self.mix.pitch_semitones, _LOOP_SEMITONES) / 12
         bar = first.frames * 2 ** ((octaves - k) / 2 + common + min(k, 0))
         bar = max(16, round(bar / 16) * 16)
@@ -142,7 +142,7 @@ class Mixer:
         if part.frames >= length:
             wave = self.decoded.crop(part, int(rng.integers(part.frames - length + 1)), length)
         else:
-            # Short loops and single sounds repeat, as they do in music.
+            # Loops and single sounds are repeated until the window is full.
             loop = self.decoded.crop(part, 0, part.frames)
             wave = loop.repeat(1, -(-length // part.frames))[:, :length]
         return resample_to(wave, self.frames)

@@ -24,7 +24,7 @@ ArrayName = Literal["vocals", "mixture", "estimate", "z0", "cond"]
 FORMAT: Final = 1
 WAVES = ("vocals", "mixture", "estimate")
 LATENTS = ("z0", "cond")
-# Of each item: the scales of its waves, and the level of the vocals relative to the mixture in dB.
+# Columns of facts.f32: the scale of each wave, and the level of the vocals relative to the mixture in dB.
 _FACTS = (*WAVES, "level_db")
 _LARGEST = 32767
 _Size = Annotated[int, Field(gt=0, le=2**32)]
@@ -52,7 +52,7 @@ def read_index(folder: Path) -> PackIndex:
 def require_made_with(folder: Path, index: PackIndex, wanted: Mapping[str, Any]) -> None:
     """DataError that names the first of the ``wanted`` settings that the pack's ``index`` has otherwise."""
     for key, value in wanted.items():
-        # As JSON, where tuples are lists.
+        # Compared as JSON, in which tuples are lists.
         before, now = (json.dumps(v, sort_keys=True) for v in (index.made_with.get(key), value))
         if before != now:
             raise DataError(f"{folder}: made with {key} {before}, not {now}; make them equal, or freeze another pack")

@@ -24,7 +24,7 @@ def preview(mixer: Mixer, count: int, batch_size: int, seed: int, out: Path) -> 
     need_matplotlib("the spectrogram sheet")
     from matplotlib.figure import Figure
 
-    # Whole batches, as in training: what an item becomes depends on its batch.
+    # Whole batches, as in training, because an item depends on its batch.
     batches = [mixer.batch(batch_size, seed, step) for step in range(-(-count // batch_size))]
     mixtures, vocals = (torch.cat([getattr(b, name) for b in batches])[:count] for name in ("mixture", "vocals"))
     rate = mixer.decoded.sample_rate
@@ -41,7 +41,7 @@ def preview(mixer: Mixer, count: int, batch_size: int, seed: int, out: Path) -> 
             written.append(path)
             hop = rate // 100
             level = 20 * np.log10(spectrogram(wave.mean(0).cpu().numpy(), round(_WINDOW_SECONDS * rate), hop) + 1e-7)
-            # Both are drawn on the mixture's scale: absent vocals look absent.
+            # Both are drawn on the mixture's scale, so that missing vocals look dark.
             loudest = level.max() if loudest is None else loudest
             axis.imshow(
                 level.T,

@@ -26,7 +26,7 @@ _EQ_POINTS = 9
 _REVERB_SECONDS = 1.0
 _REFLECTIONS = 6
 _REFLECTION_SECONDS = (0.005, 0.05)
-# Between two points of the vocals' slow level changes.
+# Distance of the points of the vocals' slow level changes.
 _AUTOMATION_SECONDS = 1.0
 # How much weaker the side signal of a nearly mono accompaniment is.
 _NARROWER_DB = (8.0, 24.0)
@@ -57,7 +57,7 @@ class Variation:
         if mix.reflections:
             self._reflect_some(vocals, ~is_real, rng)
         self._reverberate_some(vocals, ~is_real, rng)
-        # Before panning: afterwards the side signal would also hold the place of what is in the middle.
+        # Before panning, which would put centred sounds into the side signal too.
         if mix.width_db or mix.narrow:
             width = rng.normal(0, mix.width_db, size)
             width -= (rng.random(size) < mix.narrow) * rng.uniform(*_NARROWER_DB, size)
@@ -71,7 +71,7 @@ class Variation:
             points = 2 + int(frames / rate / _AUTOMATION_SECONDS)
             vocals = automate(vocals, tensor(rng.normal(0, mix.automation_db, (size, points))) * remix[:, None])
 
-        # Songs keep their own balance, but for a smaller change.
+        # Real songs keep their own balance but for a small change.
         balance = tensor(rng.normal(0, mix.balance_db, size))
         v_rms, a_rms = active_rms(vocals, rate), active_rms(accompaniment, rate)
         equal = a_rms / v_rms.clamp_min(1e-5)
@@ -84,16 +84,16 @@ class Variation:
 
         flips = torch.as_tensor(rng.random((3, size)) < 0.5, device=device)
         vocals, accompaniment = (channel_swap(w, flips[0]) for w in (vocals, accompaniment))
-        # Within a song the two are correlated through shared effects; their polarity changes together.
+        # Vocals and accompaniment of a real song share effects and are correlated, so their polarity changes together.
         vocals = polarity(vocals, flips[1])
         accompaniment = polarity(accompaniment, torch.where(real, flips[1], flips[2]))
         level = tensor(10 ** (rng.normal(-20, 4, size) / 20))
         scale = level / (vocals + accompaniment).square().mean((1, 2)).sqrt().clamp_min(1e-4)
-        # Never so loud that a near-silent crop turns into noise.
+        # Limited, so that a nearly silent crop does not become loud noise.
         scale = scale.clamp(max=30.0)[:, None, None]
         return vocals * scale, accompaniment * scale
 
-    # These change the chosen items in place: most are left alone, and on a CPU each of them costs.
+    # The three below change the chosen items in place. Most items are not chosen, and each costs time on a CPU.
     def _compress_some(self, wave: Tensor, allowed: np.ndarray, rng: np.random.Generator) -> None:
         size = len(wave)
         chosen = allowed & (rng.random(size) < self.mix.compress)
@@ -106,7 +106,7 @@ class Variation:
         size = len(vocals)
         chosen = allowed & (rng.random(size) < self.mix.reflections)
         delays = rng.uniform(*_REFLECTION_SECONDS, (size, _REFLECTIONS))
-        # Later ones are weaker; they come from either side and with either sign.
+        # Later reflections are weaker. Each has its own side and sign.
         gains = 10 ** ((rng.uniform(-18, -6, delays.shape) - 200 * delays) / 20)
         gains *= rng.choice([-1, 1], delays.shape)
         side = rng.uniform(0, np.pi / 2, delays.shape)

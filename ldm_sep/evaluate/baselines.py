@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ldm_sep.codec.base import Codec
 
 _FFT, _HOP = 2048, 512
-# Frames transformed together: bounds the memory of a long track.
+# Frames that are transformed together, which limits the memory of a long track.
 _AT_ONCE = 256
 
 
@@ -37,7 +37,7 @@ def _mask_channel(vocals: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)).astype(np.float32)
     total = len(mixture)
     overlap = _FFT // _HOP
-    # With zeros around, every sample lies in as many frames, and the squared windows add up to a constant.
+    # Padded with zeros, so that every sample lies in equally many frames and the squared windows sum to a constant.
     before = _FFT - _HOP
     frames = -(-(total + before) // _HOP)
     signals = np.zeros((2, (frames + overlap - 1) * _HOP), np.float32)

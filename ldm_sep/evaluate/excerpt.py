@@ -108,7 +108,7 @@ def players(folder: Path, systems: Sequence[str]) -> list[Player]:
 
 
 def _files(systems: Sequence[str]) -> dict[str, str]:
-    # Numbered, since different names may look the same in a path.
+    # Numbered, because different names may give the same file name.
     names = dict.fromkeys(["mixture", "reference", *systems])
     return {name: f"{number:02d} {as_file_name(name, 60)}.flac" for number, name in enumerate(names)}
 
@@ -124,7 +124,7 @@ def _picture(wave: np.ndarray, rate: int) -> np.ndarray:
     for low, high in itertools.pairwise(edges):
         first, last = int(np.ceil(low)), int(np.floor(high))
         if last > first:
-            # Several bins in a row: the loudest, so that thin harmonics stay visible.
+            # A row that spans several bins shows the loudest, so that thin harmonics stay visible.
             rows.append(magnitude[first : last + 1].max(0))
         else:
             centre = min((low + high) / 2, len(magnitude) - 1.001)

@@ -126,7 +126,7 @@ def _find_estimates(keys: Sequence[str], root: Path, estimates: Mapping[str, Pat
             else:
                 files[system] = path
         if lacking:
-            # All at once: a wrong folder and one song forgotten are different mistakes.
+            # Counted over all tracks: a wrong folder and one forgotten song are different mistakes.
             what = f"{system} has no estimate of {len(lacking)} of {len(keys)} tracks, the first is"
             missing = _missing(what, lacking[0] or root.resolve().name, lacking[0], _ESTIMATES, folder)
             raise DataError(f"{missing}; add what is missing")

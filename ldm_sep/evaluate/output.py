@@ -18,7 +18,7 @@ from ldm_sep.files import as_file_name
 from ldm_sep.metrics import METRICS, Metric
 
 SHEETS, PLOTS = "spectrograms", "plots"
-# Changes when sheets or players are made differently.
+# Raise it when sheets or players are made differently.
 _VERSION = 2
 _NAME = re.compile(r".* [0-9a-f]{12}(\.png)?", re.DOTALL)
 # The metric whose distribution over tracks is drawn as a histogram as well.
@@ -47,7 +47,7 @@ def write_results(summary: Summary, out: Path, sheets: Mapping[str, SheetFiles])
     if sheets:
         kept = {path for files in sheets.values() for path in (files.picture, files.players)}
         for path in {*(out / SHEETS).glob("*"), *(out / PLAYERS).glob("*")} - kept:
-            # Only what has a name as given above: the folders may hold other things.
+            # Only files named by `sheet_files`: the folders may hold others.
             if _NAME.fullmatch(path.name):
                 _remove(path)
     pictures = {track: files.picture for track, files in sheets.items()}

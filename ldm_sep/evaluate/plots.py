@@ -51,7 +51,7 @@ def drawing() -> Iterator[None]:
         "figure.constrained_layout.use": True,
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # A script that no installed font has is drawn as boxes; the tables have the name.
+        # Characters that no installed font has are drawn as boxes. The tables show the name.
         warnings.filterwarnings("ignore", message=".*Glyph.*missing")
         yield
 
@@ -144,7 +144,7 @@ def draw_boxes(path: Path, metric: Metric, values: Sequence[tuple[str, Sequence[
 def draw_histograms(path: Path, metric: Metric, values: Sequence[tuple[str, Sequence[float]]], note: str) -> None:
     """How many tracks have which value of ``metric``: a panel for each (system, values), on the same bins."""
     everything = np.concatenate([np.asarray(numbers, float) for _, numbers in values])
-    # One bin where all are equal; numpy's rule, but never fewer tracks a bin than can be seen.
+    # About two bins per square root of the number of tracks, from 8 to 40.
     edges = np.histogram_bin_edges(everything, bins=min(40, max(8, int(2 * len(everything) ** 0.5))))
     with drawing():
         figure = _figure(len(values) + 1)
@@ -173,7 +173,7 @@ def draw_differences(
         ax = _rows(figure, [name for name, _ in differences])
         ax.axvline(0, color="0.35", linewidth=1)
         for i, (_, numbers) in enumerate(differences):
-            # The colour that the system has in the box plots.
+            # The same colour as in the box plots.
             colour = _PALETTE[(i + 1) % len(_PALETTE)]
             if not len(numbers):
                 ax.text(0.01, i, "no pairs", transform=ax.get_yaxis_transform(), va="center", color="0.4")

@@ -66,7 +66,7 @@ def html_report(
     templates = Path(__file__).parent / "templates"
 
     def printable(value: Any) -> Any:
-        # What the template marks as safe is markup of its own.
+        # What the template marks as safe is its own markup.
         return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(
@@ -131,7 +131,7 @@ def _measured(summary: Summary) -> _Table:
         cells = [_words(system)]
         for metric in summary.metrics:
             score = summary.scores[system][metric.key]
-            # The interval on a line of its own: more metrics side by side.
+            # The interval goes on a second line, so that more metrics fit side by side.
             text, bracket, detail = tables.cell(score, metric.key, len(summary.tracks)).partition(" [")
             cells.append(_Cell(text, score.value, bracket.strip() + detail))
         rows.append(cells)

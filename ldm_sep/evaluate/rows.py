@@ -23,10 +23,10 @@ from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.metrics import METRICS, Score
 from ldm_sep.separation.naming import Stem
 
-# Whatever can change a number.
+# Packages whose version may change a score.
 _PACKAGES = ("ldm-sep", "numpy", "scipy", "soxr", "soundfile", "librosa", "pesq", "visqol-python", "torch")
 
-# Bytes of a file of rows; one has about a thousand.
+# Limit in bytes of a file of rows. A row has about a thousand.
 _LARGEST = 256 << 20
 
 
@@ -179,17 +179,17 @@ class RowFile:
             # Opening a pipe would wait for its other end.
             if path.exists() and not path.is_file():
                 raise DataError(f"{path}: is no file; choose another --out")
-            # Without a buffer: what a full disk refuses is not tried again when the file is closed.
+            # Unbuffered: what a full disk refuses must not be written again when the file is closed.
             self._file = path.open("ab", buffering=0)
             try:
                 self._lock()
-                # Undecodable bytes are those of a torn line, which is passed over.
+                # Bytes that are no UTF-8 belong to a torn line, which is passed over.
                 text = read_regular(path, _LARGEST).decode("utf-8", "replace")
-                # Not splitlines: names may hold other characters that count as line ends there.
+                # Not `splitlines`, which also splits at other characters that names may hold.
                 for line in text.split("\n"):
                     if (row := row_from_json(line)) is not None:
                         self.rows[row.track, row.system] = row
-                # A kill in the first row leaves a torn line and nothing else.
+                # A process that was killed in its first row leaves a torn line alone.
                 if text.strip() and not self.rows and not text.startswith('{"track": '):
                     raise DataError(f"{path}: is no file of scores; choose another --out")
                 if text and not text.endswith("\n"):
@@ -201,7 +201,7 @@ class RowFile:
             raise _unwritable(path, error) from None
 
     def _write(self, data: bytes) -> None:
-        # A disk that fills up takes a part first, and says so at the next call.
+        # A disk that fills up may take a part, and refuses the rest in the next call.
         while data:
             data = data[self._file.write(data) :]
 

@@ -19,7 +19,7 @@ from ldm_sep.evaluate.rows import (
     row_key,
     versions,
 )
-from ldm_sep.evaluate.score import CodecShelf, score_track
+from ldm_sep.evaluate.score import CodecCache, score_track
 from ldm_sep.evaluate.summary import Failure, Summary, summarise
 from ldm_sep.evaluate.task import CodecFiles, Sheet, SheetFiles, Task, after_crash
 from ldm_sep.figures import need_matplotlib
@@ -95,7 +95,7 @@ def evaluate(
         finished: set[tuple[str, str]] = set()
         if report is not None:
             report(before, total, None)
-        score = partial(score_track, shelf=CodecShelf())
+        score = partial(score_track, cache=CodecCache())
         with closing(work_through(score, plan.tasks, jobs, after_crash)) as results:
             for result in results:
                 if isinstance(result, Sheet):
@@ -104,7 +104,7 @@ def evaluate(
                     continue
                 row = merged(kept.rows.get((result.track, result.system)), result)
                 kept.append(row)
-                # After a crash a row comes metric by metric.
+                # After a crash the metrics of a row come one by one.
                 whole = row.error is not None or set(metrics) <= row.scores.keys() | row.failed.keys()
                 if whole and (row.track, row.system) not in finished:
                     finished.add((row.track, row.system))
@@ -192,20 +192,20 @@ def _plan(
             key = plan.keys[track.name, system] = row_key(track, system, stem, parts.get(system, ()), packages)
             old = kept.rows.get((track.name, system))
             if not is_done(old, key, metrics):
-                # Of a row that still holds only what is missing; a failed one is tried again.
+                # Metrics that a valid row lacks. A failed row is computed as a whole again.
                 have = old.scores if old is not None and old.key == key and old.error is None else {}
                 wanted.append((system, tuple(metric for metric in metrics if metric not in have)))
         sheet = None
         if sheets is not None:
             keys = [plan.keys[track.name, system] for system in systems]
             files = plan.sheets[track.name] = sheet_files(sheets, track.name, keys, systems)
-            # A system that failed is not on it, and may be this time.
+            # A system that failed is missing on the sheet and may succeed now.
             failed = any((row := kept.rows.get((track.name, s))) is not None and row.error for s in systems)
             sheet = None if files.picture.is_file() and not failed else files
         if wanted or sheet:
             row_keys = {system: plan.keys[track.name, system] for system, _ in wanted}
             plan.tasks.append(Task(track, stem, tuple(wanted), row_keys, tuple(systems), sheet, dict(codecs)))
-    # The longest first, so that no process is left alone with one at the end.
+    # The longest tracks first, so that no process works alone on one at the end.
     plan.tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
     return plan
 

@@ -22,7 +22,7 @@ from ldm_sep.metrics import Reference, Score, scorers
 if TYPE_CHECKING:
     from ldm_sep.codec.base import Codec
 
-# What the metrics take.
+# The lowest rate that the metrics take.
 _LOWEST_RATE = 8000
 
 
@@ -41,7 +41,7 @@ class _LoadedCodec:
 
 
 @dataclass(frozen=True)
-class CodecShelf:
+class CodecCache:
     """The codecs of a process, each loaded once."""
 
     loaded: dict[CodecFiles, _LoadedCodec] = field(default_factory=dict)
@@ -65,20 +65,20 @@ class _Measured:
     failed: dict[str, str]
 
 
-def score_track(task: Task, shelf: CodecShelf) -> Iterator[Result]:
+def score_track(task: Task, cache: CodecCache) -> Iterator[Result]:
     """A row for each of ``task.wanted``, in order, then the sheet if one is wanted.
 
     Never raises: what goes wrong becomes an error of its row.
     """
     started = time.perf_counter()
     try:
-        track = _read_track(task, shelf)
+        track = _read_track(task, cache)
         excerpt = loudest_part(track.reference.samples, track.reference.rate)
     except Exception as error:
         for system, _ in task.wanted:
             yield Row(task.track.name, system, task.keys[system], {}, _line(error), 0.0)
         if task.sheet:
-            # The rows have said why there is none, unless all of them were there already.
+            # The error is told by the rows, or by the sheet if no row was wanted.
             yield Sheet(task.track.name, None if task.wanted else _line(error))
         return
     excerpts: dict[str, np.ndarray] = {}
@@ -111,19 +111,19 @@ def _draw(files: SheetFiles, track: _Track, excerpt: slice, excerpts: dict[str, 
     task, reference, mixture = track.task, track.reference, track.mixture
     waves = {"mixture": mixture.samples[:, excerpt]} if mixture else {}
     waves |= {"reference": reference.samples[:, excerpt]}
-    # The mixture as a baseline is there already.
+    # The baseline `mixture` would show the mixture twice.
     waves |= {system: excerpts[system] for system in task.systems if system in excerpts and system != "mixture"}
     part = Excerpt(task.track.name, waves, reference.rate, excerpt.start / reference.rate)
     try:
         write_players(files.players, part, task.systems)
-        # The sheet last: where it is, all of the excerpt is.
+        # The sheet is written last: where it exists, the players do too.
         draw_sheet(files.picture, part)
     except Exception as error:
         return Sheet(task.track.name, f"the excerpt of '{shown(task.track.name)}': {_line(error)}")
     return Sheet(task.track.name, None)
 
 
-def _read_track(task: Task, shelf: CodecShelf) -> _Track:
+def _read_track(task: Task, cache: CodecCache) -> _Track:
     reference = read_wave(task.track.reference)
     if reference.rate < _LOWEST_RATE:
         raise AudioError(f"{reference.path}: {reference.rate} Hz is too low to score; use {_LOWEST_RATE} Hz or more")
@@ -134,12 +134,12 @@ def _read_track(task: Task, shelf: CodecShelf) -> _Track:
         except LdmSepError as error:
             fault = error
     if task.stem == "vocals":
-        return _Track(task, reference, reference, mixture, fault, shelf)
+        return _Track(task, reference, reference, mixture, fault, cache)
     if mixture is None:
         raise fault or _no_mixture(reference.path)
     length = min(mixture.samples.shape[1], reference.samples.shape[1])
     rest = mixture.samples[:, :length] - reference.samples[:, :length]
-    return _Track(task, reference, Wave(mixture.path, rest, reference.rate), mixture, fault, shelf)
+    return _Track(task, reference, Wave(mixture.path, rest, reference.rate), mixture, fault, cache)
 
 
 def _no_mixture(path: Path) -> AudioError:
@@ -155,8 +155,8 @@ class _Track:
     reference: Wave
     mixture: Wave | None
     mixture_fault: Exception | None
-    shelf: CodecShelf
-    # By length: an estimate may be some samples shorter.
+    cache: CodecCache
+    # By length, since an estimate may be some samples shorter.
     analysed: dict[int, Reference] = field(default_factory=dict)
 
     @property
@@ -185,9 +185,9 @@ class _Track:
         if system in self.task.codecs:
             if truth.shape[0] > 2:
                 return _Undefined(f"the codec takes one or two channels, not {truth.shape[0]}")
-            shelved = self.shelf.take(self.task.codecs[system])
+            loaded = self.cache.take(self.task.codecs[system])
             return codec_round_trip(
-                shelved.codec, truth, self.reference.rate, segment=shelved.segment, overlap=shelved.overlap
+                loaded.codec, truth, self.reference.rate, segment=loaded.segment, overlap=loaded.overlap
             )
         if system == "silence":
             return silence(truth)

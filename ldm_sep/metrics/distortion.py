@@ -34,7 +34,7 @@ def sdr(ref: np.ndarray, est: np.ndarray) -> Score:
     A silent estimate has 0 dB, an exact one a finite value that grows with the reference's energy. ValueError if the
     shapes differ.
     """
-    # No rate enters; any one serves.
+    # The rate does not matter here.
     if reason := Reference(ref, LOWEST_RATE).undefined_on_samples(est):
         return Score(None, reason)
     signal, error = _energies(ref, est)

@@ -21,7 +21,7 @@ _ACTIVE_SHARE = 0.1
 _PESQ_RATE = 16000
 _VISQOL_RATE = 48000
 _VISQOL_SHORTEST_S = 1.0
-# Half a step of 16 bits: what stays below it through a segment is silence that a resampler has touched.
+# Half a step of 16 bits. A segment below it was silence before it was resampled.
 _SILENT_PEAK = 2.0**-16
 
 
@@ -46,7 +46,7 @@ def _pesq_segment(package: ModuleType, ref: np.ndarray, est: np.ndarray) -> floa
     try:
         return float(package.pesq(_PESQ_RATE, ref, est, "wb"))
     except (package.NoUtterancesError, ValueError):
-        # No utterance is long enough for it; in a nearly silent reference it meets a NaN of its own.
+        # PESQ finds no utterance that is long enough, or computes a NaN in a nearly silent reference.
         return None
 
 

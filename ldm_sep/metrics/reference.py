@@ -117,7 +117,7 @@ class Reference:
         keep = self.active.at(np.arange(len(wave) // _MEL_HOP + 1) * _MEL_HOP)
         edges = slaney_edges(self.sample_rate / 2, _MEL_BANDS)
         hz = np.arange(_MEL_FRAME // 2 + 1) * self.sample_rate / _MEL_FRAME
-        # Of unit area: noise as strong in all bins is as strong in all bands.
+        # Filters of unit area: white noise has the same level in all bands.
         filters = triangles(edges, hz) * (2 / (edges[2:] - edges[:-2]))[:, None]
         return power_spectra(wave, _MEL_FRAME, _MEL_HOP, keep) @ filters.T.astype(np.float32)
 

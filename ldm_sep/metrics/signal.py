@@ -82,7 +82,7 @@ def fault_of(wave: np.ndarray) -> str | None:
     """What makes a wave unfit to be measured, as the end of a sentence; None if nothing does."""
     if wave.size == 0:
         return "has no samples"
-    # NaN compares as False.
+    # The comparison is false for NaN.
     if not np.abs(wave).max() <= _LARGEST:
         return f"has samples that are NaN, infinite or beyond {_LARGEST:.0e}"
     return None

@@ -20,7 +20,7 @@ _FRAME, _HOP = 1024, 256
 # C2 to C6.
 _LOWEST_HZ, _HIGHEST_HZ = 65.0, 1047.0
 _STEP_SEMITONES = 0.2
-# Around each stretch, so that the tracker settles; stretches that then touch are one.
+# Added on both sides of a stretch, so that the tracker settles. Stretches that touch then are merged.
 _MARGIN_S = 0.25
 
 
@@ -50,7 +50,7 @@ def _compile() -> None:
     # numba gives what it compiles to later processes through a cache. Two processes that fill it at the same time
     # leave it damaged, and every process after them crashes.
     with one_at_a_time("compile"), warnings.catch_warnings():
-        # numba, inside librosa, warns of what does not concern the result.
+        # numba, which librosa uses, gives warnings that do not concern the result.
         warnings.simplefilter("ignore")
         librosa = load_for("log_f0_rmse", "librosa")
         tone = np.sin(np.arange(4 * _FRAME) * (2 * np.pi * 220 / _RATE)).astype(np.float32)
@@ -65,7 +65,7 @@ def track_pitch(wave: np.ndarray, sample_rate: int, stretches: list[tuple[int, i
     tracked = []
     for start, stop in stretches:
         with warnings.catch_warnings():
-            # numba, inside librosa, warns of what does not concern the result.
+            # numba, which librosa uses, gives warnings that do not concern the result.
             warnings.simplefilter("ignore")
             f0, _, _ = librosa.pyin(
                 slow[start:stop],

@@ -46,11 +46,6 @@ def tile(folder: Path, lane: str, level: int, index: int) -> bytes | None:
     return out.getvalue()
 
 
-def seconds_per_pixel(level: int) -> float:
-    """Of a tile at ``level``."""
-    return (1 << level) / FRAMES_PER_SECOND
-
-
 def _palette() -> bytes:
     anchors = np.array(_COLOURS, float)
     places = np.linspace(0, len(anchors) - 1, 256)

@@ -108,7 +108,7 @@ def draw_codec_step(
     shape = (len(wave), codec.latent_channels, wave.shape[2] // codec.hop)
     noise = torch.randn(shape, generator=generator, device=device)
     level = torch.rand(len(wave), generator=generator, device=device) * settings.latent_noise
-    # Every other item stays clean: the round trip without noise is the ceiling of everything else.
+    # Half of the items stay clean: the round trip without noise limits what a separator can reach.
     level = torch.where(torch.rand(len(wave), generator=generator, device=device) < 0.5, level, 0.0)
     return wave, noise, level
 

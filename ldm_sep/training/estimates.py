@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Largest factor, up or down, of the power of the predictor's mask.
+# The exponent of the predictor's mask is multiplied or divided by up to this factor.
 _POWER = 1.6
-# Level of what is left in of the remainder, relative to the remainder itself.
+# Level of the accompaniment that is left in, relative to the whole accompaniment.
 _BLEED_DB = (-30.0, -12.0)
 _HOLES = 3
 _HOLE_SECONDS = (0.05, 0.4)
@@ -39,7 +39,7 @@ def varied_estimates(
         if rng.random() >= share:
             estimates.append(predictor(one, speeds))
             continue
-        # It shares its weights with the predictor.
+        # A shallow copy, which shares the predictor's weights.
         varied = copy.copy(predictor)
         varied.exponent = predictor.exponent * _POWER ** rng.uniform(-1, 1)
         count = int(rng.integers(1, len(speeds) + 1))

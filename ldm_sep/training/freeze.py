@@ -22,7 +22,7 @@ from ldm_sep.training.estimates import varied_estimates
 from ldm_sep.training.loop import step_seed
 from ldm_sep.training.pairs import PairSource, frozen_pairs, make_pairs, needed_arrays
 
-# Mixed and predicted at a time; part of what an item is, as neighbours in a batch share its draws.
+# Batch size. The items depend on it, because those of a batch share draws.
 _BATCH = 8
 
 

@@ -17,7 +17,7 @@ from ldm_sep.errors import CheckpointError
 from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.metrics import spectrogram
 
-# Bytes of a log that is gone on with.
+# Limit in bytes of a log that a resumed training goes on with.
 _LARGEST_LOG = 256 << 20
 _PICTURE_SECONDS, _PICTURE_DB = 0.046, 80.0
 
@@ -49,7 +49,7 @@ class _Means:
         self.steps += 1
         self.taken += not unusable
         for key, value in losses.items():
-            # A step that was skipped says nothing, but has the names.
+            # A skipped step adds nothing to the totals but their names.
             value = value.detach().float()
             self.totals[key] = self.totals.get(key, torch.zeros_like(value)) + (0 if unusable else value)
 
@@ -109,7 +109,7 @@ class TrainingLog:
     def _tell(self, step: int, values: Mapping[str, float], skipped: int, speed: float | None = None) -> None:
         self._told = self.clock()
         minutes = (self._told - self._began) / 60
-        # Validations and saves are in it: they come again.
+        # Validations and saves are included, since there will be more of them.
         left = minutes / max(1, step - self.first) * (self.settings.steps - step)
         if self.max_minutes is not None:
             left = min(left, max(0.0, self.max_minutes - minutes))

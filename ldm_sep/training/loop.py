@@ -95,7 +95,7 @@ def fit(
     ema.shadow = [s.to(accelerator.device) for s in ema.shadow]
     model, optimizer = accelerator.prepare(objective, optimizer)
     trainable = [p for p in accelerator.unwrap_model(model).parameters() if p.requires_grad]
-    # On the main process alone.
+    # On the main process only.
     log: TrainingLog | None = None
     scores: Mapping[str, float] | None = None
     if accelerator.is_main_process:
@@ -104,7 +104,7 @@ def fit(
             with replacing(run / "config.json") as temporary:
                 temporary.write_text(record, encoding="utf-8")
         log = TrainingLog(run, settings, before.step, session.report, session.max_minutes)
-    # Recurrent layers have no backward pass on CUDA while they are set to evaluate, as loaded networks are.
+    # Loaded networks are in evaluation mode, in which recurrent layers have no backward pass on CUDA.
     objective.train()
 
     while step < settings.steps:
@@ -113,7 +113,7 @@ def fit(
             group["lr"] = rate * scale
         losses = model(*draw(step))
         accelerator.backward(losses["loss"])
-        # Each group by its own norm: large gradients of one do not shrink those of the other.
+        # Each parameter group is clipped by its own norm, so that large gradients of one do not shrink the others.
         parts = [group["params"] for group in optimizer.param_groups]
         norm = torch.stack([accelerator.clip_grad_norm_(part, settings.gradient_clip) for part in parts]).norm()
         # Clipping by a non-finite norm would write NaN into every weight.
@@ -150,12 +150,12 @@ def fit(
         if last:
             break
     accelerator.wait_for_everyone()
-    # What follows (exporting) wants the averaged weights.
+    # What is exported are the averaged weights.
     ema.swap(trainable)
     objective.eval()
     if log is not None:
         if scores is None:
-            # The states were at the last step already.
+            # The states were at the last step already: nothing was trained, so it is validated here.
             with torch.no_grad():
                 scores = validate(step, log.board)
         log.board.close()

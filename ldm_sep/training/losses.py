@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from ldm_sep.signal.mel import htk_edges, triangles
 from ldm_sep.signal.stereo import mid_side
 
-# 120 dB under full scale for outlines; 60 dB for waveforms, below which a relative error would be noise chasing noise.
+# Floors of the logarithm and of relative errors: 120 dB below full scale for outlines, 60 dB for waveforms, where a
+# relative error of anything quieter would only compare noise with noise.
 _LOG_FLOOR = 1e-6
 _COMPLEX_FLOOR = 1e-3
 
@@ -17,7 +18,7 @@ _COMPLEX_FLOOR = 1e-3
 def loss_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
     """Triangular filters ``(bands, bins)`` of unit sum, spaced evenly on the mel scale 2595 log10(1 + f / 700)."""
     nyquist = sample_rate / 2
-    # Low bands are narrower than the distance of the bins, and would be empty.
+    # Widened to the distance of the bins: the lowest bands would otherwise be empty.
     filters = triangles(htk_edges(nyquist, bands), np.linspace(0, nyquist, bins), nyquist / (bins - 1))
     return torch.from_numpy(filters / filters.sum(1, keepdims=True)).float()
 
@@ -57,7 +58,7 @@ class MultiScaleSpectralLoss(nn.Module):
             self.register_buffer(f"mel_{n}", filters, persistent=False)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        # Logarithms of quiet bands need more digits than mixed precision leaves.
+        # Logarithms of quiet bands need float32.
         with torch.autocast(estimate.device.type, enabled=False):
             distances = [self._distance(estimate.float(), reference.float(), n) for n in self.sizes]
         return torch.stack(distances).mean()

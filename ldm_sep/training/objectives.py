@@ -80,7 +80,7 @@ class SeparatorObjective(nn.Module):
         return {"loss": loss, **losses}
 
     def _decoder_loss(self, pairs: Pairs, z0_hat: Tensor, terminal: Tensor) -> Tensor:
-        # A batch may have no item where sampling begins; then the term is zero, not the mean of nothing.
+        # A batch may have no item at the times where sampling begins. The mean of none would be NaN.
         if not terminal.any():
             return z0_hat.new_zeros(())
         estimate = None if pairs.estimate is None else pairs.estimate[terminal]

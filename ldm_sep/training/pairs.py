@@ -32,7 +32,7 @@ class Pairs(NamedTuple):
     level_db: Tensor
 
 
-# The pairs of (step, rank); the same arguments give the same pairs.
+# A function of (step, rank) that gives the same pairs for the same arguments.
 PairSource = Callable[[int, int], Pairs]
 
 
@@ -49,7 +49,7 @@ def needed_arrays(config: Config) -> tuple[str, ...]:
     if settings.stage == 0:
         return ("vocals", "mixture")
     estimate = () if config.predictor is None else ("estimate",)
-    # A conditioner that is trained makes the condition anew in every step.
+    # Where the conditioner is trained, the condition is computed in every step.
     names = {"z0", "cond"} if settings.stage == 1 else {"z0", "mixture", *estimate}
     if settings.decoder_weight > 0:
         names |= {"vocals", "mixture", *estimate}

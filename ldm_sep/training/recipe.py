@@ -15,7 +15,7 @@ from ldm_sep.data.tracks import Layout, Split
 from ldm_sep.errors import ConfigError
 from ldm_sep.files import as_file_name, replacing, shown
 
-# What fine-tuning changes of the settings for networks that know nothing yet.
+# Steps of fine-tuning, and the factor of its learning rate, against training from nothing.
 _TUNING_STEPS, _SLOWER = 2000, 0.1
 
 _TEXT = """\

@@ -9,8 +9,8 @@ import soundfile as sf
 from conftest import RATE, played
 
 from ldm_sep.catalogue import Recipe, Row, make_recipe
-from ldm_sep.catalogue.rows import Job, Refusal
-from ldm_sep.catalogue.song import Shelf, separate_job
+from ldm_sep.catalogue.rows import Attempt, Refusal
+from ldm_sep.catalogue.song import SeparatorCache, separate_once
 from ldm_sep.separation import Options
 
 GOOD = ("a", "folder/b ü", "folder/c", "silent")
@@ -34,17 +34,17 @@ def recipe_for(out: Path | str, checkpoint: Path, **settings: object) -> Recipe:
     return make_recipe(str(out), checkpoint, Options(segment=2.0, steps=1), device="cpu", **settings)
 
 
-def here(jobs: Iterable[Job], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
+def here(attempts: Iterable[Attempt], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
     """An engine in this process."""
-    shelf = Shelf()
-    for job in jobs:
-        yield from separate_job(job, recipe, shelf)
+    cache = SeparatorCache()
+    for attempt in attempts:
+        yield from separate_once(attempt, recipe, cache)
 
 
-def nobody(jobs: Iterable[Job], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
+def nobody(attempts: Iterable[Attempt], recipe: Recipe) -> Generator[Row | Refusal, None, None]:
     """An engine that must find nothing to do."""
-    for job in jobs:
-        raise AssertionError(f"{job.entry.source} would be separated")
+    for attempt in attempts:
+        raise AssertionError(f"{attempt.entry.source} would be separated")
     yield from ()
 
 

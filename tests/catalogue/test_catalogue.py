@@ -161,7 +161,7 @@ def test_songs_of_one_name_and_songs_that_are_named_twice(untrained: Path, tmp_p
 def test_two_catalogues_on_one_folder_and_part_of_the_songs(made: Path, songs: Path, untrained: Path) -> None:
     recipe = recipe_for(made, untrained)
 
-    def another(jobs, recipe):
+    def another(attempts, recipe):
         with pytest.raises(ConfigError, match="another process is writing there"):
             catalogue([str(songs)], recipe, nobody)
         assert catalogue([str(songs)], recipe, nobody, shard=Shard(2, 2)).failed == 0

@@ -21,8 +21,8 @@ from catalogues import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 from conftest import RATE, played
 
 from ldm_sep.catalogue import Recipe, Row, catalogue, local_engine
-from ldm_sep.catalogue.rows import Job, Refusal
-from ldm_sep.catalogue.song import Shelf, after_crash, separate_job, tries_on
+from ldm_sep.catalogue.rows import Attempt, Refusal
+from ldm_sep.catalogue.song import SeparatorCache, after_crash, separate_once, tries_on
 from ldm_sep.separation import Separator
 
 ENGINE = partial(local_engine, workers=1)
@@ -114,18 +114,18 @@ def test_a_song_that_kills_its_workers_is_tried_with_less_on_the_cpu_and_given_u
     recipe = recipe_for(tmp_path, untrained)
     devices = []
 
-    class Watched(Shelf):
+    class Watched(SeparatorCache):
         def separator(self, recipe: Recipe, device: str) -> Separator:
             devices.append(device)
             return super().separator(recipe, "cpu")
 
-    def killed(jobs: Iterable[Job], recipe: Recipe, survives: int) -> Generator[Row | Refusal, None, None]:
+    def killed(attempts: Iterable[Attempt], recipe: Recipe, survives: int) -> Generator[Row | Refusal, None, None]:
         """What comes of a worker that is killed but for the try ``survives``."""
-        for job in jobs:
-            left: Job | None = job
+        for attempt in attempts:
+            left: Attempt | None = attempt
             while left is not None:
                 if len(left.crashes) == survives:
-                    yield from separate_job(left, recipe, Watched())
+                    yield from separate_once(left, recipe, Watched())
                     break
                 rows, left = after_crash(left, 0, "signal 9", recipe=recipe, tries=tries_on("cuda"))
                 yield from rows

@@ -57,7 +57,7 @@ def warp(wave: Tensor, cents: Tensor) -> Tensor:
     ahead = torch.cumsum(torch.expm1(course * (math.log(2) / 1200)), 0)
     size = fast_length(frames)
     twice = resample_to(torch.nn.functional.pad(wave, (0, size - frames)), 2 * size)
-    # Whole and fractional samples apart: their sum would lose the fraction's digits in float32.
+    # Whole and fractional samples are kept apart: a large float32 number has no digits left for the fraction.
     whole = torch.floor(2 * ahead)
     x = 2 * ahead - whole
     left = 2 * torch.arange(frames, device=wave.device) + whole.long()
@@ -91,7 +91,7 @@ def compress(wave: Tensor, threshold_db: Tensor, ratio: Tensor, sample_rate: int
     frames = wave.shape[-1]
     power = wave.square().mean(1, keepdim=True)
     power = torch.nn.functional.avg_pool1d(power, hop, ceil_mode=True)
-    # The edges repeat: silence around the item would let its first and last notes through.
+    # The edges are repeated. Zeros there would hide the first and last notes from the compressor.
     padded = torch.nn.functional.pad(power, (6, 5), mode="replicate")
     power = torch.nn.functional.conv1d(padded, (window / window.sum())[None, None])[:, 0]
     level = 10 * torch.log10(power / active_rms(wave, sample_rate).square().clamp_min(1e-12)[:, None] + 1e-9)
@@ -109,7 +109,7 @@ def automate(wave: Tensor, gains_db: Tensor) -> Tensor:
 
 
 def widen(wave: Tensor, side_db: Tensor) -> Tensor:
-    """The side signal of ``wave (B, 2, T)`` louder by ``side_db (B,)``; what is mono stays as it is."""
+    """The side signal of ``wave (B, 2, T)`` louder by ``side_db (B,)``; a mono item does not change."""
     mid, side = mid_side(wave).unbind(1)
     return mid_side(torch.stack([mid, side * torch.pow(10.0, side_db / 20)[:, None]], 1))
 
@@ -120,7 +120,7 @@ def reflect(wave: Tensor, delays: Tensor, gains: Tensor, sample_rate: int) -> Te
     """
     frames = wave.shape[-1]
     out = wave.clone()
-    # Few copies: shifting is several times cheaper than a convolution.
+    # There are few reflections, and shifting copies is several times cheaper than a convolution.
     for item, shifts in enumerate((delays * sample_rate).round().long().tolist()):
         for number, shift in enumerate(shifts):
             if shift < frames:

@@ -25,17 +25,17 @@ from ldm_sep.records import Record, read_table
 RATE = 44100
 _FRAME_SECONDS = 0.005
 _LOWEST_F0, _HIGHEST_F0 = 65.0, 500.0
-# Shorter takes, and takes less voiced than this share of their sounding part, are noises or breaths.
+# A shorter take is a noise or a breath, and so is one whose sounding part is voiced for less than this share.
 _LEAST_VOICED_SECONDS, _LEAST_VOICED = 0.12, 0.3
 _LONGEST_SECONDS = 5.0
 _NOISE_ALONE = 0.99
-# From the speaker's own median pitch, in semitones: who sings goes up.
+# Range of the notes around the speaker's median pitch, in semitones. It reaches up: people sing higher than they speak.
 _SEMITONES = (-2.0, 12.0)
-# How much longer vowels become, as long as notes are; consonants keep their length.
+# Factor by which vowels are lengthened, to the length of notes. Consonants keep their length.
 _STRETCH = (2.0, 5.0)
-# How far and how long the pitch strays from its note: no voice holds it like an oscillator.
+# Standard deviation and correlation time of the pitch around its note. A perfectly steady pitch sounds synthetic.
 _STRAY_SEMITONES, _STRAY_SECONDS = 0.08, 0.1
-# Under the loudest 10 ms: from here on the room is faded out, and here it is gone.
+# In dB below the loudest 10 ms: the room's sound is faded out from the first level on, and gone at the second.
 _QUIET_DB, _GONE_DB = 28.0, 38.0
 _LEVEL = 0.1
 _REST_SECONDS = 0.06
@@ -108,7 +108,7 @@ def _analyse(wave: np.ndarray, rate: int) -> _Analysis:
     wave = np.ascontiguousarray(wave, np.float64)
     f0, times = pyworld.harvest(wave, rate, _LOWEST_F0, _HIGHEST_F0, 1000 * _FRAME_SECONDS)
     aperiodicity = pyworld.d4c(wave, f0, times, rate)
-    # Harvest finds a pitch in noise too; there D4C's own test leaves nothing but noise.
+    # Harvest finds a pitch in noise as well. D4C tells such frames: it finds them aperiodic in every band.
     f0 = np.where(aperiodicity.min(1) < _NOISE_ALONE, f0, 0.0)
     return _Analysis(f0, pyworld.cheaptrick(wave, f0, times, rate), aperiodicity)
 
@@ -121,11 +121,11 @@ def _synthesise(analysis: _Analysis, rate: int, pitch: float, stretch: float, rn
     at = np.interp(np.arange(0.0, ends[-1]), ends, np.arange(len(voiced)))
     below = np.floor(at).astype(int)
     above, share = np.minimum(below + 1, len(voiced) - 1), (at - below)[:, None]
-    # Levels in dB are what changes evenly from frame to frame.
+    # Interpolated as logarithms, since levels change evenly in dB.
     levels = np.log(analysis.spectra)
     spectra = np.exp((1 - share) * levels[below] + share * levels[above])
     aperiodicity = (1 - share) * analysis.aperiodicity[below] + share * analysis.aperiodicity[above]
-    # A walk that is pulled back to the note.
+    # An autoregressive random walk around the note.
     pull = np.exp(-np.arange(100) * _FRAME_SECONDS / _STRAY_SECONDS)
     stray = np.convolve(rng.normal(size=len(at)), pull)[: len(at)] * _STRAY_SEMITONES / np.linalg.norm(pull)
     course = np.where(voiced[np.round(at).astype(int)], pitch * 2 ** (stray / 12), 0.0)
@@ -144,7 +144,7 @@ def _sounding(wave: np.ndarray, rate: int) -> np.ndarray:
     level = 10 * np.log10(power / power.max() + 1e-10)
     loud = np.flatnonzero(level > -_QUIET_DB)
     gain = np.clip((level + _GONE_DB) / (_GONE_DB - _QUIET_DB), 0, 1)
-    # Neighbours keep each other: onsets and endings stay whole.
+    # Widened by three frames to each side, so that onsets and endings are not cut.
     gain = np.maximum.reduce([np.roll(gain, shift) for shift in range(-3, 4)])
     smooth = np.interp(np.arange(len(wave)), (np.arange(frames) + 0.5) * hop, gain)
     return (wave * smooth)[loud[0] * hop : (loud[-1] + 1) * hop]
@@ -215,7 +215,7 @@ def _takes(speaker: Speaker, rng: np.random.Generator) -> Iterator[tuple[str, np
         try:
             wave = _load(path)
         except AudioError:
-            # One bad file among hundreds is no reason to do without a voice.
+            # One unreadable file among hundreds does not cost the speaker.
             continue
         if len(wave) / RATE >= _LEAST_VOICED_SECONDS:
             yield path.stem, wave

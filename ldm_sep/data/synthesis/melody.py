@@ -9,15 +9,15 @@ from ldm_sep.data.synthesis.midi import read_archive, read_song
 from ldm_sep.errors import DataError
 from ldm_sep.files import make_folder, replacing
 
-# Of the tunes kept in caches: raise it when they are read in another way.
+# Version of the cached tunes. Raise it when they are read differently.
 _FORMAT = 1
 # Columns of a melody.
 ONSET, DURATION, PITCH = 0, 1, 2
-# Points a second of a pitch course.
+# Points per second of a pitch course.
 COURSE_RATE = 200
 _OFF_SEMITONES = 2.0
 _VIBRATO_HZ = (4.5, 6.5)
-# A note shorter than this is sung straight.
+# Shorter notes have no vibrato.
 _SWAYING_SECONDS = 0.35
 _SCOOP_SECONDS = 0.04
 
@@ -29,7 +29,7 @@ def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | Non
     without a tune in a track MELODY, or without a PIANO, are passed over; ``report`` is told how many. DataError if
     nothing is left or the zip cannot be read.
     """
-    # Known by name and size: times of change do not survive copying.
+    # The cache is found by the zip's name and size. Its time of change would not survive copying.
     if scores.is_file():
         kept = cache / f"melodies{_FORMAT}-{scores.stem}-{scores.stat().st_size}.npz"
     else:

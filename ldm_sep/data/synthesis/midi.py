@@ -17,7 +17,7 @@ from ldm_sep.files import reason, require_regular
 if TYPE_CHECKING:
     from mido import MidiFile
 
-# Bytes of a zip, of what it unpacks to, and of one song; those of POP909 have 0.1 million at most.
+# Limits in bytes: of a zip, of what it unpacks to, and of one song. Songs of POP909 have 0.1 million at most.
 _LARGEST_ZIP, _LARGEST_SONGS, _LARGEST_SONG = 64 << 20, 256 << 20, 4 << 20
 _MOST_BEATS = 100_000
 
@@ -80,7 +80,7 @@ def read_archive(scores: Path) -> dict[str, bytes]:
                 raise ValueError(f"unpacks to more than {_LARGEST_SONGS:,} bytes")
             for entry in sorted(found, key=lambda entry: entry.filename):
                 songs[entry.filename] = archive.read(entry)
-    # Damaged, encrypted, or packed in a way that Python does not know.
+    # The zip is damaged, encrypted, or packed by a method that Python does not know.
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
         raise DataError(f"{scores}: not a readable zip of MIDI files ({why})") from None

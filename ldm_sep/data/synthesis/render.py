@@ -121,7 +121,7 @@ def write_midi(parts: Sequence[MidiPart], path: Path) -> None:
         for note in part.notes:
             on = round(note.onset * _TICKS_PER_SECOND)
             off = max(on + 1, round((note.onset + note.duration) * _TICKS_PER_SECOND))
-            # At one tick a note ends before the next begins.
+            # Sorts the end of a note before the beginning of the next one at the same tick.
             events += [(on, 1, note.pitch, note.velocity), (off, 0, note.pitch, 0)]
         track = mido.MidiTrack()
         if part.program is not None:
@@ -199,7 +199,7 @@ def _render_piece(parts: Sequence[MidiPart], soundfont: Path, target: Path, seco
         _synthesise(midi, soundfont, wav)
         wave, rate = read(wav)
         wave = wave[:, : round((seconds + _TAIL_SECONDS) * rate)]
-        # One level for all pieces: quiet instruments are no rarer than loud ones.
+        # All pieces get the same level, so that quiet instruments are heard as often as loud ones.
         wave = wave * min(10.0, 0.1 / max(1e-6, float(np.sqrt(np.square(wave).mean()))))
         wave = wave / max(1.0, float(np.abs(wave).max()) / 0.98)
         with AudioWriter(target, rate, wave.shape[0], subtype="int16") as writer:

@@ -9,14 +9,15 @@ from torch import Tensor
 from ldm_sep.data.synthesis.augment import fast_length, resample_to
 
 _FRAMES_PER_SECOND = 200
-# Frames on each side of a rise of level, frames between two, and its least height in dB.
+# A syllable's onset: the frames averaged before and after it, the least distance of two onsets in frames, and the
+# least rise of the level in dB.
 _SIDE, _APART, _RISE_DB = 12, 24, 2.5
-# Below the loud parts: where a vowel can begin, and where a voice has stopped, in dB.
+# In dB below the loud parts: a vowel begins above the first level, and a voice has stopped below the second.
 _LOUD_DB, _STOPPED_DB = 12.0, 20.0
 _CONSONANT_SECONDS = 0.12
-# The part of a vowel that is repeated for a long note, and the crossfade of the repeats.
+# The part of a vowel that is repeated to hold a long note, as shares of its length, and the crossfade of the repeats.
 _HELD_FROM, _HELD_TO, _CROSSFADE_SECONDS = 0.35, 0.85, 0.03
-# Of what is repeated, so that it keeps one level.
+# Limit of the gain that gives the repeated part an even level.
 _LARGEST_GAIN = 2.5
 
 
@@ -42,20 +43,20 @@ def syllables(wave: Tensor, rate: int) -> list[Syllable]:
     if loud <= 0:
         return []
     level = 10 * np.log10(power / loud + 1e-4)
-    # Before and after the wave there is silence.
+    # The wave is taken to lie in silence.
     sums = np.cumsum(np.concatenate([[0], np.full(_SIDE, -40.0), level, np.full(_SIDE, -40.0)]))
     after = (sums[2 * _SIDE :] - sums[_SIDE:-_SIDE]) / _SIDE
     before = (sums[_SIDE:-_SIDE] - sums[: -2 * _SIDE]) / _SIDE
     rise = np.where(after > -_LOUD_DB, after - before, 0.0)[:count]
     vowels: list[int] = []
-    # The steepest first; others nearby are the same rise.
+    # The steepest rise first. Later ones near it belong to the same onset.
     for frame in np.argsort(-rise, kind="stable"):
         if rise[frame] < _RISE_DB:
             break
         if all(abs(int(frame) - other) >= _APART for other in vowels):
             vowels.append(int(frame))
     if not vowels:
-        # Creaks and clicks: nothing rises and stays.
+        # Only creaks and clicks: the level never rises and stays up.
         return [Syllable(0, 0, wave.shape[1])]
     vowels.sort()
     consonant = round(_CONSONANT_SECONDS * _FRAMES_PER_SECOND)
@@ -89,14 +90,14 @@ def hold(syllable: Tensor, vowel: int, frames: int, period: float, rate: int) ->
     steady = _levelled(syllable[:, start:end], fade)
     up = torch.linspace(0, 1, fade, device=syllable.device)
     joined = steady[:, fade:].clone()
-    # The end of each turn fades into what stands before its beginning.
+    # The end of each repeat is crossfaded with what precedes its beginning.
     joined[:, turn - fade :] = joined[:, turn - fade :] * (1 - up) + steady[:, :fade] * up
     repeats = -(-(frames - end) // turn)
     return torch.cat([syllable[:, :start], steady[:, :fade], joined.repeat(1, repeats + 1)], 1)
 
 
 def _levelled(wave: Tensor, window: int) -> Tensor:
-    """``wave (C, T)`` at the level of its beginning throughout: a swell that comes again and again is a tremolo.
+    """``wave (C, T)`` at the level of its beginning throughout. A swell that is repeated would sound like a tremolo.
 
     Levels are those of ``window`` samples.
     """
@@ -113,7 +114,7 @@ def sing_note(source: Tensor, ratio: float, frames: int, attack: int, release: i
     Formants move with the pitch, which turns one singer into several. ``attack`` and ``release`` are the samples of
     its raised-cosine fades.
     """
-    # Multiples of 16 keep the FFTs short, and the pitch true to a few cents.
+    # Lengths that are multiples of 16 have fast FFTs, and change the pitch by a few cents at most.
     length = min(fast_length(round(frames * ratio) + 16), source.shape[1] // 16 * 16)
     if length < 16:
         return source[:, :0]

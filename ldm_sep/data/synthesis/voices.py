@@ -15,25 +15,25 @@ from ldm_sep.data.tracks import Clip, Track
 
 # Harmonies in semitones; 0 is a double.
 _INTERVALS = (0.0, 0.0, 3.0, 4.0, 5.0, 7.0, -5.0, 12.0, -12.0)
-# How far a second take strays from the first, standard deviations.
+# Standard deviations of a second take's timing and pitch against the first.
 _LATE_SECONDS, _OFF_SEMITONES = 0.015, 0.15
-# Beyond this many semitones a change of speed turns a voice into a cartoon; such notes move by octaves instead.
+# Largest shift in semitones. Beyond it varispeed makes a voice sound like a cartoon, so the note moves by octaves.
 _LARGEST_SHIFT = 9.0
-# Sung besides the window, so that it opens and ends within notes and syllables.
+# What is sung before and after the window, so that it may begin and end within a note.
 _MARGIN_SECONDS = 0.25
 _SHORTEST_SECONDS, _BREAK_SECONDS = 0.05, 0.08
 _ATTACK_SECONDS, _LEGATO_SECONDS = 0.012, 0.06
-# How long a note before a rest takes to fade.
+# Fade of a note before a rest.
 _RELEASE_SECONDS = (0.03, 0.12)
-# How long before the onset of a note its consonant is heard.
+# Time by which the consonant precedes the onset of its note.
 _LEAD_SECONDS = (0.04, 0.12)
-# Chances: the string of syllables goes on; a note is slurred to the one before, on the same vowel.
+# Chance that the clip's next syllable follows, and that a note is slurred: sung on the vowel of the note before.
 _SAME_CLIP, _SLUR = 0.75, 0.15
 # Stay on the current clip unless another is more than this much closer to the note.
 _SAME_CLIP_SEMITONES = 3.0
-# Share of takes without vibrato, drift and scoops, as beginners and samplers sing.
+# Share of takes without vibrato, drift and scoops, like those of beginners and samplers.
 _STRAIGHT = 0.35
-# How much slower than written the notes of a sustained take are, in octaves.
+# Range of the tempo reduction of a sustained take, in octaves.
 _SLOWER_OCTAVES = (1.0, 2.5)
 
 
@@ -43,7 +43,7 @@ def varied_length(frames: int, ratio: float) -> int:
 
 
 def sounding_span(decoded: DecodedAudio, part: Part, length: int, rng: np.random.Generator) -> int:
-    """Start of a window in which ``part`` sounds, if one of a few tries finds it: most silence teaches nothing."""
+    """Start of a window in which ``part`` sounds, if one of a few tries finds it: silence teaches little."""
     start = 0
     for _ in range(4):
         start = int(rng.integers(max(1, part.frames - length + 1)))
@@ -160,7 +160,7 @@ class Voices:
         """
         rate = self.decoded.sample_rate
         seconds = self.frames / rate + 2 * _MARGIN_SECONDS
-        # What is mono stays mono until the end, at half the cost.
+        # Mono voices are kept mono until the end, which halves the cost.
         take = torch.zeros(person.channels, round(seconds * rate), device=self.decoded.device)
         for piece in self._pieces(person, notes, ratio, seconds, rng):
             at = round(piece.begin * rate)
@@ -189,7 +189,7 @@ class Voices:
             follows = bool(pieces) and begin - pieces[-1].end < _BREAK_SECONDS
             crossfade = rng.uniform(_ATTACK_SECONDS, _LEGATO_SECONDS) if follows else _ATTACK_SECONDS
             if follows and current is not None and rng.random() < _SLUR:
-                # From within the vowel, whose beginning was heard.
+                # A slur goes on from the middle of the vowel, whose beginning was heard before.
                 utterance, syllable = current
                 cut = vowel = (syllable.vowel + syllable.end) // 2
                 speed, lead = frequency / utterance.f0, 0.0
@@ -200,12 +200,12 @@ class Voices:
                 speed, vowel = frequency / utterance.f0, syllable.vowel
                 lead = min((vowel - syllable.begin) / rate / speed, rng.uniform(*_LEAD_SECONDS), begin)
                 if follows:
-                    # A consonant may not swallow the note before it.
+                    # The consonant takes at most 40 % of the note before.
                     lead = min(lead, 0.4 * max(0.0, begin - pieces[-1].begin))
                 cut = vowel - round(lead * speed * rate)
             if follows:
                 pieces[-1].end, pieces[-1].release = begin - lead + crossfade, crossfade
-            # It may have to last until the next note has faded in.
+            # Long enough to overlap with the fade-in of the next note.
             needed = round((end - begin + lead + _BREAK_SECONDS + _LEGATO_SECONDS) * speed * rate)
             source = hold(utterance.wave[:, cut : syllable.end], vowel - cut, needed, rate / utterance.f0, rate)
             pieces.append(_Piece(source, speed, gain, begin - lead, end, crossfade, rng.uniform(*_RELEASE_SECONDS)))
