@@ -1,6 +1,9 @@
 """The errors a user can mend. Everything else that is raised is a defect of this package."""
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
@@ -50,6 +53,15 @@ class DeviceError(LdmSepError):
 
 class DependencyError(LdmSepError):
     """An optional package that a function needs and that is not installed."""
+
+
+@contextmanager
+def unwritable(kind: type[LdmSepError], path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    """An OSError in the block becomes a ``kind``, which says that ``path`` cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{os.fspath(path)}: cannot be written ({error.strerror or error}); {remedy}") from None
 
 
 def need_package(purpose: str, package: str, distribution: str | None = None) -> None:

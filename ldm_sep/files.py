@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ldm_sep.errors import BusyError, ConfigError, printable
+from ldm_sep.errors import BusyError, ConfigError, printable, unwritable
 
 # Windows opens devices by these names, whatever the suffix.
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
@@ -290,9 +290,7 @@ def _read_commit(path: Path) -> dict[str, str]:
 
 def make_folder(folder: Path) -> None:
     """Make ``folder``, where it is missing. ConfigError if it cannot be, or nothing can be written there."""
-    try:
+    with unwritable(ConfigError, folder, "name another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None

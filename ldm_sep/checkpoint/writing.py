@@ -15,8 +15,8 @@ from ldm_sep.checkpoint.manifest import FORMAT, read_manifest
 from ldm_sep.checkpoint.weights import require_usable
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config
-from ldm_sep.errors import CheckpointError
-from ldm_sep.files import complete_swap, reason, replacing, sha256_of
+from ldm_sep.errors import CheckpointError, unwritable
+from ldm_sep.files import complete_swap, replacing, sha256_of
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.records import read_json
@@ -106,39 +106,34 @@ def _write(
     provenance: Provenance,
 ) -> None:
     require_replaceable(folder)
-    try:
-        with replacing(folder) as temporary:
-            temporary.mkdir()
-            hashes = {}
-            for name, state in weights.items():
-                # save_file would make a file that only its owner can read.
-                (temporary / name).write_bytes(save({k: _stored(folder, k, v) for k, v in state.items()}))
-                hashes[name] = sha256_of(temporary / name)
-            facts = {
-                "format": FORMAT,
-                "kind": kind,
-                "name": config.name,
-                "licence": config.card.licence,
-                "training_data": list(config.card.training_data),
-                "limitations": list(config.card.limitations),
-                "parameters": counts,
-                "sha256": hashes,
-                "command": provenance.command,
-                "steps": provenance.steps,
-                "minutes": round(provenance.minutes, 1),
-                "hardware": provenance.hardware,
-                "commit": provenance.commit,
-                "parts": list(provenance.parts),
-                "before": [dict(run) for run in provenance.before],
-                "scores": provenance.scores or {},
-                "config": config.model_dump(mode="json", exclude={"card"}),
-            }
-            for name, text in _texts(facts).items():
-                (temporary / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder}: cannot be written ({reason(error)}); make room, or name another folder"
-        ) from None
+    with unwritable(CheckpointError, folder, "make room, or name another folder"), replacing(folder) as temporary:
+        temporary.mkdir()
+        hashes = {}
+        for name, state in weights.items():
+            # save_file would make a file that only its owner can read.
+            (temporary / name).write_bytes(save({k: _stored(folder, k, v) for k, v in state.items()}))
+            hashes[name] = sha256_of(temporary / name)
+        facts = {
+            "format": FORMAT,
+            "kind": kind,
+            "name": config.name,
+            "licence": config.card.licence,
+            "training_data": list(config.card.training_data),
+            "limitations": list(config.card.limitations),
+            "parameters": counts,
+            "sha256": hashes,
+            "command": provenance.command,
+            "steps": provenance.steps,
+            "minutes": round(provenance.minutes, 1),
+            "hardware": provenance.hardware,
+            "commit": provenance.commit,
+            "parts": list(provenance.parts),
+            "before": [dict(run) for run in provenance.before],
+            "scores": provenance.scores or {},
+            "config": config.model_dump(mode="json", exclude={"card"}),
+        }
+        for name, text in _texts(facts).items():
+            (temporary / name).write_text(text, encoding="utf-8")
 
 
 def _texts(facts: dict[str, Any]) -> dict[str, str]:
@@ -165,8 +160,5 @@ def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     facts = {**read_manifest(folder).facts, "evaluation": [dict(row) for row in rows]}
     for name, text in _texts(facts).items():
-        try:
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise CheckpointError(f"{folder}: cannot be written ({reason(error)})") from None
+        with unwritable(CheckpointError, folder, "make room"), replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -8,7 +8,6 @@ its length says how many items are whole after a kill.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import Field
 
-from ldm_sep.errors import DataError
+from ldm_sep.errors import DataError, unwritable
 from ldm_sep.files import replacing, sync
 from ldm_sep.records import Record, checked, read_json
 
@@ -27,6 +26,7 @@ LATENTS = ("z0", "cond")
 # Columns of facts.f32: the scale of each wave, and the level of the vocals relative to the mixture in dB.
 _FACTS = (*WAVES, "level_db")
 _LARGEST = 32767
+_MAKE_ROOM = "make room and give the same command again"
 _Size = Annotated[int, Field(gt=0, le=2**32)]
 
 
@@ -76,7 +76,7 @@ class PackWriter:
     def __init__(self, folder: Path, index: PackIndex) -> None:
         self.folder, self.index = folder, index
         self._strides = _strides(index)
-        try:
+        with unwritable(DataError, folder, _MAKE_ROOM):
             if (folder / "index.json").exists():
                 before = read_index(folder)
                 require_made_with(folder, before, index.made_with)
@@ -89,8 +89,6 @@ class PackWriter:
             sizes = {n: p.stat().st_size if (p := _file(folder, n)).exists() else 0 for n in self._strides}
             self.done = min(size // self._strides[name] for name, size in sizes.items())
             self._cut(self.done)
-        except OSError as error:
-            raise _unwritable(folder, error) from None
 
     def _cut(self, items: int) -> None:
         """Drop everything after the first ``items`` whole items."""
@@ -107,7 +105,7 @@ class PackWriter:
         """Add items: float arrays (B, ...) of the index's shapes, and the level of the vocals of each."""
         facts = np.ones((len(level_db), len(_FACTS)), np.float32)
         facts[:, -1] = level_db
-        try:
+        with unwritable(DataError, self.folder, _MAKE_ROOM):
             for name in self.index.shapes:
                 values = arrays[name]
                 if name in WAVES:
@@ -119,8 +117,6 @@ class PackWriter:
                     stored = values.astype("<f2")
                 self._write(name, stored)
             self._write("facts", facts.astype("<f4"))
-        except OSError as error:
-            raise _unwritable(self.folder, error) from None
         self.done += len(level_db)
 
     def _write(self, name: str, values: np.ndarray) -> None:
@@ -128,11 +124,6 @@ class PackWriter:
         with path.open("ab") as file:
             file.write(values.tobytes())
         sync(path)
-
-
-def _unwritable(folder: Path, error: OSError) -> DataError:
-    why = error.strerror or os.strerror(error.errno or 0)
-    return DataError(f"{folder}: cannot be written ({why}); make room and give the same command again")
 
 
 class Pack:

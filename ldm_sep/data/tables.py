@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ldm_sep.config.fields import Line
 from ldm_sep.data.tracks import Clip, Split, Track
-from ldm_sep.errors import DataError
+from ldm_sep.errors import DataError, unwritable
 from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.records import LARGEST_TEXT, Record, read_table
 
@@ -89,13 +89,14 @@ def add_roles(folder: Path, rows: Sequence[RoleRow]) -> None:
     old = read_table(manifest, RoleRow, DataError) if manifest.is_file() else []
     kept = [row for row in old if row.path not in new]
     columns = list(RoleRow.model_fields)
-    try:
-        with replacing(manifest) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(row.model_dump() for row in [*kept, *rows])
-    except OSError as error:
-        raise DataError(f"{manifest}: cannot be written ({reason(error)}); make room, or name another --out") from None
+    with (
+        unwritable(DataError, manifest, "make room, or name another --out"),
+        replacing(manifest) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(row.model_dump() for row in [*kept, *rows])
 
 
 def _read_clips(path: Path) -> tuple[Clip, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ldm_sep.errors import DataError
+from ldm_sep.errors import DataError, unwritable
 from ldm_sep.evaluate.match import TrackFiles
 from ldm_sep.files import read_regular, reason, replacing
 from ldm_sep.metrics import METRICS, Score
@@ -28,6 +28,7 @@ _PACKAGES = ("ldm-sep", "numpy", "scipy", "soxr", "soundfile", "librosa", "pesq"
 
 # Limit in bytes of a file of rows. A row has about a thousand.
 _LARGEST = 256 << 20
+_REMEDY = "free some space or choose another --out"
 
 
 @dataclass(frozen=True)
@@ -153,15 +154,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all. DataError if it cannot be written."""
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: cannot be written ({reason(error)}); free some space or choose another --out")
+    with unwritable(DataError, path, _REMEDY), replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 class RowFile:
@@ -174,7 +168,7 @@ class RowFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[tuple[str, str], Row] = {}
-        try:
+        with unwritable(DataError, path, _REMEDY):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Opening a pipe would wait for its other end.
             if path.exists() and not path.is_file():
@@ -197,8 +191,6 @@ class RowFile:
             except BaseException:
                 self._file.close()
                 raise
-        except OSError as error:
-            raise _unwritable(path, error) from None
 
     def _write(self, data: bytes) -> None:
         # A disk that fills up may take a part, and refuses the rest in the next call.
@@ -222,11 +214,9 @@ class RowFile:
 
     def append(self, row: Row) -> None:
         """Add a row; it is in the file when this returns."""
-        try:
+        with unwritable(DataError, self.path, _REMEDY):
             self._write(row.to_json().encode("utf-8", "backslashreplace") + b"\n")
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
         self.rows[row.track, row.system] = row
 
     def compact(self) -> None:

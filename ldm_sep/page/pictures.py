@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldm_sep.page.overview import BANDS, FRAMES_PER_SECOND, PEAKS_PER_SECOND, levels_file, peaks_file
+from ldm_sep.page.overview import BANDS, PEAKS_PER_SECOND, levels_file, peaks_file
 
 # Frames of a tile at level 0; each level has twice as many in a pixel.
 TILE_WIDTH = 512

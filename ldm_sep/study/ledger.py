@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ldm_sep.errors import StudyError
+from ldm_sep.errors import StudyError, unwritable
 from ldm_sep.files import reason, sync
 from ldm_sep.study.answers import counted, load_lines
 from ldm_sep.study.records import LINE, Answer, Milestone
@@ -33,13 +33,11 @@ class Ledger:
     def __init__(self, path: Path, page_of: PageOf) -> None:
         self.notes: list[str] = []
         self._path = path
-        try:
+        with unwritable(StudyError, path, "free space on its disk"):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             sync(path.parent)
             self._size = os.fstat(self._descriptor).st_size
             self._set_aside(page_of)
-        except OSError as error:
-            raise StudyError(f"{path}: cannot be written ({reason(error)}); free space on its disk") from None
         lines, notes = load_lines(path)
         self.notes += notes
         self.lines, _ = counted(lines)

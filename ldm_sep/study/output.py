@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ldm_sep.errors import StudyError
-from ldm_sep.files import make_folder, reason, replacing, shown
+from ldm_sep.errors import StudyError, unwritable
+from ldm_sep.files import make_folder, replacing
 from ldm_sep.study import ratings, tables, webmushra
 from ldm_sep.study.analysis import Analysis
 from ldm_sep.study.collect import Collected
@@ -53,8 +53,5 @@ def write_webmushra(folder: Path, study: Study, key: Key, place: str) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"{shown(path)}: cannot be written ({reason(error)}); choose another -o") from None
+    with unwritable(StudyError, path, "choose another -o"), replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

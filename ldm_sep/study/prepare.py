@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from ldm_sep.audio import AudioWriter, probe
-from ldm_sep.errors import ConfigError, DataError, StudyError, need_package
-from ldm_sep.files import reason, replacing, shown
+from ldm_sep.errors import ConfigError, DataError, StudyError, need_package, unwritable
+from ldm_sep.files import replacing, shown
 from ldm_sep.study import methods, stimuli
 from ldm_sep.study.assemble import Ids, Version, WrittenExcerpt, key_of, order_listeners, trials_of
 from ldm_sep.study.records import STUDY_FILE, Key, Method, Role, Study, Texts
@@ -89,42 +89,39 @@ def prepare(
     if settings.repeats > heard // 2:
         raise ConfigError(f"--repeats {settings.repeats}: at most half of a listener's {heard} trials can be repeated")
     rate = settings.sample_rate or max(probe(path).sample_rate for e in rated + training for path in files_of(e.song))
-    try:
-        with replacing(out) as folder:
-            (folder / "audio").mkdir(parents=True)
-            ids = Ids(settings.seed)
-            written = []
-            for excerpt in [*training, *rated]:
-                written.append(_write_excerpt(excerpt, settings, roles, rate, folder, ids, notes))
-                if report is not None:
-                    report(len(written), len(training) + len(rated))
-            practice = [trials_of(one, settings.method, ids, training=True) for one in written[: len(training)]]
-            tests = [trials_of(one, settings.method, ids, training=False) for one in written[len(training) :]]
-            again = tests if settings.repeats else []
-            repeated = [[trial.again(ids) for trial in item] for item in again]
-            study = Study(
-                format=1,
-                title=settings.title,
-                method=settings.method,
-                questions=methods.questions(settings.method),
-                texts=settings.texts,
-                headphones=settings.headphones,
-                sample_rate=rate,
-                loudness_lufs=settings.loudness_lufs,
-                training=tuple(trial.trial for item in practice for trial in item),
-                trials=tuple(sorted((t.trial for item in tests + repeated for t in item), key=lambda trial: trial.id)),
-                listeners=order_listeners(
-                    tests, repeated, settings.listeners, per_listener, settings.repeats, settings.seed
-                ),
-            )
-            text = study.model_dump_json(indent=1) + "\n"
-            (folder / STUDY_FILE).write_text(text, encoding="utf-8")
-            every = [trial for item in practice + tests + repeated for trial in item]
-            key = key_of(every, folder, settings.seed, settings.licence)
-            with replacing(key_path) as path:
-                path.write_text(key.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"{shown(out)}: cannot be written ({reason(error)}); nothing of it is left") from None
+    with unwritable(StudyError, out, "nothing of it is left"), replacing(out) as folder:
+        (folder / "audio").mkdir(parents=True)
+        ids = Ids(settings.seed)
+        written = []
+        for excerpt in [*training, *rated]:
+            written.append(_write_excerpt(excerpt, settings, roles, rate, folder, ids, notes))
+            if report is not None:
+                report(len(written), len(training) + len(rated))
+        practice = [trials_of(one, settings.method, ids, training=True) for one in written[: len(training)]]
+        tests = [trials_of(one, settings.method, ids, training=False) for one in written[len(training) :]]
+        again = tests if settings.repeats else []
+        repeated = [[trial.again(ids) for trial in item] for item in again]
+        study = Study(
+            format=1,
+            title=settings.title,
+            method=settings.method,
+            questions=methods.questions(settings.method),
+            texts=settings.texts,
+            headphones=settings.headphones,
+            sample_rate=rate,
+            loudness_lufs=settings.loudness_lufs,
+            training=tuple(trial.trial for item in practice for trial in item),
+            trials=tuple(sorted((t.trial for item in tests + repeated for t in item), key=lambda trial: trial.id)),
+            listeners=order_listeners(
+                tests, repeated, settings.listeners, per_listener, settings.repeats, settings.seed
+            ),
+        )
+        text = study.model_dump_json(indent=1) + "\n"
+        (folder / STUDY_FILE).write_text(text, encoding="utf-8")
+        every = [trial for item in practice + tests + repeated for trial in item]
+        key = key_of(every, folder, settings.seed, settings.licence)
+        with replacing(key_path) as path:
+            path.write_text(key.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Prepared(study, key, tuple(notes))
 
 

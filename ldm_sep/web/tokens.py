@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ldm_sep.errors import ConfigError
-from ldm_sep.files import reason, replacing
+from ldm_sep.errors import ConfigError, unwritable
+from ldm_sep.files import replacing
 
 
 class Tokens:
@@ -53,10 +53,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, hashes: dict[str, str]) -> None:
-    try:
-        with replacing(path) as temporary:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(hashes, file, indent=1, ensure_ascii=False)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({reason(error)}); free space or name another folder") from None
+    with unwritable(ConfigError, path, "free space or name another folder"), replacing(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(hashes, file, indent=1, ensure_ascii=False)
