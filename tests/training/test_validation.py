@@ -56,7 +56,7 @@ def test_scores_are_taken_at_one_step_and_at_the_default() -> None:
     seen = []
 
     class Silent:
-        codec = SimpleNamespace(hop=160, latent_channels=3, sample_rate=RATE)
+        codec = SimpleNamespace(hop=160, latent_channels=3, sample_rate=RATE, channels=2)
 
         def separate(self, mixture: Tensor, noises: list[Tensor], steps: int, **dials: object) -> Tensor:
             seen.append((steps, len(noises), dials["start"], dials["eta"], dials["speeds"]))
