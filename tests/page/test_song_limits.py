@@ -98,10 +98,13 @@ def test_a_decoder_has_only_so_much_memory(clean: House, tmp_path: Path, monkeyp
 
 
 def test_a_decoder_has_only_so_much_time(clean: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(clean.line, "bounds", SMALL.model_copy(update={"decoding_seconds": 0.0001}))
-        job = clean.await_state(clean.add(as_file(song(5))), "queued", "done", "failed")
+    longer = SMALL.model_copy(update={"minutes": 1})
+    # Long enough that the decoder is still at work when its time is found to be over.
+    silence = as_file(np.zeros((2, 40 * 44100), np.float32), "FLAC", rate=44100)
+    monkeypatch.setattr(clean.line, "bounds", longer.model_copy(update={"decoding_seconds": 0.0001}))
+    job = clean.await_state(clean.add(silence), "queued", "done", "failed")
     assert job["state"] == "failed" and "was not decoded within" in job["error"]
+    monkeypatch.setattr(clean.line, "bounds", longer)
     # Another try, with more time, reads the same upload.
     reply = clean.client.post(f"/api/jobs/{job['id']}/order", json={})
     assert reply.status_code == 202 and clean.await_state(job, "done", "failed")["state"] == "done"
