@@ -43,8 +43,7 @@ def evaluate(
     ] = "vocals",
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes, of one thread each.")] = 1,
     spectrograms: Annotated[
-        bool,
-        typer.Option("--spectrograms/--no-spectrograms", help="Spectrograms and excerpts to listen to, by track."),
+        bool, typer.Option("--spectrograms/--no-spectrograms", help="Spectrograms and excerpts to listen to, by track.")
     ] = True,
     codec_weights: CodecWeights = None,
 ) -> None:

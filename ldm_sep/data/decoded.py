@@ -165,11 +165,7 @@ def _decode(
 ) -> None:
     entries: list[list[dict[str, int] | None]] = []
     offset = 0
-    with (
-        replacing(data) as partial,
-        partial.open("wb") as file,
-        ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
-    ):
+    with replacing(data) as partial, partial.open("wb") as file, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         # Tracks are decoded in groups. All at once, the whole set would be in memory.
         ahead = 2 * (os.cpu_count() or 1)
         for first in range(0, len(tracks), ahead):

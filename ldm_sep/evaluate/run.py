@@ -10,15 +10,7 @@ from pathlib import Path
 from ldm_sep.errors import ConfigError, need_package
 from ldm_sep.evaluate.match import CODEC_BASELINE, TrackFiles, is_baseline, need_mixtures
 from ldm_sep.evaluate.output import sheet_files, write_results
-from ldm_sep.evaluate.rows import (
-    Row,
-    RowFile,
-    identity,
-    is_done,
-    merged,
-    row_key,
-    versions,
-)
+from ldm_sep.evaluate.rows import Row, RowFile, identity, is_done, merged, row_key, versions
 from ldm_sep.evaluate.score import CodecCache, score_track
 from ldm_sep.evaluate.summary import Failure, Summary, summarise
 from ldm_sep.evaluate.task import CodecFiles, Sheet, SheetFiles, Task, after_crash

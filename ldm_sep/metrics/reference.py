@@ -6,16 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from ldm_sep.metrics.signal import (
-    as_pcm16,
-    blocks,
-    centred_frames,
-    check_wave,
-    fault_of,
-    hann,
-    mono,
-    power_spectra,
-)
+from ldm_sep.metrics.signal import as_pcm16, blocks, centred_frames, check_wave, fault_of, hann, mono, power_spectra
 from ldm_sep.metrics.tracker import Stretch, stretches_of, track_pitch
 from ldm_sep.signal.mel import slaney_edges, triangles
 

@@ -58,10 +58,7 @@ def screen(
 
 
 def _broken(
-    own: Sequence[Rating],
-    roles: Mapping[str, Role],
-    method: Method | None,
-    scale: tuple[float, float],
+    own: Sequence[Rating], roles: Mapping[str, Role], method: Method | None, scale: tuple[float, float]
 ) -> tuple[str, str] | None:
     by_role: dict[Role, list[float]] = {}
     for row in own:

@@ -152,13 +152,7 @@ def serve(
 
 
 def _serve(
-    folder: Path,
-    desk: Desk,
-    answers: Path,
-    host: str,
-    port: int,
-    names: Sequence[str],
-    report: Callable[[str], None],
+    folder: Path, desk: Desk, answers: Path, host: str, port: int, names: Sequence[str], report: Callable[[str], None]
 ) -> None:
     for note in desk.notes:
         report(note)

@@ -114,12 +114,7 @@ def draw_codec_step(
 
 
 def train_codec(
-    config: Config,
-    codec: Codec,
-    before: Runs,
-    decoded: DecodedAudio,
-    items: Sequence[Item],
-    session: Session,
+    config: Config, codec: Codec, before: Runs, decoded: DecodedAudio, items: Sequence[Item], session: Session
 ) -> Path:
     """Train ``codec``, which `begin_codec` gives with the runs ``before``, on ``decoded``. Write the folder ``codec``
     in the session's: the averaged weights and the whitening constants. Returns that folder.

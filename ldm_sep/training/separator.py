@@ -46,12 +46,7 @@ def draw_step(
 
 
 def train(
-    config: Config,
-    separator: LatentSeparator,
-    before: Runs,
-    pairs: PairSource,
-    items: Sequence[Item],
-    session: Session,
+    config: Config, separator: LatentSeparator, before: Runs, pairs: PairSource, items: Sequence[Item], session: Session
 ) -> Path:
     """Train ``separator``, which `begin_separator` gives with the runs ``before``, on ``pairs``, and write the folder
     ``separator`` in the session's: the averaged weights. Returns that folder.
@@ -81,15 +76,7 @@ def train(
         return score_separator(separator, items, plans, device)
 
     record = config.model_dump_json(indent=2)
-    reached, scores = fit(
-        session,
-        objective,
-        optimizer,
-        draw,
-        settings,
-        record=record,
-        validate=validate,
-    )
+    reached, scores = fit(session, objective, optimizer, draw, settings, record=record, validate=validate)
     folder = session.run / "separator"
     if session.accelerator.is_main_process:
         done = replace(

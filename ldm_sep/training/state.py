@@ -57,11 +57,7 @@ class Reached(Record):
 
 
 def save_state(
-    run: Path,
-    reached: Reached,
-    module: nn.Module,
-    ema: ExponentialMovingAverage,
-    optimizer: torch.optim.Optimizer,
+    run: Path, reached: Reached, module: nn.Module, ema: ExponentialMovingAverage, optimizer: torch.optim.Optimizer
 ) -> Path:
     """Write ``run/state-<step>`` whole or not at all, then drop all but the newest two.
 
