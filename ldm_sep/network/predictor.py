@@ -10,6 +10,7 @@ across all bands (time-distributed fully connected layers, Choi et al., arXiv 19
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.signal.stereo import mid_side
+from ldm_sep.signal.stft import RUN, istft_runs, stft_runs
 
 _GROUPS = 4
 # Single bins up to here; fractions of an octave above.
@@ -28,8 +30,8 @@ _BANDS_PER_OCTAVE = 15
 _SQUEEZE = 4
 # Added to magnitudes before the logarithm. It lies 80 dB below a full-scale tone: quieter bins are inaudible.
 _FLOOR = 1e-4
-# Frames.
-_TOGETHER = 32
+# Wide bands that are taken together: a matrix of all of them and all their bins is nearly all zeros.
+_TOGETHER = 4
 # Added to log magnitudes. Music at the networks' level has values of about -2; the network wants them around zero.
 _CENTRE = 2.0
 
@@ -54,10 +56,10 @@ class BandBlock(nn.Module):
         super().__init__()
         self.convs = nn.Sequential(
             nn.GroupNorm(_GROUPS, channels),
-            nn.SiLU(),
+            nn.SiLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.GroupNorm(_GROUPS, channels),
-            nn.SiLU(),
+            nn.SiLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
         self.norm = nn.GroupNorm(_GROUPS, channels)
@@ -67,35 +69,47 @@ class BandBlock(nn.Module):
         nn.init.zeros_(widen.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.convs(x)
+        x = self.convs(x).add_(x)
         narrow, widen = cast("list[nn.Linear]", [self.across[0], self.across[2]])
         # Channels lie side by side in memory, so the layers across bands multiply from the left and copy nothing.
         h = self.norm(x).permute(0, 2, 3, 1)
-        h = widen.weight @ F.silu(narrow.weight @ h.flatten(2) + narrow.bias[:, None])
+        h = widen.weight @ F.silu((narrow.weight @ h.flatten(2)).add_(narrow.bias[:, None]), inplace=True)
         return x + h.unflatten(2, (x.shape[3], -1)).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class _Analysis:
+    """What a spectrogram is made with: the Hann ``window``, how many bands are ``single`` bins, and which of the wide
+    bands, a few together, each further bin is in, as ones in matrices (bands, bins).
+    """
+
+    window: Tensor
+    single: int
+    members: tuple[Tensor, ...]
+
+    def bands(self, bins: Tensor) -> Tensor:
+        """Means (..., bands) of ``bins (..., bins)``."""
+        wide = bins[..., self.single :].split([member.shape[1] for member in self.members], -1)
+        pairs = zip(wide, self.members, strict=True)
+        means = [part @ (member / member.sum(1, keepdim=True)).T for part, member in pairs]
+        return torch.cat([bins[..., : self.single], *means], -1)
+
+    def bins(self, bands: Tensor) -> Tensor:
+        """``bands (..., bands)``, each at all of its bins (..., bins)."""
+        wide = bands[..., self.single :].split([member.shape[0] for member in self.members], -1)
+        spread = [part @ member for part, member in zip(wide, self.members, strict=True)]
+        return torch.cat([bands[..., : self.single], *spread], -1)
 
 
 # Kept for training too, which cannot use what was made in inference mode.
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> tuple[Tensor, int, Tensor]:
-    """The Hann window, how many bands are single bins, and which of the wide bands each further bin is in, as ones in
-    a matrix (bands, bins).
-    """
-    single = next((i for i, (first, last) in enumerate(itertools.pairwise(edges)) if last - first > 1), edges[-1])
-    wide = [edge - edges[single] for edge in edges[single:]] if single < edges[-1] else [0]
-    member = torch.zeros(len(wide) - 1, wide[-1], device=device)
-    for band, (first, last) in enumerate(itertools.pairwise(wide)):
-        member[band, first:last] = 1
-    return torch.hann_window(window, device=device), single, member
-
-
-def _under_mask(spectrum: Tensor, logits: Tensor, single: int, member: Tensor, exponent: float) -> Tensor:
-    """``spectrum (B, 2, frames, bins)`` times the mask that ``logits (B, 2, frames, bands)`` stand for."""
-    mask = torch.sigmoid(logits) ** exponent
-    mask = torch.cat([mask[..., :single], mask[..., single:] @ member], 3)
-    # Real numbers: a complex product would take the mask as complex too.
-    return torch.view_as_complex(torch.view_as_real(spectrum) * mask[..., None])
+def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> _Analysis:
+    widths = [last - first for first, last in itertools.pairwise(edges)]
+    single = next((i for i, width in enumerate(widths) if width > 1), len(widths))
+    together = [widths[i : i + _TOGETHER] for i in range(single, len(widths), _TOGETHER)]
+    members = (torch.block_diag(*(torch.ones(1, width) for width in part)).to(device) for part in together)
+    return _Analysis(torch.hann_window(window, device=device), single, tuple(members))
 
 
 class MaskPredictor(nn.Module):
@@ -160,34 +174,17 @@ class MaskPredictor(nn.Module):
         bins = window // 2 + 1
         # What lies above the network's own bins is heard as its topmost band.
         edges = (*(edge for edge in self.edges[:-1] if edge < bins), bins)
-        hann, single, member = _analysis(window, edges, both.device)
+        analysis = _analysis(window, edges, both.device)
         with torch.autocast(both.device.type, enabled=False):
-            # Frames before bins, as stft leaves them in memory.
-            spectrum = torch.stft(
-                both.flatten(0, 1), window, hop, window=hann, pad_mode="constant", return_complex=True
-            ).mT.unflatten(0, (-1, 2))
+            spectra = stft_runs(both, analysis.window, hop)
             # As loud as in a window of the network's own length.
             scale = math.sqrt(self.window) / window
-            # A few frames at a time: what lies between stays in the processor's cache.
-            parts = [self._heard(part, single, member, scale) for part in spectrum.split(_TOGETHER, 2)]
-            heard = torch.cat(parts, 2)
+            heard = torch.cat([_heard(spectrum, analysis, scale) for spectrum in spectra], 2)
         logits = self._logits(heard.mT).mT
         with torch.autocast(both.device.type, enabled=False):
-            pairs = zip(spectrum.split(_TOGETHER, 2), logits.float().split(_TOGETHER, 2), strict=True)
-            masked = torch.cat([_under_mask(*pair, single, member, exponent) for pair in pairs], 2)
-            wave = torch.istft(masked.mT.flatten(0, 1), window, hop, window=hann, length=both.shape[2])
-        return wave.unflatten(0, (-1, 2))
-
-    def _heard(self, spectrum: Tensor, single: int, member: Tensor, scale: float) -> Tensor:
-        """Log magnitudes (B, 4, frames, bands) of left, right, mid and side from the ``spectrum (B, 2, frames, bins)``
-        of mid and side.
-        """
-        values = torch.view_as_real(spectrum)
-        values = torch.cat([mid_side(values), values], 1)
-        # Several times faster than abs(), which guards against numbers whose squares overflow.
-        magnitudes = (values[..., 0].square() + values[..., 1].square()).sqrt()
-        wide = magnitudes[..., single:] @ (member / member.sum(1, keepdim=True)).T
-        return torch.log10(scale * torch.cat([magnitudes[..., :single], wide], 3) + _FLOOR) + _CENTRE
+            masks = (analysis.bins(torch.sigmoid(run) ** exponent) for run in logits.float().split(RUN, 2))
+            masked = (spectrum * mask for spectrum, mask in zip(spectra, masks, strict=True))
+            return istft_runs(masked, analysis.window, hop, both.shape[2])
 
     def _logits(self, heard: Tensor) -> Tensor:
         """Logits of the masks of mid and side (B, 2, bands, frames) from what is ``heard (B, 4, bands, frames)``."""
@@ -206,3 +203,16 @@ class MaskPredictor(nn.Module):
         for block, up, skip in reversed(list(zip(self.leave, self.up, skips, strict=True))):
             x = block(skip + up(x))
         return self.last(x)[:, :, :bands, :frames]
+
+
+def _heard(spectrum: Tensor, analysis: _Analysis, scale: float) -> Tensor:
+    """Log magnitudes (B, 4, frames, bands) of left, right, mid and side from the ``spectrum (B, 2, frames, bins)`` of
+    mid and side, which is multiplied by ``scale``.
+    """
+    mid, side = spectrum.unbind(1)
+    squares = torch.view_as_real(torch.stack([mid + side, mid - side, mid, side], 1)).square()
+    # Several times faster than abs(), which guards against numbers whose squares overflow.
+    bands = analysis.bands((squares[..., 0] + squares[..., 1]).sqrt())
+    # Left and right are (mid +- side) / sqrt(2).
+    bands[:, :2] *= math.sqrt(0.5)
+    return torch.log10(scale * bands + _FLOOR) + _CENTRE

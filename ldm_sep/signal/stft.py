@@ -1,0 +1,56 @@
+"""The short-time Fourier transform and its inverse, a few frames at a time.
+
+All frames of a window of a song are many times as large as a processor's cache. What is done to a few of them at a
+time, one after the other, is done without a way through memory between the steps.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Frames of a run.
+RUN = 32
+
+
+def stft_runs(wave: Tensor, window: Tensor, hop: int) -> list[Tensor]:
+    """The spectra of ``wave (..., T)`` in runs of `RUN` frames, each complex (..., frames, W // 2 + 1).
+
+    The ``window (W,)`` of frame k is centred on the sample k ``hop``, k from 0 to T // hop; beyond its ends the wave is
+    taken as zero.
+    """
+    half = len(window) // 2
+    frames = F.pad(wave, (half, half)).unfold(-1, len(window), hop)
+    return [torch.fft.rfft(run * window) for run in frames.split(RUN, -2)]
+
+
+def istft_runs(runs: Iterable[Tensor], window: Tensor, hop: int, length: int) -> Tensor:
+    """The wave (..., ``length``) whose frames come closest, in the sense of least squares, to ``runs`` of spectra as
+    `stft_runs` gives them (Griffin & Lim 1984): exactly the wave, where they are its own.
+    """
+    frames = length // hop + 1
+    envelope = window.new_zeros(_blocks(frames, window, hop), hop)
+    _overlap_add(envelope, 0, window.square().expand(frames, -1))
+    wave, first = None, 0
+    for run in runs:
+        if wave is None:
+            wave = window.new_zeros(*run.shape[:-2], *envelope.shape)
+        _overlap_add(wave, first, torch.fft.irfft(run, len(window)) * window)
+        first += run.shape[-2]
+    if wave is None or first != frames:
+        raise ValueError(f"{length} samples have {frames} frames, not {first}")
+    inside = slice(len(window) // 2, len(window) // 2 + length)
+    return wave.flatten(-2)[..., inside] / envelope.flatten()[inside]
+
+
+def _blocks(frames: int, window: Tensor, hop: int) -> int:
+    """How many hops ``frames`` cover."""
+    return frames - 1 + -(-len(window) // hop)
+
+
+def _overlap_add(wave: Tensor, first: int, frames: Tensor) -> None:
+    """Add ``frames (..., n, W)``, the first of which starts at block ``first``, to ``wave (..., blocks, hop)``."""
+    for offset, piece in enumerate(frames.split(wave.shape[-1], -1)):
+        start = first + offset
+        wave[..., start : start + frames.shape[-2], : piece.shape[-1]] += piece
