@@ -57,7 +57,6 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
     CheckpointError names the file and the tensor.
     """
     expected = {k: v for k, v in module.state_dict().items() if not k.startswith(ignore or ("\0",))}
-    state = {}
     with _opened(path) as file:
         names = {_renamed(name): name for name in file.keys()}  # noqa: SIM118 - it is no mapping
         stored = {key.removeprefix(prefix): name for key, name in names.items() if key.startswith(prefix)}
@@ -76,8 +75,8 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
                 require_usable(key, value)
             except CheckpointError as error:
                 raise _refused(path, str(error)) from None
-            state[key] = value.to(expected[key].dtype)
-    module.load_state_dict(state, strict=False)
+            # Each into its place at once: a second copy of all weights would be the most that memory ever has to hold.
+            expected[key].copy_(value)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class BandBlock(nn.Module):
         # Channels lie side by side in memory, so the layers across bands multiply from the left and copy nothing.
         h = self.norm(x).permute(0, 2, 3, 1)
         h = widen.weight @ F.silu((narrow.weight @ h.flatten(2)).add_(narrow.bias[:, None]), inplace=True)
-        return x + h.unflatten(2, (x.shape[3], -1)).permute(0, 3, 1, 2)
+        return h.unflatten(2, (x.shape[3], -1)).permute(0, 3, 1, 2).add_(x)
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,9 @@ class MaskPredictor(nn.Module):
             skips.append(x)
             x = down(x)
         x = self.bottom(x)
-        for block, up, skip in reversed(list(zip(self.leave, self.up, skips, strict=True))):
-            x = block(skip + up(x))
+        for block, up in reversed(list(zip(self.leave, self.up, strict=True))):
+            # What has been used is let go: at the outermost level it is a large part of all memory.
+            x = block(up(x).add_(skips.pop()))
         return self.last(x)[:, :, :bands, :frames]
 
 
@@ -210,9 +211,13 @@ def _heard(spectrum: Tensor, analysis: _Analysis, scale: float) -> Tensor:
     mid and side, which is multiplied by ``scale``.
     """
     mid, side = spectrum.unbind(1)
-    squares = torch.view_as_real(torch.stack([mid + side, mid - side, mid, side], 1)).square()
-    # Several times faster than abs(), which guards against numbers whose squares overflow.
-    bands = analysis.bands((squares[..., 0] + squares[..., 1]).sqrt())
+    bands = analysis.bands(torch.stack([_magnitude(x) for x in (mid + side, mid - side, mid, side)], 1))
     # Left and right are (mid +- side) / sqrt(2).
     bands[:, :2] *= math.sqrt(0.5)
     return torch.log10(scale * bands + _FLOOR) + _CENTRE
+
+
+def _magnitude(x: Tensor) -> Tensor:
+    """|x| of a complex ``x``: several times faster than abs(), which guards against squares that overflow."""
+    squares = torch.view_as_real(x).square()
+    return (squares[..., 0] + squares[..., 1]).sqrt_()

@@ -4,7 +4,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+# Frames that are transformed together: what lies between the steps then stays in the processor's cache.
+_RUN = 128
 
 
 class MDCT(nn.Module):
@@ -50,18 +52,24 @@ class MDCT(nn.Module):
             end = wave[..., -half:].flip(-1)
             blocks = torch.cat([start, wave, end], -1).unflatten(-1, (-1, self.hop))
             # Each block is the first half of one frame and the second half of the frame before.
-            a, b = (self.window * blocks).chunk(2, -1)
-            c, d = (self.window.flip(0) * blocks).chunk(2, -1)
-            folded = torch.cat([(-c.flip(-1) - d)[..., 1:, :], (a - b.flip(-1))[..., :-1, :]], -1)
-            return self._dct4(folded).transpose(-1, -2)
+            halves = zip(blocks[..., :-1, :].split(_RUN, -2), blocks[..., 1:, :].split(_RUN, -2), strict=True)
+            return torch.cat([self._dct4(self._folded(*run)) for run in halves], -2).transpose(-1, -2)
+
+    def _folded(self, first: Tensor, second: Tensor) -> Tensor:
+        a, b = (self.window * first).chunk(2, -1)
+        c, d = (self.window.flip(0) * second).chunk(2, -1)
+        return torch.cat([-c.flip(-1) - d, a - b.flip(-1)], -1)
 
     def inverse(self, coefficients: Tensor) -> Tensor:
         """Coefficients ``(..., hop, N)`` to the wave ``(..., N hop)``, by time-domain alias cancellation."""
         with torch.autocast(coefficients.device.type, enabled=False):
-            second, first = self._dct4(coefficients.float().transpose(-1, -2)).chunk(2, -1)
-            first = self.window * torch.cat([first, -first.flip(-1)], -1)
-            second = self.window.flip(0) * torch.cat([-second.flip(-1), -second], -1)
-            blocks = F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))
+            frames = coefficients.float().transpose(-1, -2)
+            blocks = frames.new_zeros(*frames.shape[:-2], frames.shape[-2] + 1, self.hop)
+            for i in range(0, frames.shape[-2], _RUN):
+                second, first = self._dct4(frames[..., i : i + _RUN, :]).chunk(2, -1)
+                j = i + first.shape[-2]
+                blocks[..., i:j, :] += self.window * torch.cat([first, -first.flip(-1)], -1)
+                blocks[..., i + 1 : j + 1, :] += self.window.flip(0) * torch.cat([-second.flip(-1), -second], -1)
             half = self.hop // 2
             wave = blocks.flatten(-2)[..., half:-half]
             start = wave[..., :half] * self.edge

@@ -1,9 +1,9 @@
 """A stream cut into overlapping windows and put together again.
 
 With segment S, overlap O and step H = S - O, window k starts at k H. Of the overlap, the outer quarters are thrown
-away, since there a window lacks context on one side, and the middle half is cross-faded (sin^2 + cos^2 = 1). The
-last window is moved back to end where the stream ends; it sees more of the past, its cross-fade stays where it was.
-A stream shorter than S is one short window.
+away, since there a window lacks context on one side, and the middle half is cross-faded (sin^2 + cos^2 = 1). What is
+left at the end is shared by the last two windows, both of one length: together they see nothing more than once but the
+overlap, and neither lacks context more than the other. A stream no longer than S is one window.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Window:
 
 
 class Windower:
-    """Cuts a stream of blocks ``(C, T)`` into windows, holding no more than two segments of it.
+    """Cuts a stream of blocks ``(C, T)`` into windows, holding little more than two segments of it.
 
     ``segment`` and ``overlap`` in samples; all starts and lengths are multiples of ``hop``. ValueError unless
     0 <= overlap <= segment / 2.
@@ -43,7 +43,6 @@ class Windower:
         self.overlap = overlap // (4 * hop) * 4 * hop
         self.step = self.segment - self.overlap
         self._buffer = np.zeros((channels, 0), np.float32)
-        self._origin = 0
         self._next = 0
 
     @property
@@ -52,34 +51,30 @@ class Windower:
         return self.overlap // 2
 
     def push(self, block: np.ndarray) -> Iterator[Window]:
-        """Take in the next samples; yields the windows they complete, but for the one that may turn out to be the
-        last.
-        """
+        """Take in the next samples; yields the windows they complete, but for those that may be of the last two."""
         self._buffer = np.concatenate([self._buffer, block], 1)
-        while self._origin + self._buffer.shape[1] > self._next + self.segment:
-            yield self._cut(self._next, self.segment, self._next + self.step + self.overlap // 4)
-            # The last window may reach back to the start of this one.
-            drop = self._next - self._origin
-            self._buffer = self._buffer[:, drop:]
-            self._origin = self._next
-            self._next += self.step
+        while self._buffer.shape[1] > self.step + self.segment:
+            yield self._cut(self.segment, self.step)
 
     def flush(self) -> Iterator[Window]:
-        """The last window, if the stream had any samples."""
-        total = self._origin + self._buffer.shape[1]
-        if total == 0:
-            return
-        frames = -(-total // self.hop)
-        length = min(self.segment, max(frames, _MIN_FRAMES) * self.hop)
-        start = max(0, frames * self.hop - length)
-        yield self._cut(start, length, total)
+        """The last windows, if the stream had any samples."""
+        frames = -(-self._buffer.shape[1] // self.hop)
+        if frames * self.hop > self.segment:
+            shared = max(_MIN_FRAMES, -(-(frames + self.overlap // self.hop) // 2))
+            yield self._cut(shared * self.hop, (frames - shared) * self.hop)
+            frames = shared
+        if frames:
+            total = self._buffer.shape[1]
+            yield self._cut(max(frames, _MIN_FRAMES) * self.hop, total, end=total)
 
-    def _cut(self, start: int, length: int, end: int) -> Window:
-        wave = self._buffer[:, start - self._origin : start - self._origin + length]
+    def _cut(self, length: int, step: int, end: int | None = None) -> Window:
+        """The next window; the one after it starts ``step`` samples later, unless this is the last."""
+        wave = self._buffer[:, :length]
         if wave.shape[1] < length:
             wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
-        fade = self._next + self.overlap // 4 if self._next else 0
-        return Window(start, wave, fade, end)
+        start, edge = self._next, self.overlap // 4
+        self._buffer, self._next = self._buffer[:, step:], start + step
+        return Window(start, wave, start + edge if start else 0, start + (step + edge if end is None else end))
 
 
 class CrossFader:
