@@ -72,9 +72,11 @@ def cost_of(system: str, seconds: float, repeats: int) -> Cost:
 
 
 def measured(system: str, seconds: float, repeats: int) -> Cost:
-    """Measured in a process of its own, whose threads wait passively. ConfigError if that fails."""
+    """Measured in a process of its own, whose threads wait passively and share free memory, as those of the command do.
+    ConfigError if that fails.
+    """
     words = [sys.executable, __file__, system, str(seconds), str(repeats)]
-    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "1"}
     # What the caller keeps its own threads to is not for others.
     env.pop("OMP_NUM_THREADS", None)
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)

@@ -1,5 +1,6 @@
 """The command `ldm-sep`, and `python -m ldm_sep`: signals first, then everything that takes time to import."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -20,6 +21,15 @@ def _signals() -> list[signal.Signals]:
     return [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+def _share_memory() -> None:
+    """Let all threads take from one pool what any of them has given back: glibc keeps one for each otherwise."""
+    if sys.platform == "linux":
+        # M_ARENA_MAX of glibc's malloc.h; other C libraries have no such option.
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(-8, 1)
+
+
 def main() -> None:
     """Run the command line. Ctrl-C, SIGTERM and a closed terminal end it without half-written files."""
     for number in _signals():
@@ -27,6 +37,7 @@ def main() -> None:
             signal.signal(number, _stop)
     # Threads that wait actively take the cores from those that compute, and the runtime that torch brings asks once.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _share_memory()
     from ldm_sep import cli
 
     cli.main()

@@ -72,8 +72,8 @@ class BandBlock(nn.Module):
         x = self.convs(x).add_(x)
         narrow, widen = cast("list[nn.Linear]", [self.across[0], self.across[2]])
         # Channels lie side by side in memory, so the layers across bands multiply from the left and copy nothing.
-        h = self.norm(x).permute(0, 2, 3, 1)
-        h = widen.weight @ F.silu((narrow.weight @ h.flatten(2)).add_(narrow.bias[:, None]), inplace=True)
+        h = narrow.weight @ self.norm(x).permute(0, 2, 3, 1).flatten(2)
+        h = widen.weight @ F.silu(h.add_(narrow.bias[:, None]), inplace=True)
         return h.unflatten(2, (x.shape[3], -1)).permute(0, 3, 1, 2).add_(x)
 
 

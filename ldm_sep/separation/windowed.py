@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,7 +45,8 @@ def through_windows(
 
     def kept() -> Iterator[Window]:
         for window in windows():
-            waiting.append(window)
+            # Where it belongs; its samples are of no use any more once its output is there.
+            waiting.append(replace(window, wave=np.empty((windower.channels, 0), np.float32)))
             yield window
 
     for output in act(kept()):

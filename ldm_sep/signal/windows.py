@@ -42,8 +42,8 @@ class Windower:
         # A multiple of four hops, so that the quarters are whole frames.
         self.overlap = overlap // (4 * hop) * 4 * hop
         self.step = self.segment - self.overlap
-        self._buffer = np.zeros((channels, 0), np.float32)
-        self._next = 0
+        self._blocks: list[np.ndarray] = []
+        self._held = self._next = 0
 
     @property
     def fade_length(self) -> int:
@@ -52,29 +52,32 @@ class Windower:
 
     def push(self, block: np.ndarray) -> Iterator[Window]:
         """Take in the next samples; yields the windows they complete, but for those that may be of the last two."""
-        self._buffer = np.concatenate([self._buffer, block], 1)
-        while self._buffer.shape[1] > self.step + self.segment:
+        self._blocks.append(block)
+        self._held += block.shape[1]
+        while self._held > self.step + self.segment:
             yield self._cut(self.segment, self.step)
 
     def flush(self) -> Iterator[Window]:
         """The last windows, if the stream had any samples."""
-        frames = -(-self._buffer.shape[1] // self.hop)
+        frames = -(-self._held // self.hop)
         if frames * self.hop > self.segment:
             shared = max(_MIN_FRAMES, -(-(frames + self.overlap // self.hop) // 2))
             yield self._cut(shared * self.hop, (frames - shared) * self.hop)
             frames = shared
         if frames:
-            total = self._buffer.shape[1]
-            yield self._cut(max(frames, _MIN_FRAMES) * self.hop, total, end=total)
+            yield self._cut(max(frames, _MIN_FRAMES) * self.hop)
 
-    def _cut(self, length: int, step: int, end: int | None = None) -> Window:
+    def _cut(self, length: int, step: int | None = None) -> Window:
         """The next window; the one after it starts ``step`` samples later, unless this is the last."""
-        wave = self._buffer[:, :length]
+        held = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks, 1)
+        # A copy: a view would keep all that is held here in memory for as long as the window is in use.
+        wave = held[:, :length].copy()
         if wave.shape[1] < length:
             wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
         start, edge = self._next, self.overlap // 4
-        self._buffer, self._next = self._buffer[:, step:], start + step
-        return Window(start, wave, start + edge if start else 0, start + (step + edge if end is None else end))
+        end = start + (self._held if step is None else step + edge)
+        self._blocks, self._held, self._next = [held[:, step:]], self._held - (step or 0), start + (step or 0)
+        return Window(start, wave, start + edge if start else 0, end)
 
 
 class CrossFader:
