@@ -1,10 +1,15 @@
 """Which device a word means, and how many cores there are."""
 
-import os
+from __future__ import annotations
 
-import torch
+import os
+from typing import TYPE_CHECKING
 
 from ldm_sep.errors import DeviceError
+
+if TYPE_CHECKING:
+    # Imported where a device is asked for: how many cores there are is known without it.
+    import torch
 
 
 def choose_device(word: str = "auto") -> torch.device:
@@ -12,6 +17,8 @@ def choose_device(word: str = "auto") -> torch.device:
 
     ``auto`` leaves mps out: this package was never run on it.
     """
+    import torch
+
     if word == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,6 +39,8 @@ def choose_device(word: str = "auto") -> torch.device:
 
 def visible_gpus() -> list[str]:
     """The names by which CUDA_VISIBLE_DEVICES tells the GPUs that this process sees from each other."""
+    import torch
+
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     count = torch.cuda.device_count()
     return names if len(names) == count and all(names) else [str(number) for number in range(count)]

@@ -92,7 +92,15 @@ def test_help_is_instant_in_that_it_imports_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("words", [["separate", "nothing.wav"], ["separate", "song.wav", "--filename", "{stem}"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["separate", "nothing.wav"],
+        ["separate", "song.wav", "--filename", "{stem}"],
+        ["rerun", "nothing.json"],
+        ["rerun", "checkpoints/open/config.json"],
+    ],
+)
 def test_a_mistake_in_a_name_is_told_before_torch_is_imported(words: list[str]) -> None:
     code = (
         "import sys\nfrom ldm_sep.__main__ import main\n"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ldm_sep.build import codec_sample_rate, trained_here
 from ldm_sep.config import Config, parse_config
-from ldm_sep.config.fields import Line
+from ldm_sep.config.fields import Hash, Line
 from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.files import complete_swap
 from ldm_sep.records import Record, checked, read_json
@@ -28,7 +28,6 @@ _REMEDY = "fetch the checkpoint again"
 
 Part = Literal["codec", "predictor", "unet"]
 Count = Annotated[int, Field(ge=0, le=10**15)]
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 WeightFile = Literal["model.safetensors", "codec.safetensors", "whitening.safetensors"]
 # Of the evaluation: the value, or the value with its interval; None where it is undefined.
 Score = Annotated[list[float], Field(min_length=1, max_length=3)] | None

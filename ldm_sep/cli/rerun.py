@@ -44,7 +44,6 @@ def rerun(
     from ldm_sep.files import shown
     from ldm_sep.separation.naming import Place
     from ldm_sep.separation.progress import Progress
-    from ldm_sep.separation.separator import Separator
     from ldm_sep.separation.sidecar import checkpoint_hash, read_sidecar
     from ldm_sep.separation.song import hash_of, separate_song
 
@@ -66,14 +65,17 @@ def rerun(
     there = [target for target in place.targets.values() if target.exists()]
     if there and not overwrite:
         raise AudioError(f"{shown(there[0])}: exists already; add --overwrite, or name another --out")
+    stretch = None if resample is None or seed is None else (*stretch_of(resample, "--resample"), seed)
+    # Only now the heavy imports: mistakes in names and places are told at once.
+    from ldm_sep.separation.separator import Separator
+
     separator = Separator.load(name or was.checkpoint.name, device=device, codec_weights=codec_weights)
     if checkpoint_hash(separator.manifest) != was.checkpoint.sha256:
         raise CheckpointError(
             f"{shown(name or was.checkpoint.name)}: is not the checkpoint of {shown(sidecar)}; name that by -n"
         )
     settings = was.settings
-    if resample is not None:
-        stretch = (*stretch_of(resample, "--resample"), seed)
+    if stretch is not None:
         plan = settings.plan.model_copy(update={"renewed": (*settings.plan.renewed, stretch)})
         settings = settings.model_copy(update={"plan": plan})
     show = choose_show(progress, quiet)
@@ -95,7 +97,7 @@ def rerun(
     for stem, target in place.targets.items():
         if not quiet:
             typer.echo(f"{shown(target)}: {'other bytes' if stem in others else 'the same bytes'}")
-    if others and resample is None:
+    if others and stretch is None:
         theirs, ours = was.versions, made.versions
         show.line(
             "error",

@@ -12,6 +12,7 @@ def _printable(text: str) -> str:
 
 
 Line = Annotated[str, Field(max_length=1000), AfterValidator(_printable)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Channels = Annotated[int, Field(gt=0, le=8192)]
 Blocks = Annotated[int, Field(gt=0, le=64)]

@@ -2,23 +2,28 @@
 made again.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from ldm_sep.audio import Subtype
-from ldm_sep.checkpoint.manifest import Hash, Manifest
+from ldm_sep.config.fields import Hash
 from ldm_sep.errors import AudioError
 from ldm_sep.files import shown
 from ldm_sep.records import Record, checked, read_json
 from ldm_sep.separation.naming import Stem, Suffix
 from ldm_sep.separation.options import Plan
 from ldm_sep.signal.loudness import power_db
+
+if TYPE_CHECKING:
+    from ldm_sep.checkpoint.manifest import Manifest
 
 # They say how fast the stems were made, not what they are.
 _WITHOUT_EFFECT = {"batch_size", "threads"}

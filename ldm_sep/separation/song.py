@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 import ldm_sep
 from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes, probe, survey
@@ -61,6 +60,8 @@ def separate_song(
     ``called``: what the sidecar says of where the song was, instead of ``path``. ``sha256``: the song's `hash_of`,
     where it is known already; ``estimate_sha256`` that of ``estimate``.
     """
+    import torch
+
     started = time.perf_counter()
     told: list[str] = []
 
