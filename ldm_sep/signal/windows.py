@@ -1,9 +1,10 @@
 """A stream cut into overlapping windows and put together again.
 
 With segment S, overlap O and step H = S - O, window k starts at k H. Of the overlap, the outer quarters are thrown
-away, since there a window lacks context on one side, and the middle half is cross-faded (sin^2 + cos^2 = 1). What is
-left at the end is shared by the last two windows, both of one length: together they see nothing more than once but the
-overlap, and neither lacks context more than the other. A stream no longer than S is one window.
+away, since there a window lacks context on one side, and the middle half is cross-faded (sin^2 + cos^2 = 1). The
+last window is moved back to end where the stream ends; it sees more of the past, its cross-fade stays where it was.
+(Shorter windows at the end would save a part of its cost, and lose up to a decibel there.) A stream shorter than S is
+one short window.
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Window:
 
 
 class Windower:
-    """Cuts a stream of blocks ``(C, T)`` into windows, holding little more than two segments of it.
+    """Cuts a stream of blocks ``(C, T)`` into windows, holding no more than two segments of it and a block.
 
     ``segment`` and ``overlap`` in samples; all starts and lengths are multiples of ``hop``. ValueError unless
     0 <= overlap <= segment / 2.
@@ -43,7 +44,7 @@ class Windower:
         self.overlap = overlap // (4 * hop) * 4 * hop
         self.step = self.segment - self.overlap
         self._blocks: list[np.ndarray] = []
-        self._held = self._next = 0
+        self._origin = self._total = self._next = 0
 
     @property
     def fade_length(self) -> int:
@@ -51,33 +52,34 @@ class Windower:
         return self.overlap // 2
 
     def push(self, block: np.ndarray) -> Iterator[Window]:
-        """Take in the next samples; yields the windows they complete, but for those that may be of the last two."""
+        """Take in the next samples; yields the windows they complete, but for the one that may turn out to be the
+        last.
+        """
         self._blocks.append(block)
-        self._held += block.shape[1]
-        while self._held > self.step + self.segment:
-            yield self._cut(self.segment, self.step)
+        self._total += block.shape[1]
+        while self._total > self._next + self.segment:
+            yield self._cut(self._next, self.segment, self._next + self.step + self.overlap // 4)
+            self._next += self.step
 
     def flush(self) -> Iterator[Window]:
-        """The last windows, if the stream had any samples."""
-        frames = -(-self._held // self.hop)
-        if frames * self.hop > self.segment:
-            shared = max(_MIN_FRAMES, -(-(frames + self.overlap // self.hop) // 2))
-            yield self._cut(shared * self.hop, (frames - shared) * self.hop)
-            frames = shared
-        if frames:
-            yield self._cut(max(frames, _MIN_FRAMES) * self.hop)
+        """The last window, if the stream had any samples."""
+        if self._total == 0:
+            return
+        frames = -(-self._total // self.hop)
+        length = min(self.segment, max(frames, _MIN_FRAMES) * self.hop)
+        yield self._cut(max(0, frames * self.hop - length), length, self._total)
 
-    def _cut(self, length: int, step: int | None = None) -> Window:
-        """The next window; the one after it starts ``step`` samples later, unless this is the last."""
+    def _cut(self, start: int, length: int, end: int) -> Window:
         held = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks, 1)
+        # The last window may reach back to the start of this one, and not further.
+        held, self._origin = held[:, start - self._origin :], start
+        self._blocks = [held]
         # A copy: a view would keep all that is held here in memory for as long as the window is in use.
         wave = held[:, :length].copy()
         if wave.shape[1] < length:
             wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
-        start, edge = self._next, self.overlap // 4
-        end = start + (self._held if step is None else step + edge)
-        self._blocks, self._held, self._next = [held[:, step:]], self._held - (step or 0), start + (step or 0)
-        return Window(start, wave, start + edge if start else 0, end)
+        fade = self._next + self.overlap // 4 if self._next else 0
+        return Window(start, wave, fade, end)
 
 
 class CrossFader:
