@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ldm_sep.evaluate.plots import drawing, fitted, save
 from ldm_sep.study.analysis import Analysis, QuestionResult
+from ldm_sep.study.two_way import ends
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ _Row = tuple[str, float, float | None, float | None]
 
 def draw_means(path: Path, result: QuestionResult, analysis: Analysis) -> None:
     """Mean ratings with their two-way intervals; systems filled, references and anchors hollow."""
-    rows = [(m.system, m.mean, *((m.bounds.low, m.bounds.high) if m.bounds else (None, None))) for m in result.means]
+    rows = [(m.system, m.mean, *ends(m.bounds)) for m in result.means]
     filled = [analysis.roles[one.system] == "system" for one in result.means]
     question = result.question
     with drawing():
@@ -51,21 +52,11 @@ def draw_all(folder: Path, analysis: Analysis) -> dict[str, list[Path]]:
         draw_means(drawn[name][0], result, analysis)
         if result.differences:
             drawn[name].append(folder / f"{name}_differences.png")
-            rows = [
-                (
-                    f"{d.first} - {d.second}",
-                    d.difference,
-                    *((d.bounds.low, d.bounds.high) if d.bounds else (None, None)),
-                )
-                for d in result.differences
-            ]
+            rows = [(f"{d.first} - {d.second}", d.difference, *ends(d.bounds)) for d in result.differences]
             found = [d.p_holm is not None and d.p_holm < 0.05 for d in result.differences]
             draw_differences(drawn[name][1], rows, found, f"{name}: difference (filled: found after Holm)", 0)
     if analysis.preferences:
-        rows = [
-            (f"{p.first} over {p.second}", p.share, *((p.bounds.low, p.bounds.high) if p.bounds else (None, None)))
-            for p in analysis.preferences
-        ]
+        rows = [(f"{p.first} over {p.second}", p.share, *ends(p.bounds)) for p in analysis.preferences]
         found = [p.p_holm is not None and p.p_holm < 0.05 for p in analysis.preferences]
         drawn["preference"] = [folder / "preference.png"]
         draw_differences(drawn["preference"][0], rows, found, "share that preferred the first (filled: found)", 0.5)

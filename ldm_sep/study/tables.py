@@ -11,7 +11,7 @@ from ldm_sep.markdown import markdown_escape, markdown_table
 from ldm_sep.study.analysis import Analysis, QuestionResult
 from ldm_sep.study.methods import SHORT
 from ldm_sep.study.screening import RULES
-from ldm_sep.study.two_way import Bounds
+from ldm_sep.study.two_way import Bounds, ends
 
 Cells = tuple[str, ...]
 
@@ -180,7 +180,7 @@ def _markdown(table: Table, level: str) -> list[str]:
 def means_csv(analysis: Analysis) -> str:
     """question, system, role, mean, low, high, ratings."""
     rows = [
-        (result.question.id, one.system, analysis.roles[one.system], one.mean, *_ends(one.bounds), one.n)
+        (result.question.id, one.system, analysis.roles[one.system], one.mean, *ends(one.bounds), one.n)
         for result in analysis.questions
         for one in result.means
     ]
@@ -190,20 +190,16 @@ def means_csv(analysis: Analysis) -> str:
 def differences_csv(analysis: Analysis) -> str:
     """question, first, second, difference, low, high, p, p_holm, pairs; for A/B the share that preferred the first."""
     rated = [
-        (r.question.id, one.first, one.second, one.difference, *_ends(one.bounds), _p(one.bounds), one.p_holm, one.n)
+        (r.question.id, one.first, one.second, one.difference, *ends(one.bounds), _p(one.bounds), one.p_holm, one.n)
         for r in analysis.questions
         for one in r.differences
     ]
     chosen = [
-        ("preference", one.first, one.second, one.share, *_ends(one.bounds), _p(one.bounds), one.p_holm, one.n)
+        ("preference", one.first, one.second, one.share, *ends(one.bounds), _p(one.bounds), one.p_holm, one.n)
         for one in analysis.preferences
     ]
     head = ("question", "first", "second", "difference", "low", "high", "p", "p_holm", "pairs")
     return _csv(head, list(chain(rated, chosen)))
-
-
-def _ends(bounds: Bounds | None) -> tuple[float | None, float | None]:
-    return (None, None) if bounds is None else (bounds.low, bounds.high)
 
 
 def _p(bounds: Bounds | None) -> float | None:

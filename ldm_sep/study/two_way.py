@@ -41,6 +41,11 @@ class Bounds:
     p: float
 
 
+def ends(bounds: Bounds | None) -> tuple[float | None, float | None]:
+    """Where the interval begins and ends; None twice where there is none."""
+    return (None, None) if bounds is None else (bounds.low, bounds.high)
+
+
 def spread(tables: np.ndarray, present: np.ndarray) -> Spread:
     """Of ``tables (..., listeners, items)`` where ``present (listeners, items)`` is 1, and 0 where nothing was rated.
 
