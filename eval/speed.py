@@ -16,7 +16,6 @@ idle and busy (`beside`), on ``--beside`` seconds. Prints tables, writes ``speed
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from beside import PEERS, beside, noise_song
+from beside import PEERS, beside, noise_song, peak_mib
 from beside import table as table_beside
 from clock import warm_seconds
 from script import run_script
@@ -156,7 +155,7 @@ def measure_device(
     if device.type == "cuda":
         cost.peak_memory_mib = torch.cuda.max_memory_allocated(device) / 2**20
     else:
-        cost.peak_memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        cost.peak_memory_mib = peak_mib()
     return cost
 
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -124,3 +126,10 @@ def test_the_line_is_least_squares(speed: ModuleType) -> None:
     y = 10 + 2 * x + rng.normal(0, 1, 20)
     noisy = speed.fit_line(x, y)
     assert noisy.r2 == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def test_the_peak_of_a_process_is_not_that_of_the_one_that_started_it() -> None:
+    ballast = np.ones(40_000_000)
+    code = f"import sys\nsys.path.insert(0, {str(ROOT / 'eval')!r})\nfrom beside import peak_mib\nprint(peak_mib())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5 < float(done.stdout) < ballast.nbytes / 2**20
