@@ -62,8 +62,8 @@ def catalogue(
     from ldm_sep.catalogue import Shard, local_engine, make_recipe
     from ldm_sep.catalogue import catalogue as run
     from ldm_sep.errors import ConfigError
-    from ldm_sep.separation.jobs import parse_stems
     from ldm_sep.separation.options import Options
+    from ldm_sep.separation.planning import parse_stems
 
     check_samples(format, samples)
     if address is not None and engine == "local":

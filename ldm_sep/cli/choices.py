@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.files import shown
-from ldm_sep.separation.jobs import parse_stems
 from ldm_sep.separation.naming import Stem, Suffix
+from ldm_sep.separation.planning import parse_stems
 
 Samples = Literal["float", "int24", "int16"]
 _T = TypeVar("_T")

@@ -18,7 +18,7 @@ from ldm_sep.errors import AudioError, ConfigError, LdmSepError
 from ldm_sep.files import reason, shown
 
 if TYPE_CHECKING:
-    from ldm_sep.separation.jobs import Job
+    from ldm_sep.separation.planning import PlannedSong
     from ldm_sep.separation.separator import Separator
     from ldm_sep.separation.sidecar import Settings
 
@@ -27,8 +27,8 @@ _STREAM = Path("-")
 
 def run(choices: Choices, show: Show) -> None:
     """Separate everything. Exit code 1 if anything failed."""
-    from ldm_sep.separation.jobs import plan_jobs
     from ldm_sep.separation.naming import parse_template
+    from ldm_sep.separation.planning import plan_songs
 
     template = parse_template(choices.filename, choices.stems)
     if choices.candidates is not None:
@@ -43,7 +43,7 @@ def run(choices: Choices, show: Show) -> None:
             typer.echo(shown(line), err=to_stdout)
 
     with _standard_streams(choices) as (inputs, out):
-        work = plan_jobs(
+        work = plan_songs(
             inputs,
             out,
             template,
@@ -52,15 +52,15 @@ def run(choices: Choices, show: Show) -> None:
             overwrite=choices.overwrite,
             skip_existing=choices.skip_existing,
         )
-        if to_stdout and len(work.jobs) != 1:
-            raise ConfigError(f"-o -: standard output takes one song, not {len(work.jobs)}; name a folder")
-        estimates: list[Path | None] = [None] * len(work.jobs)
+        if to_stdout and len(work.songs) != 1:
+            raise ConfigError(f"-o -: standard output takes one song, not {len(work.songs)}; name a folder")
+        estimates: list[Path | None] = [None] * len(work.songs)
         if choices.estimates is not None:
             from ldm_sep.evaluate.match import match_inputs
             from ldm_sep.separation.given import check_declared
 
-            found = match_inputs([(job.input, job.below) for job in work.jobs], choices.estimates)
-            check_declared(found, [job.input for job in work.jobs])
+            found = match_inputs([(song.input, song.below) for song in work.songs], choices.estimates)
+            check_declared(found, [song.input for song in work.songs])
             estimates = [*found]
         # Only now the heavy imports: mistakes in names and folders are told at once.
         from ldm_sep.separation.options import Options
@@ -81,10 +81,10 @@ def run(choices: Choices, show: Show) -> None:
         for line in work.unreadable:
             show.line("error", line)
         counts: dict[Outcome, int] = {"separated": 0, "skipped": 0, "failed": 0}
-        for number, (job, estimate) in enumerate(zip(work.jobs, estimates, strict=True), 1):
-            show.begin(number, len(work.jobs), shown(job.input.name))
+        for number, (song, estimate) in enumerate(zip(work.songs, estimates, strict=True), 1):
+            show.begin(number, len(work.songs), shown(song.input.name))
             try:
-                written = _song(separator, job, estimate, settings, choices, show)
+                written = _song(separator, song, estimate, settings, choices, show)
                 outcome: Outcome = "separated" if written else "skipped"
                 show.end(outcome)
                 if to_stdout:
@@ -107,7 +107,7 @@ def run(choices: Choices, show: Show) -> None:
 
 
 def _song(
-    separator: Separator, job: Job, estimate: Path | None, settings: Settings, choices: Choices, show: Show
+    separator: Separator, song: PlannedSong, estimate: Path | None, settings: Settings, choices: Choices, show: Show
 ) -> list[Path]:
     """The files that were written for a song; none if they were there already."""
     from ldm_sep.separation.progress import Progress
@@ -117,19 +117,19 @@ def _song(
     if choices.preview:
         from ldm_sep.separation.preview import loudest_singing
 
-        start, duration = loudest_singing(separator, job.input)
+        start, duration = loudest_singing(separator, song.input)
         settings = settings.model_copy(update={"start": start, "duration": duration})
     sha256 = estimate_sha256 = None
-    if choices.skip_existing and not choices.overwrite and job.place.record.is_file():
-        sha256 = hash_of(job.input)
+    if choices.skip_existing and not choices.overwrite and song.place.record.is_file():
+        sha256 = hash_of(song.input)
         estimate_sha256 = None if estimate is None else hash_of(estimate)
         key = settings_key(sha256, checkpoint_hash(separator.manifest), settings, estimate_sha256)
-        if is_made(job.place.record, key, job.place.stems):
+        if is_made(song.place.record, key, song.place.stems):
             return []
     separate_song(
         separator,
-        job.input,
-        job.place,
+        song.input,
+        song.place,
         settings,
         longest=choices.longest,
         progress=Progress(show.at),
@@ -139,21 +139,25 @@ def _song(
         estimate=estimate,
         estimate_sha256=estimate_sha256,
     )
-    written = list(job.place.targets.values())
+    written = list(song.place.targets.values())
     if choices.candidates is not None:
-        written += _compare(separator, job, settings, choices.candidates, show.at)
+        written += _compare(separator, song, settings, choices.candidates, show.at)
     return written
 
 
 def _compare(
-    separator: Separator, job: Job, settings: Settings, count: int, tell: Callable[[float, str, float | None], None]
+    separator: Separator,
+    song: PlannedSong,
+    settings: Settings,
+    count: int,
+    tell: Callable[[float, str, float | None], None],
 ) -> list[Path]:
     """Table and plot of how far candidates lie apart, beside the stems."""
     from ldm_sep.separation.candidates import spread, write_plot, write_table
     from ldm_sep.separation.progress import Progress
 
-    rows = spread(separator, job.input, settings, count, Progress(tell))
-    table = job.place.record.with_name(f"{job.place.record.stem}_candidates.csv")
+    rows = spread(separator, song.input, settings, count, Progress(tell))
+    table = song.place.record.with_name(f"{song.place.record.stem}_candidates.csv")
     write_table(rows, table)
     write_plot(rows, table.with_suffix(".png"))
     return [table, table.with_suffix(".png")]

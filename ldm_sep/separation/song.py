@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 # Bounds the memory of blocks read at any sample rate.
 BLOCK = 65536
-# Stands for standard input, and for standard output.
-STREAM = "-"
 
 
 def separate_song(

@@ -8,8 +8,8 @@ import pytest
 
 from ldm_sep.errors import AudioError
 from ldm_sep.listing import list_audio
-from ldm_sep.separation.jobs import Job, Work, plan_jobs
 from ldm_sep.separation.naming import DEFAULT_TEMPLATE, STEMS, Place, parse_template, track_name
+from ldm_sep.separation.planning import PlannedSong, Work, plan_songs
 
 
 def touch(*paths: Path) -> None:
@@ -19,11 +19,11 @@ def touch(*paths: Path) -> None:
 
 
 def plan(*inputs: Path, out: Path, filename: str = DEFAULT_TEMPLATE, **options: bool) -> Work:
-    return plan_jobs(inputs, out, parse_template(filename, STEMS), STEMS, "wav", **options)
+    return plan_songs(inputs, out, parse_template(filename, STEMS), STEMS, "wav", **options)
 
 
 def names(work: Work) -> list[str]:
-    return [job.input.name for job in work.jobs]
+    return [song.input.name for song in work.songs]
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_a_folder_as_its_own_output_does_not_grow(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "album/..", tmp_path / "same"):
         first = plan(tmp_path, out=out, skip_existing=True)
         assert names(first) == ["a.wav", "b.flac"]
-        made = [path for job in first.jobs for path in (*job.place.targets.values(), job.place.record)]
+        made = [path for song in first.songs for path in (*song.place.targets.values(), song.place.record)]
         touch(*made)
-        assert plan(tmp_path, out=out, skip_existing=True).jobs == first.jobs
+        assert plan(tmp_path, out=out, skip_existing=True).songs == first.songs
         for path in made:
             path.unlink()
     touch(tmp_path / "multitrack/vocals.wav")  # of no song here: a song itself
@@ -80,12 +80,12 @@ def test_results_of_a_template_are_no_songs_and_a_song_of_that_name_is_no_result
     touch(tmp_path / "a.wav", tmp_path / "b_vocals.wav")
     first = plan(tmp_path, out=tmp_path, filename=flat)
     assert names(first) == ["a.wav", "b_vocals.wav"]
-    touch(*(path for job in first.jobs for path in (*job.place.targets.values(), job.place.record)))
+    touch(*(path for song in first.songs for path in (*song.place.targets.values(), song.place.record)))
     again = plan(tmp_path, out=tmp_path, filename=flat, skip_existing=True)
     assert names(again) == ["a.wav", "b_vocals.wav"]
     one = parse_template("{track}.{ext}", ["vocals"])
     with pytest.raises(AudioError, match=r"a\.wav: would be written over and is an input"):
-        plan_jobs([tmp_path / "a.wav"], tmp_path, one, ["vocals"], "wav", overwrite=True)
+        plan_songs([tmp_path / "a.wav"], tmp_path, one, ["vocals"], "wav", overwrite=True)
 
 
 def test_what_lies_there_from_elsewhere_is_neither_passed_over_nor_written_over(tmp_path: Path) -> None:
@@ -100,13 +100,15 @@ def test_what_lies_there_from_elsewhere_is_neither_passed_over_nor_written_over(
 def test_a_song_named_twice_is_separated_once_and_two_of_one_name_are_told(tmp_path: Path) -> None:
     touch(tmp_path / "in/a.wav", tmp_path / "in/a.mp3")
     song = tmp_path / "in/a.wav"
-    assert plan(song, song, out=tmp_path / "out").jobs == [Job(song, Place.plain(tmp_path / "out/a", STEMS, "wav"))]
+    assert plan(song, song, out=tmp_path / "out").songs == [
+        PlannedSong(song, Place.plain(tmp_path / "out/a", STEMS, "wav"))
+    ]
     # Their suffixes tell them apart, and a third one keeps its plain name.
     touch(tmp_path / "in/b.flac")
-    folders = [job.place.folder.name for job in plan(tmp_path / "in", out=tmp_path / "out").jobs]
+    folders = [song.place.folder.name for song in plan(tmp_path / "in", out=tmp_path / "out").songs]
     assert folders == ["a.mp3", "a.wav", "b"]
-    by_suffix = plan(tmp_path / "in", out=tmp_path / "out", filename="{track} {trackext} {stem}.{ext}").jobs
-    assert [job.place.stems["vocals"] for job in by_suffix] == [
+    by_suffix = plan(tmp_path / "in", out=tmp_path / "out", filename="{track} {trackext} {stem}.{ext}").songs
+    assert [song.place.stems["vocals"] for song in by_suffix] == [
         "a mp3 vocals.wav",
         "a wav vocals.wav",
         "b flac vocals.wav",
@@ -124,7 +126,7 @@ def test_names_that_no_terminal_can_show_and_names_too_long_are_one_line(tmp_pat
         with pytest.raises(AudioError) as caught:
             plan(path, out=tmp_path / "out")
         assert str(caught.value).isprintable() and "no such file" in str(caught.value)
-    (work,) = plan(odd, out=tmp_path / "out").jobs
+    (work,) = plan(odd, out=tmp_path / "out").songs
     touch(work.place.folder / "vocals.wav")
     with pytest.raises(AudioError) as caught:
         plan(odd, out=tmp_path / "out")

@@ -14,7 +14,7 @@ from ldm_sep.separation.naming import STEMS, SUFFIXES, Place, Stem, Suffix, Temp
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedSong:
     """One input file, where its result goes, and the folder that it has ``below`` the one that was named."""
 
     input: Path
@@ -24,11 +24,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to do: ``jobs``, other files ``passed_over`` in folders by suffix, and a line for each place that is
+    """What is to do: ``songs``, other files ``passed_over`` in folders by suffix, and a line for each place that is
     ``unreadable``.
     """
 
-    jobs: list[Job]
+    songs: list[PlannedSong]
     passed_over: Counter[str]
     unreadable: list[str]
 
@@ -48,7 +48,7 @@ def parse_stems(text: str) -> tuple[Stem, ...]:
     return tuple(stem for stem in STEMS if stem in words)
 
 
-def plan_jobs(
+def plan_songs(
     inputs: Sequence[Path],
     out: Path,
     template: Template,
@@ -58,7 +58,7 @@ def plan_jobs(
     overwrite: bool = False,
     skip_existing: bool = False,
 ) -> Work:
-    """A job for every input file; folders stand for the audio files below them, but for what runs into ``out`` wrote.
+    """A plan for every input file; folders stand for the audio files below them, but for what runs into ``out`` wrote.
 
     Inputs that ``template`` would give one name, as `song.mp4` and `song.wav`, keep their suffix in ``{track}``. With
     ``skip_existing`` outputs may exist that have a sidecar, which tells whether they are what is asked for
@@ -89,9 +89,11 @@ def plan_jobs(
     # A song that is named twice is separated once.
     found = list({(path.resolve(), folder): (path, folder) for path, folder in found}.values())
     places = _told_apart(found, template, stems, suffix)
-    jobs = [Job(path, place, folder.relative_to(out)) for (path, folder), place in zip(found, places, strict=True)]
-    _check_outputs(jobs, overwrite, skip_existing)
-    return Work(jobs, passed_over, unreadable)
+    planned = [
+        PlannedSong(path, place, folder.relative_to(out)) for (path, folder), place in zip(found, places, strict=True)
+    ]
+    _check_outputs(planned, overwrite, skip_existing)
+    return Work(planned, passed_over, unreadable)
 
 
 def _place(path: Path, folder: Path, track: str, template: Template, stems: Sequence[Stem], suffix: Suffix) -> Place:
@@ -120,18 +122,18 @@ def _without_results(found: Sequence[tuple[Path, Path]], template: Template) -> 
     return [(p, folder) for p, folder in found if not makers.get(p.parent.resolve() / p.name, set()) - {p}]
 
 
-def _check_outputs(jobs: Sequence[Job], overwrite: bool, skip_existing: bool) -> None:
-    inputs = {(status.st_dev, status.st_ino): job.input for job in jobs if (status := status_of(job.input))}
+def _check_outputs(songs: Sequence[PlannedSong], overwrite: bool, skip_existing: bool) -> None:
+    inputs = {(status.st_dev, status.st_ino): song.input for song in songs if (status := status_of(song.input))}
     taken: dict[Path, Path] = {}
-    for job in jobs:
-        name, record = shown(job.input), job.place.record
+    for song in songs:
+        name, record = shown(song.input), song.place.record
         if record in taken:
             raise AudioError(
                 f"{name}: would be written to the files of {shown(taken[record])}, in {shown(record.parent)}; "
                 "rename one, add {trackext} to --filename, or separate them into different --out folders"
             )
-        taken[record] = job.input
-        there = [target for target in job.place.targets.values() if os.path.lexists(target)]
+        taken[record] = song.input
+        there = [target for target in song.place.targets.values() if os.path.lexists(target)]
         if there and not (overwrite or skip_existing):
             raise AudioError(
                 f"{shown(there[0])}: exists already; add --overwrite or --skip-existing, or name another --out"
