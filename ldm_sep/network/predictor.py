@@ -179,7 +179,9 @@ class MaskPredictor(nn.Module):
             spectra = stft_runs(both, analysis.window, hop)
             # As loud as in a window of the network's own length.
             scale = math.sqrt(self.window) / window
-            heard = torch.cat([_heard(spectrum, analysis, scale) for spectrum in spectra], 2)
+            heard = both.new_empty(len(both), 4, both.shape[2] // hop + 1, len(edges) - 1)
+            for i, spectrum in enumerate(spectra):
+                heard[:, :, i * RUN : (i + 1) * RUN] = _heard(spectrum, analysis, scale)
         logits = self._logits(heard.mT).mT
         with torch.autocast(both.device.type, enabled=False):
             masks = (analysis.bins(torch.sigmoid(run) ** exponent) for run in logits.float().split(RUN, 2))

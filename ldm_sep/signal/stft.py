@@ -22,7 +22,11 @@ def stft_runs(wave: Tensor, window: Tensor, hop: int) -> list[Tensor]:
     """
     half = len(window) // 2
     frames = F.pad(wave, (half, half)).unfold(-1, len(window), hop)
-    return [torch.fft.rfft(run * window) for run in frames.split(RUN, -2)]
+    # One piece of memory for all: many small ones would lie between what is freed, which could not be used again.
+    spectra = wave.new_empty(*frames.shape[:-1], half + 1, dtype=torch.complex64)
+    for i in range(0, frames.shape[-2], RUN):
+        spectra[..., i : i + RUN, :] = torch.fft.rfft(frames[..., i : i + RUN, :] * window)
+    return list(spectra.split(RUN, -2))
 
 
 def istft_runs(runs: Iterable[Tensor], window: Tensor, hop: int, length: int) -> Tensor:
