@@ -31,9 +31,10 @@ def start_as_mdct(codec: Codec) -> None:
     if not isinstance(codec, SEANetCodec):
         raise ValueError("mdct_start is for SEANet's networks; leave it out")
     encoder, decoder = _weighted(codec.encoder), _weighted(codec.decoder)
-    ratios = [conv.stride[0] for conv in encoder if conv.stride[0] > 1]
+    downward, upward = ([conv for conv in part if conv.stride[0] > 1] for part in (encoder, decoder))
+    ratios = [conv.stride[0] for conv in downward]
     depths = [math.prod(ratios[:i]) for i in range(len(ratios))]
-    widths = [conv.out_channels for conv in encoder if conv.stride[0] > 1]
+    widths = [conv.out_channels for conv in downward]
     rooms = zip(widths, [*(2 * depth for depth in depths[1:]), codec.latent_channels], strict=True)
     small = any(width < needed for width, needed in rooms) or codec.latent_channels > codec.hop
     if _has_lstm(codec) or ratios[-1] % 2 or small:
@@ -41,7 +42,7 @@ def start_as_mdct(codec: Codec) -> None:
             f"SEANet of ratios {tuple(reversed(ratios))} and {widths[0] // 2} filters cannot start as an MDCT: that "
             "takes no LSTM, an even first ratio, and as many channels at every stride as samples or latents"
         )
-    bins = _bins(codec)
+    bins = _bins(codec, ratios[-1])
     with torch.no_grad():
         for conv in (*encoder, *decoder):
             if conv.bias is not None:
@@ -56,8 +57,6 @@ def start_as_mdct(codec: Codec) -> None:
             if conv.stride[0] == 1 and not branch:
                 _plant(conv, torch.eye(conv.out_channels, conv.in_channels))
         kernels = [*(_rearrangement(r, d) for r, d in zip(ratios[:-1], depths[:-1], strict=True)), bins]
-        upward = [conv for conv in decoder if conv.stride[0] > 1]
-        downward = [conv for conv in encoder if conv.stride[0] > 1]
         for kernel, down, up in zip(kernels, downward, reversed(upward), strict=True):
             _plant(down, kernel)
             _plant(up, kernel)
@@ -95,10 +94,9 @@ def _rearrangement(ratio: int, depth: int) -> Tensor:
     return kernel.flatten(3, 4).flatten(0, 2)
 
 
-def _bins(codec: SEANetCodec) -> Tensor:
-    """Kernels (D, I, 2 ratio) of the last stride: windowed cosines of two hops, mid's and then side's."""
+def _bins(codec: SEANetCodec, ratio: int) -> Tensor:
+    """Kernels (D, I, 2 ratio) of the last stride, ``ratio``: windowed cosines of two hops, mid's and then side's."""
     hop, count = codec.hop, codec.latent_channels
-    ratio = next(conv.stride[0] for conv in reversed(_weighted(codec.encoder)) if conv.stride[0] > 1)
     # Three frames of bins of single samples, away from both ends, are the windowed cosines themselves.
     basis = MDCT(hop).inverse(torch.eye(hop)[:, :, None] * torch.tensor([0.0, 1.0, 0.0]))[:, hop // 2 : -hop // 2]
     taps = basis.view(hop, 2 * ratio, hop // ratio).transpose(1, 2)

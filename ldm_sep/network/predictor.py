@@ -80,18 +80,18 @@ class BandBlock(nn.Module):
 @dataclass(frozen=True)
 class _Analysis:
     """What a spectrogram is made with: the Hann ``window``, how many bands are ``single`` bins, and which of the wide
-    bands, a few together, each further bin is in, as ones in matrices (bands, bins).
+    bands, a few together, each further bin is in, as ones in matrices (bands, bins), or one over the band's width.
     """
 
     window: Tensor
     single: int
     members: tuple[Tensor, ...]
+    shares: tuple[Tensor, ...]
 
     def bands(self, bins: Tensor) -> Tensor:
         """Means (..., bands) of ``bins (..., bins)``."""
         wide = bins[..., self.single :].split([member.shape[1] for member in self.members], -1)
-        pairs = zip(wide, self.members, strict=True)
-        means = [part @ (member / member.sum(1, keepdim=True)).T for part, member in pairs]
+        means = [part @ share.T for part, share in zip(wide, self.shares, strict=True)]
         return torch.cat([bins[..., : self.single], *means], -1)
 
     def bins(self, bands: Tensor) -> Tensor:
@@ -108,8 +108,9 @@ def _analysis(window: int, edges: tuple[int, ...], device: torch.device) -> _Ana
     widths = [last - first for first, last in itertools.pairwise(edges)]
     single = next((i for i, width in enumerate(widths) if width > 1), len(widths))
     together = [widths[i : i + _TOGETHER] for i in range(single, len(widths), _TOGETHER)]
-    members = (torch.block_diag(*(torch.ones(1, width) for width in part)).to(device) for part in together)
-    return _Analysis(torch.hann_window(window, device=device), single, tuple(members))
+    members = tuple(torch.block_diag(*(torch.ones(1, width) for width in part)).to(device) for part in together)
+    shares = tuple(member / member.sum(1, keepdim=True) for member in members)
+    return _Analysis(torch.hann_window(window, device=device), single, members, shares)
 
 
 class MaskPredictor(nn.Module):

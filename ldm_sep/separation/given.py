@@ -10,11 +10,11 @@ from ldm_sep.audio import AudioReader, probe
 from ldm_sep.audio.resample import LENGTH_TOLERANCE, StreamResampler
 from ldm_sep.errors import AudioError, ConfigError
 from ldm_sep.files import shown
+from ldm_sep.separation.windowed import BLOCK
 
 if TYPE_CHECKING:
     from ldm_sep.separation.separator import Separator
 
-_BLOCK = 65536
 # Seconds by which lengths may differ: what conversions of the rate and encoders add or take. More means another song,
 # another cut, or vocals that begin at another time.
 _TOLERANCE = 0.005
@@ -63,7 +63,7 @@ def read_in_step(reader: AudioReader, rate: int, channels: int, first: int, fram
     resampler = StreamResampler(reader.info.sample_rate, rate, channels)
 
     def converted() -> Iterator[np.ndarray]:
-        for block in reader.blocks(_BLOCK):
+        for block in reader.blocks(BLOCK):
             if block.shape[0] > channels:
                 block = block.mean(0, keepdims=True)
             yield resampler.push(block.repeat(channels // block.shape[0], 0))

@@ -11,7 +11,8 @@ from ldm_sep.separation.options import Options
 from ldm_sep.separation.outputs import appearing_together, check_room
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.separator import Separator
-from ldm_sep.separation.song import BLOCK, write_stems
+from ldm_sep.separation.song import write_stems
+from ldm_sep.separation.windowed import BLOCK
 
 
 def renew_stems(

@@ -27,9 +27,9 @@ from ldm_sep.separation.options import Options, Plan, presets, settle
 from ldm_sep.separation.progress import Callback, Progress
 from ldm_sep.separation.renewal import renewed
 from ldm_sep.separation.sidecar import Settings
-from ldm_sep.separation.song import BLOCK, separate_song
+from ldm_sep.separation.song import separate_song
 from ldm_sep.separation.stems import Stems, split
-from ldm_sep.separation.windowed import through_windows
+from ldm_sep.separation.windowed import BLOCK, through_windows
 from ldm_sep.signal.windows import Windower
 
 # Seconds. A damaged or crafted file of a few hundred kilobytes can hold weeks of silence.

@@ -30,13 +30,11 @@ from ldm_sep.separation.sidecar import (
     checkpoint_hash,
     settings_key,
 )
+from ldm_sep.separation.windowed import BLOCK
 
 if TYPE_CHECKING:
     from ldm_sep.separation.separator import Separator
     from ldm_sep.separation.stems import Stems
-
-# Bounds the memory of blocks read at any sample rate.
-BLOCK = 65536
 
 
 def separate_song(

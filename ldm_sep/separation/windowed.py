@@ -9,6 +9,9 @@ import numpy as np
 from ldm_sep.audio.resample import StreamResampler
 from ldm_sep.signal.windows import CrossFader, Window, Windower
 
+# Samples. Bounds the memory of blocks read at any sample rate.
+BLOCK = 65536
+
 
 def through_windows(
     blocks: Iterable[np.ndarray],
