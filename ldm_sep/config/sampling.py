@@ -46,7 +46,9 @@ class SamplingConfig(Record):
     power: MaskPower | None = None
     """Of the predictor's mask, where it is not to be `predictor.exponent`."""
     estimate_weight: Share = 0.35
-    """Of vocals that another separator made, where they are given, in the mean of these and the predictor's."""
+    """Of vocals that another separator made, where they are given, in the mean of these and the predictor's, up to
+    where their band ends.
+    """
     segment: Segment = 12.0
     """Seconds of a window."""
     overlap: Overlap = 0.2

@@ -14,6 +14,7 @@ from ldm_sep.errors import CheckpointError
 from ldm_sep.method.diffusion import add_noise, alpha_sigma, sample, schedule
 from ldm_sep.method.level import LevelHead, normalising_gain, set_level
 from ldm_sep.method.whitening import Whitening
+from ldm_sep.signal.band_limit import band_limited
 
 
 class LatentSeparator(nn.Module):
@@ -127,15 +128,28 @@ class LatentSeparator(nn.Module):
         return self.predictor(mixture, speeds, power)
 
     def _begin(
-        self, mixture: Tensor, given: Tensor | None, weight: float, speeds: Sequence[float], power: float | None
+        self,
+        mixture: Tensor,
+        given: Tensor | None,
+        weight: float,
+        limits: Sequence[float],
+        speeds: Sequence[float],
+        power: float | None,
     ) -> Tensor | None:
         """What diffusion starts from: the predictor's estimate, None without a predictor; or its mean with the vocals
-        ``given (B, C, T)``, which have this ``weight``. Errors of two separators partly cancel.
+        ``given (B, C, T)``, which have this ``weight`` below their ``limits`` and none above. Errors of two separators
+        partly cancel.
         """
-        if given is not None and weight == 1:
+        limited = [item for item, limit in enumerate(limits) if limit < math.inf]
+        if given is not None and weight == 1 and not limited:
             return given
         own = None if self.predictor is None else self.estimate(mixture, speeds, power)
-        return own if given is None or own is None else own + weight * (given - own)
+        if given is None or own is None:
+            return own
+        change = given - own
+        for item in limited:
+            change[item] = band_limited(change[item], limits[item], self.codec.sample_rate)
+        return own + weight * change
 
     def conditioning(self, mixture: Tensor, estimate: Tensor | None) -> Tensor:
         """The condition (B, E, N) as `condition` gives it, for an ``estimate (B, C, T)`` that is there already."""
@@ -222,17 +236,18 @@ class LatentSeparator(nn.Module):
         power: float | None = None,
         given: Tensor | None = None,
         weight: float = 0.35,
+        limits: Sequence[float] = (),
         fresh: Callable[[int, int], Tensor] | None = None,
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
         A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded; without
-        ``steps`` it is the predictor's estimate, which needs no noise;
-        ``fresh(k, i)`` is for sample k; ``speeds`` and ``power`` are the predictor's. The vocals ``given`` (B, C, T) by
-        another separator enter its estimate with ``weight``. CheckpointError if the result is not finite.
+        ``steps`` it is the predictor's estimate, which needs no noise; ``fresh(k, i)`` is for sample k; ``speeds`` and
+        ``power`` are the predictor's. The vocals ``given`` (B, C, T) by another separator enter its estimate with
+        ``weight``, up to ``limits`` in Hz, one an item. CheckpointError if the result is not finite.
         """
         gain = normalising_gain(mixture)
-        estimate = self._begin(mixture * gain, None if given is None else given * gain, weight, speeds, power)
+        estimate = self._begin(mixture * gain, None if given is None else given * gain, weight, limits, speeds, power)
         if steps == 0 and estimate is not None:
             vocals = estimate
         else:

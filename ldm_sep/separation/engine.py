@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ldm_sep.method.model import LatentSeparator
+from ldm_sep.separation.band_limit import BandLimit
 from ldm_sep.separation.options import Plan
 from ldm_sep.separation.phase import in_phase
 from ldm_sep.signal.loudness import is_silent
@@ -39,6 +40,7 @@ class WindowEngine:
     ) -> None:
         self.model, self.plan, self.device = model, plan, device
         self._first, self._last = (seconds * model.codec.sample_rate for seconds in within)
+        self._limit = BandLimit(model.codec.sample_rate, model.codec.channels)
         on_cpu = device.type == "cpu"
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(plan.threads, initializer=_prepare_thread) if on_cpu else None
@@ -63,11 +65,11 @@ class WindowEngine:
         """
         if self._pool is None:
             for group in _of_one_shape(windows, self.plan.batch_size):
-                yield from self._compute(group)
+                yield from self._compute(group, [self._limit.after(window.wave) for window in group])
             return
         working: deque[Future[Sequence[np.ndarray]]] = deque()
         for window in windows:
-            working.append(self._pool.submit(self._compute, [window]))
+            working.append(self._pool.submit(self._compute, [window], [self._limit.after(window.wave)]))
             # One more than threads, so that none waits while results are written and the next samples read.
             if len(working) > self.plan.threads:
                 yield from working.popleft().result()
@@ -75,7 +77,7 @@ class WindowEngine:
             yield from working.popleft().result()
 
     @torch.inference_mode()
-    def _compute(self, group: Sequence[Window]) -> Sequence[np.ndarray]:
+    def _compute(self, group: Sequence[Window], limits: Sequence[float]) -> Sequence[np.ndarray]:
         channels = self.model.codec.channels
         mixtures = [window.wave[:channels] for window in group]
         loud = [
@@ -84,13 +86,13 @@ class WindowEngine:
         if not any(loud):
             return [np.zeros_like(mixture) for mixture in mixtures]
         signs = np.stack([in_phase(mixture) for mixture in mixtures])
-        vocals = self._separate(group, signs).cpu().numpy() * signs
+        vocals = self._separate(group, limits, signs).cpu().numpy() * signs
         return [voice if sounds else np.zeros_like(voice) for voice, sounds in zip(vocals, loud, strict=True)]
 
     def _needed(self, window: Window) -> bool:
         return window.start < self._last and window.start + window.wave.shape[1] > self._first
 
-    def _separate(self, group: Sequence[Window], signs: np.ndarray) -> Tensor:
+    def _separate(self, group: Sequence[Window], limits: Sequence[float], signs: np.ndarray) -> Tensor:
         codec, plan = self.model.codec, self.plan
         starts = [window.start // codec.hop for window in group]
         frames = group[0].wave.shape[1] // codec.hop
@@ -119,6 +121,7 @@ class WindowEngine:
             power=plan.power,
             given=given[0] if given else None,
             weight=plan.estimate_weight,
+            limits=limits,
             fresh=fresh,
         )
 

@@ -37,10 +37,11 @@ class Options:
     many times the cost. speeds: 0.5 to 2; at each the predictor, where there is one, hears the mixture once, and the
     mean of what it hears is taken (`network.predictor`). power: of its mask; higher cuts more of what is not the voice,
     and of the voice. estimate_weight: share of vocals that another separator made, where they are given, in the mean of
-    these and the predictor's; 1 leaves the predictor out. segment: seconds of a window. overlap: share of it shared
-    with the next. renewed: stretches (from, to, seed), in seconds of what is separated, whose vocals come from another
-    seed (`separation.renewal`). batch_size: windows computed together on a GPU. threads: windows computed side by side
-    on a CPU, one thread each; by default as many as the process may use cores. Neither changes a sample.
+    these and the predictor's, up to where their band ends; 1 leaves the predictor out there. segment: seconds of a
+    window. overlap: share of it shared with the next. renewed: stretches (from, to, seed), in seconds of what is
+    separated, whose vocals come from another seed (`separation.renewal`). batch_size: windows computed together on a
+    GPU. threads: windows computed side by side on a CPU, one thread each; by default as many as the process may use
+    cores. Neither changes a sample.
     """
 
     preset: str | None = None

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ldm_sep.signal.band_limit import band_limited
+
 # The exponent of the predictor's mask is multiplied or divided by up to this factor.
 _POWER = 1.6
 # Level of the accompaniment that is left in, relative to the whole accompaniment.
@@ -18,7 +20,10 @@ _BLEED_DB = (-30.0, -12.0)
 _HOLES = 3
 _HOLE_SECONDS = (0.05, 0.4)
 _FADE_SECONDS = 0.01
-_BAND_LIMIT_HZ = (4000.0, 14000.0)
+# Of holes, the share that is a patch of the spectrum, and the range of its edges.
+_PATCHES = 0.5
+_PATCH_HZ = (100.0, 16000.0)
+_BAND_LIMIT_HZ = (8000.0, 16000.0)
 
 
 def varied_estimates(
@@ -32,7 +37,7 @@ def varied_estimates(
     """The predictor's estimates (B, 2, T) for ``mixture (B, 2, T)``, a ``share`` of them varied.
 
     Those have another power of the mask and some of the ``speeds`` only; and of every four, one each also has some of
-    the remainder left in, holes, or nothing above a band limit.
+    the remainder left in, holes in time or in patches of the spectrum, or nothing above a band limit.
     """
     estimates = []
     for one in mixture.split(1):
@@ -48,28 +53,22 @@ def varied_estimates(
             case 0:
                 estimate = estimate + 10 ** (rng.uniform(*_BLEED_DB) / 20) * (one - estimate)
             case 1:
-                estimate = estimate * _holes(one.shape[2], sample_rate, rng).to(one)
+                for _ in range(int(rng.integers(1, _HOLES + 1))):
+                    estimate = estimate - _hole(estimate, sample_rate, rng)
             case 2:
                 estimate = band_limited(estimate, rng.uniform(*_BAND_LIMIT_HZ), sample_rate)
         estimates.append(estimate)
     return torch.cat(estimates)
 
 
-def _holes(frames: int, sample_rate: int, rng: np.random.Generator) -> Tensor:
-    """A gain (T,) that is zero in up to three places and one elsewhere, with faded edges."""
-    gain = np.ones(frames, np.float32)
-    time = np.arange(frames) / sample_rate
-    for _ in range(int(rng.integers(1, _HOLES + 1))):
-        middle, length = rng.uniform(0, time[-1]), rng.uniform(*_HOLE_SECONDS)
-        outside = (np.abs(time - middle) - length / 2) / _FADE_SECONDS
-        gain = np.minimum(gain, outside.clip(0, 1))
-    return torch.from_numpy(gain.astype(np.float32))
-
-
-def band_limited(wave: Tensor, cutoff: float, sample_rate: int) -> Tensor:
-    """``wave (B, C, T)`` without what lies above ``cutoff`` Hz, by an edge of a sixth of an octave."""
-    spectrum = torch.fft.rfft(wave)
-    frequency = torch.linspace(0, sample_rate / 2, spectrum.shape[-1], device=wave.device)
-    octaves = torch.log2(frequency.clamp_min(1.0) / cutoff)
-    gain = (0.5 - 6 * octaves).clamp(0, 1)
-    return torch.fft.irfft(spectrum * gain, wave.shape[-1])
+def _hole(estimate: Tensor, sample_rate: int, rng: np.random.Generator) -> Tensor:
+    """What a hole takes from ``estimate (B, C, T)``: a stretch with faded edges, or a band of it."""
+    time = np.arange(estimate.shape[2]) / sample_rate
+    middle, length = rng.uniform(0, time[-1]), rng.uniform(*_HOLE_SECONDS)
+    inside = 1 - (np.abs(time - middle) - length / 2) / _FADE_SECONDS
+    taken = estimate * torch.from_numpy(inside.clip(0, 1)).to(estimate)
+    if rng.random() < _PATCHES:
+        lowest, highest = _PATCH_HZ
+        low, high = sorted(lowest * (highest / lowest) ** rng.random(2))
+        taken = band_limited(taken, high, sample_rate) - band_limited(taken, low, sample_rate)
+    return taken

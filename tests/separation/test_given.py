@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from conftest import RATE, played, sung
+from scipy import signal
 
 from ldm_sep.audio import resample
 from ldm_sep.errors import AudioError, ConfigError
@@ -41,6 +42,41 @@ def test_the_truth_makes_it_much_better_and_silence_worse(tiny_separator: Separa
     # Diffusion begins there too.
     begun = tiny_separator.separate(SONG, RATE, HOW, estimate=VOICE).vocals
     assert score(begun) > score(tiny_separator.separate(SONG, RATE, HOW).vocals) + 0.5
+
+
+@pytest.mark.parametrize("end", [None, 6000])
+@pytest.mark.parametrize("bits", [None, 16])
+def test_ours_alone_counts_above_the_band_of_theirs(
+    tiny_separator: Separator, end: int | None, bits: int | None
+) -> None:
+    rng = np.random.default_rng(2)
+    voice = VOICE + 0.01 * rng.standard_normal(VOICE.shape)
+    theirs = voice if end is None else signal.sosfiltfilt(signal.ellip(12, 0.01, 60, end, fs=RATE, output="sos"), voice)
+    if bits is not None:
+        # With the dither that mastering adds.
+        theirs = np.rint(theirs * 2**15 + rng.triangular(-1, 0, 1, theirs.shape)) / 2**15
+    theirs = theirs.astype(np.float32)
+    options = Options(steps=0, segment=2.0, estimate_weight=0.4)
+    own = tiny_separator.separate(SONG, RATE, options).vocals
+    change = tiny_separator.separate(SONG, RATE, options, estimate=theirs).vocals - own
+
+    def levels(wave: np.ndarray) -> np.ndarray:
+        return np.sqrt(signal.welch(wave, RATE, nperseg=512)[1].mean(0))
+
+    hz = np.fft.rfftfreq(512, 1 / RATE)
+    wrong = levels(change - 0.4 * (theirs - own)) / levels(0.4 * (theirs - own))
+    assert wrong[(hz > 50) & (hz < (4900 if end else 7900))].max() < 0.01
+    if end:
+        assert levels(change)[hz > 6200].max() < 0.01 * levels(own)[hz > 6200].min()
+
+
+def test_their_silence_is_no_band_limit(tiny_separator: Separator) -> None:
+    options = Options(steps=0, segment=2.0, estimate_weight=0.4)
+    own = tiny_separator.separate(SONG, RATE, options).vocals
+    hum = np.repeat(0.01 * np.sin(np.arange(SONG.shape[1]) / 50, dtype=np.float32)[None], 2, 0)
+    for nothing in (np.zeros_like(SONG), hum):
+        vocals = tiny_separator.separate(SONG, RATE, options, estimate=nothing).vocals
+        np.testing.assert_allclose(vocals, 0.6 * own + 0.4 * nothing, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
