@@ -43,7 +43,7 @@ def native(path: Path) -> str | bytes:
     return str(path) if sys.platform == "win32" else os.fsencode(path)
 
 
-def reason(error: OSError | ValueError) -> str:
+def reason(error: Exception) -> str:
     """What the operating system said, without the path that the message already names."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
@@ -72,11 +72,9 @@ def read_regular(path: Path, largest: int) -> bytes:
 
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk. OSError if the disk says no."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _descriptor(path) as descriptor:
+        if descriptor is not None:
+            os.fsync(descriptor)
 
 
 def unfinished_name(path: Path) -> Path:
@@ -147,6 +145,12 @@ def replacing(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, as `replacing` does. OSError if the disk is full or the folder cannot be written."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
     """Within it no other process is in a block of this ``name``; waits for its turn.
@@ -195,11 +199,11 @@ def _shared(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _descriptor(folder: Path) -> Iterator[int | None]:
-    if sys.platform == "win32":  # it cannot open folders
+def _descriptor(path: Path) -> Iterator[int | None]:
+    if sys.platform == "win32":  # it opens no folders, and syncs nothing that is open for reading
         yield None
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         yield descriptor
     finally:

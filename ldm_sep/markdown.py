@@ -1,6 +1,8 @@
-"""Markdown tables."""
+"""Tables as text: Markdown and CSV."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _MARKUP = "\\`*_[]|~"
@@ -20,3 +22,12 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         "|---" * len(head) + "|",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
+
+
+def csv_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV table with lines that end in a line feed; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()

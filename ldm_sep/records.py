@@ -89,11 +89,15 @@ def require_shallow(value: Any) -> None:
     raise ValueError(f"its values lie more than {_DEEPEST} deep in one another")
 
 
-def read_json(path: Path, error: type[LdmSepError], remedy: str) -> Any:
-    """What a JSON file of at most 4 MiB says. ``error``, one line with ``remedy``, if it cannot be read or is none."""
+def read_json(path: Path, error: type[LdmSepError], remedy: str, largest: int = LARGEST_TEXT) -> Any:
+    """What a JSON file of at most ``largest`` bytes says. ``error``, one line with ``remedy``, if it cannot be read or
+    is none.
+    """
     try:
-        value = json.loads(read_regular(path, LARGEST_TEXT).decode("utf-8"))
+        value = json.loads(read_regular(path, largest).decode("utf-8"))
         require_shallow(value)
+    except FileNotFoundError:
+        raise error(f"{path}: no such file; {remedy}") from None
     except RecursionError:
         raise error(f"{path}: its values lie too deep in one another; {remedy}") from None
     except (OSError, ValueError) as failure:

@@ -12,6 +12,16 @@ _QUALITY = "VHQ"
 LENGTH_TOLERANCE = 8
 
 
+def of_length(wave: np.ndarray, frames: int) -> np.ndarray:
+    """``wave (C, T)`` as ``(C, frames)``: cut at its end, or continued by silence."""
+    return np.pad(wave[:, :frames], ((0, 0), (0, max(0, frames - wave.shape[1]))))
+
+
+def as_stereo(wave: np.ndarray) -> np.ndarray:
+    """``wave (C, T)``, a single channel doubled."""
+    return np.repeat(wave, 2, axis=0) if wave.shape[0] == 1 else wave
+
+
 class StreamResampler:
     """Converts a stream of blocks from ``rate_in`` to ``rate_out`` Hz, without delay: sample 0 stays at time 0.
 
@@ -45,7 +55,7 @@ class StreamResampler:
         rest = self._convert(np.empty((self._channels, 0), np.float32), last=True)
         # soxr's own rounding of the total is not documented.
         missing = resampled_length(self._taken, *self._rates) - given
-        return np.pad(rest[:, :missing], ((0, 0), (0, max(0, missing - rest.shape[1]))))
+        return of_length(rest, missing)
 
     def _convert(self, block: np.ndarray, last: bool) -> np.ndarray:
         if self._flushed:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldm_sep.audio import read
+from ldm_sep.audio import as_stereo, read
 from ldm_sep.data.layouts import LAYOUTS
 from ldm_sep.data.tracks import Layout, Track
 from ldm_sep.errors import AudioError
@@ -71,9 +71,13 @@ def same_recording(a: np.ndarray, b: np.ndarray) -> bool:
     frames = min(len(a), len(b))
     if frames < _SHORTEST_COURSE or abs(len(a) - len(b)) > 0.05 * frames + 10:
         return False
-    a, b = a[:frames] - a[:frames].mean(), b[:frames] - b[:frames].mean()
-    scale = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
-    return scale > 0 and float((a * b).sum()) / scale > _SAME_RECORDING
+    return _likeness(a[:frames] - a[:frames].mean(), b[:frames] - b[:frames].mean()) > _SAME_RECORDING
+
+
+def _likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """The cosine of the angle between two vectors; 0 where one of them is zero."""
+    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float((a * b).sum()) / scale if scale > 0 else 0.0
 
 
 def check_complete(layout: Layout, root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
@@ -123,7 +127,7 @@ def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Itera
         yield Finding(track.name, "short", f"lasts {frames / rate:.3f} s; what lacks of a training's window is silence")
         return
     vocals = waves[track.vocals][:, :frames] if track.vocals else None
-    stems = [_stereo(waves[p][:, :frames]) for p in track.accompaniment]
+    stems = [as_stereo(waves[p][:, :frames]) for p in track.accompaniment]
     mixture = waves[track.mixture][:, :frames] if track.mixture else None
     if vocals is not None:
         share = silent_share(vocals, rate)
@@ -131,9 +135,9 @@ def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Itera
             yield Finding(track.name, "silence", f"the vocals are silent for {share:.0%} of the time")
     if vocals is None or not track.is_song:
         return
-    vocals = _stereo(vocals)
+    vocals = as_stereo(vocals)
     if mixture is not None:
-        mixture = _stereo(mixture)
+        mixture = as_stereo(mixture)
         yield from _check_alignment(track.name, vocals, mixture, rate)
         if stems:
             residual = level_db(mixture - vocals - reduce(np.add, stems)) - level_db(mixture)
@@ -149,7 +153,7 @@ def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Itera
     if not -20 <= balance <= 10:
         yield Finding(track.name, "level", f"the vocals are {balance:+.0f} dB relative to the accompaniment")
     correlation = leakage(vocals, accompaniment, rate)
-    if correlation is not None and correlation > 0.5:
+    if correlation > 0.5:
         yield Finding(
             track.name,
             "leakage",
@@ -191,17 +195,15 @@ def find_lag(vocals: np.ndarray, mixture: np.ndarray, rate: int) -> tuple[int, f
     return best - reach, float(lags[best]) / at_zero
 
 
-def leakage(vocals: np.ndarray, accompaniment: np.ndarray, rate: int) -> float | None:
-    """Correlation of vocals and accompaniment where the vocals are quiet but not digitally silent; None if nowhere."""
+def leakage(vocals: np.ndarray, accompaniment: np.ndarray, rate: int) -> float:
+    """Correlation of vocals and accompaniment where the vocals are quiet but not digitally silent; 0 if nowhere."""
     frame = _frame(vocals, rate)
     power = frame_power(vocals, frame)
     quiet = (power < power.max() * 1e-3) & (power > 1e-9)
     if quiet.sum() < 10:
-        return None
+        return 0.0
     keep = np.repeat(quiet, frame)
-    v, a = vocals[:, : len(keep)][:, keep].ravel(), accompaniment[:, : len(keep)][:, keep].ravel()
-    scale = float(np.sqrt(np.square(v).sum() * np.square(a).sum()))
-    return abs(float((v * a).sum())) / scale if scale > 0 else None
+    return abs(_likeness(*(wave[:, : len(keep)][:, keep].ravel() for wave in (vocals, accompaniment))))
 
 
 def _check_alignment(name: str, vocals: np.ndarray, mixture: np.ndarray, rate: int) -> Iterator[Finding]:
@@ -217,7 +219,3 @@ def _check_alignment(name: str, vocals: np.ndarray, mixture: np.ndarray, rate: i
 def _frame(wave: np.ndarray, rate: int) -> int:
     """Samples of a tenth of a second, or of a shorter wave."""
     return max(1, min(rate // 10, wave.shape[1]))
-
-
-def _stereo(wave: np.ndarray) -> np.ndarray:
-    return np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave

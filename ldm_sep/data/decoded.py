@@ -16,7 +16,7 @@ from ldm_sep.audio import read, resample
 from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import DataError
-from ldm_sep.files import complete_leftovers, locked, replacing, shown
+from ldm_sep.files import complete_leftovers, locked, replacing, shown, write_text
 
 # 6 dB of headroom: lossy files and sums of stems pass 1.0 now and then.
 _SCALE = 16384.0
@@ -174,16 +174,14 @@ def _decode(
                 if tell is not None:
                     for line in told:
                         tell(line)
-                entry: list[dict[str, int] | None] = []
+                entries.append([])
                 for wave in waves:
-                    if wave is None:
-                        entry.append(None)
-                        continue
-                    file.write(np.clip(np.round(wave * _SCALE), -32768, 32767).astype(np.int16).tobytes())
-                    entry.append(asdict(Part(offset, wave.shape[0], wave.shape[1])))
-                    offset += wave.size
-                entries.append(entry)
+                    part = None
+                    if wave is not None:
+                        file.write(np.clip(np.round(wave * _SCALE), -32768, 32767).astype(np.int16).tobytes())
+                        part = asdict(Part(offset, *wave.shape))
+                        offset += wave.size
+                    entries[-1].append(part)
             if progress is not None:
                 progress(min(first + ahead, len(tracks)), len(tracks))
-    with replacing(index) as temporary:
-        temporary.write_text(json.dumps(entries), encoding="utf-8")
+    write_text(index, json.dumps(entries))

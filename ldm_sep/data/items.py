@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from ldm_sep.audio import read, resample
+from ldm_sep.audio import as_stereo, of_length, read, resample
 from ldm_sep.config.fields import Line
 from ldm_sep.data.tables import FileName
 from ldm_sep.data.tracks import Track
@@ -63,10 +63,7 @@ def _crop(path: Path, start: float, frames: int, sample_rate: int) -> np.ndarray
         raise DataError(f"{path}: lasts {wave.shape[1] / rate:.1f} s, and an item is to begin at {start:g} s")
     # With a margin, which takes the resampler's ringing and is cut away again.
     wave = resample(wave[:2, first : first + round(frames * rate / sample_rate) + rate // 10], rate, sample_rate)
-    wave = wave[:, :frames]
-    if wave.shape[1] < frames:
-        wave = np.pad(wave, ((0, 0), (0, frames - wave.shape[1])))
-    return np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave
+    return as_stereo(of_length(wave, frames))
 
 
 def read_items(table: Path, root: Path, sample_rate: int, multiple: int) -> list[Item]:

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from ldm_sep.errors import DataError, unwritable
-from ldm_sep.files import replacing, sync
+from ldm_sep.files import sync, write_text
 from ldm_sep.records import Record, checked, read_json
 
 ArrayName = Literal["vocals", "mixture", "estimate", "z0", "cond"]
@@ -67,6 +67,12 @@ def _strides(index: PackIndex) -> dict[str, int]:
     return {name: 2 * a * b for name, (a, b) in index.shapes.items()} | {"facts": 4 * len(_FACTS)}
 
 
+def _whole_items(folder: Path, index: PackIndex) -> int:
+    """How many items every file has in full."""
+    sizes = {name: path.stat().st_size for name in _strides(index) if (path := _file(folder, name)).is_file()}
+    return min(sizes.get(name, 0) // stride for name, stride in _strides(index).items())
+
+
 class PackWriter:
     """Appends items to the pack in ``folder``; one that is there already is gone on with.
 
@@ -75,7 +81,6 @@ class PackWriter:
 
     def __init__(self, folder: Path, index: PackIndex) -> None:
         self.folder, self.index = folder, index
-        self._strides = _strides(index)
         with unwritable(DataError, folder, _MAKE_ROOM):
             if (folder / "index.json").exists():
                 before = read_index(folder)
@@ -84,22 +89,16 @@ class PackWriter:
                     raise DataError(f"{folder}: holds other arrays than are wanted now; name another folder")
             elif folder.exists() and any(folder.iterdir()):
                 raise DataError(f"{folder}: holds something else than a pack; name another folder")
-            with replacing(folder / "index.json") as temporary:
-                temporary.write_text(index.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            sizes = {n: p.stat().st_size if (p := _file(folder, n)).exists() else 0 for n in self._strides}
-            self.done = min(size // self._strides[name] for name, size in sizes.items())
-            self._cut(self.done)
-
-    def _cut(self, items: int) -> None:
-        """Drop everything after the first ``items`` whole items."""
-        for name, stride in self._strides.items():
-            with _file(self.folder, name).open("ab") as file:
-                file.truncate(items * stride)
+            write_text(folder / "index.json", index.model_dump_json(indent=2) + "\n")
+            self.done = _whole_items(folder, index)
+            self.rewind(self.done)
 
     def rewind(self, items: int) -> None:
-        """Go on after the first ``items``, at most those that are ``done``."""
+        """Drop everything after the first ``items``, or after those that are ``done``, and go on there."""
         self.done = min(self.done, items)
-        self._cut(self.done)
+        for name, stride in _strides(self.index).items():
+            with _file(self.folder, name).open("ab") as file:
+                file.truncate(self.done * stride)
 
     def append(self, arrays: Mapping[str, np.ndarray], level_db: Sequence[float]) -> None:
         """Add items: float arrays (B, ...) of the index's shapes, and the level of the vocals of each."""
@@ -131,9 +130,7 @@ class Pack:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.index = folder, read_index(folder)
-        strides = _strides(self.index)
-        sizes = {name: path.stat().st_size if (path := _file(folder, name)).is_file() else 0 for name in strides}
-        whole = min(size // strides[name] for name, size in sizes.items())
+        whole = _whole_items(folder, self.index)
         if whole < self.index.items:
             raise DataError(f"{folder}: {whole} of {self.index.items} items; go on with the same 'ldm-sep data freeze'")
         self._arrays: dict[str, np.ndarray] = {

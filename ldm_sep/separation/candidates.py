@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ldm_sep.audio import AudioReader, probe
-from ldm_sep.files import replacing
+from ldm_sep.files import replacing, write_text
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.renewal import in_step
 from ldm_sep.separation.separator import Separator
@@ -75,8 +75,7 @@ def _seconds(blocks: Iterator[list[np.ndarray]], rate: int) -> Iterator[np.ndarr
 def write_table(rows: Sequence[Second], path: Path) -> None:
     """``second,level_db,spread_db``, a line a second."""
     lines = ["second,level_db,spread_db", *(f"{r.start:g},{r.level_db:.2f},{r.spread_db:.2f}" for r in rows)]
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def write_plot(rows: Sequence[Second], path: Path) -> None:

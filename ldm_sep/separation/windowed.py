@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ldm_sep.audio.resample import StreamResampler
+from ldm_sep.audio.resample import StreamResampler, of_length
 from ldm_sep.signal.windows import CrossFader, Window, Windower
 
 # Samples. Bounds the memory of blocks read at any sample rate.
@@ -58,6 +58,5 @@ def through_windows(
         out = back.push(faded if signals * channels == windower.channels else faded.mean(0, keepdims=True))
         given += out.shape[1]
         yield out
-    rest, missing = back.flush(), taken - given
     # Two roundings of the length may leave the way back a sample or two short or long.
-    yield np.pad(rest[:, :missing], ((0, 0), (0, max(0, missing - rest.shape[1]))))
+    yield of_length(back.flush(), taken - given)

@@ -49,7 +49,7 @@ class _Means:
         self.steps += 1
         self.taken += not unusable
         for key, value in losses.items():
-            # A skipped step adds nothing to the totals but their names.
+            # A skipped step adds the names of its losses only.
             value = value.detach().float()
             self.totals[key] = self.totals.get(key, torch.zeros_like(value)) + (0 if unusable else value)
 
@@ -137,8 +137,7 @@ class CsvLog:
                 rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
                 kept = [row for row in rows if row.get("step") and int(row["step"]) <= step]
         except (OSError, ValueError, TypeError, csv.Error) as error:
-            why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
-            raise CheckpointError(f"{path}: not a training's log ({why}); move it away") from None
+            raise CheckpointError(f"{path}: not a training's log ({reason(error)}); move it away") from None
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns, extrasaction="ignore", restval="")
             writer.writeheader()

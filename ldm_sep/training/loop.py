@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ldm_sep.config import OptimiserConfig
-from ldm_sep.files import complete_leftovers, replacing
+from ldm_sep.files import complete_leftovers, write_text
 from ldm_sep.training.log import Board, Progress, TrainingLog
 from ldm_sep.training.state import ExponentialMovingAverage, Reached, find_states, load_state, save_state, saving
 
@@ -101,8 +101,7 @@ def fit(
     if accelerator.is_main_process:
         with saving(run, before.step):
             complete_leftovers(run)
-            with replacing(run / "config.json") as temporary:
-                temporary.write_text(record, encoding="utf-8")
+            write_text(run / "config.json", record)
         log = TrainingLog(run, settings, before.step, session.report, session.max_minutes)
     # Loaded networks are in evaluation mode, in which recurrent layers have no backward pass on CUDA.
     objective.train()

@@ -13,7 +13,7 @@ from ldm_sep.config import Config, load_config
 from ldm_sep.data.layouts import LAYOUTS, guess_layout, read_tracks
 from ldm_sep.data.tracks import Layout, Split
 from ldm_sep.errors import ConfigError, unwritable
-from ldm_sep.files import as_file_name, replacing, shown
+from ldm_sep.files import as_file_name, shown, write_text
 
 # Steps of fine-tuning, and the factor of its learning rate, against training from nothing.
 _TUNING_STEPS, _SLOWER = 2000, 0.1
@@ -80,8 +80,8 @@ def write_recipe(data: Path, layout: Layout | None, start: str | None, base: str
     if file.exists():
         raise ConfigError(f"{file}: is there already; name another file with --out")
     recipe = _recipe(data, layout or guess_layout(data), start, base, file)
-    with unwritable(ConfigError, file, "name another with --out"), replacing(file) as temporary:
-        temporary.write_text(recipe.text, encoding="utf-8")
+    with unwritable(ConfigError, file, "name another with --out"):
+        write_text(file, recipe.text)
     return recipe
 
 

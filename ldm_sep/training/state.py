@@ -90,9 +90,9 @@ def saving(run: Path, step: int) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch and safetensors have their own errors for a full disk.
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{run}: step {step} could not be saved ({reason}); see that there is room, and go on with --resume"
+            f"{run}: step {step} could not be saved ({_first_line(error)}); see that there is room, and go on with "
+            "--resume"
         ) from error
 
 
@@ -199,5 +199,8 @@ def _moments(path: Path) -> dict[int, dict[str, Tensor]]:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    why = (reason(error) if isinstance(error, (OSError, ValueError)) else str(error)).splitlines()
-    return CheckpointError(f"{path}: damaged ({(why or [type(error).__name__])[0]}); {_REMEDY}")
+    return CheckpointError(f"{path}: damaged ({_first_line(error)}); {_REMEDY}")
+
+
+def _first_line(error: Exception) -> str:
+    return (reason(error).splitlines() or [type(error).__name__])[0]

@@ -48,8 +48,13 @@ def score_separator(
             gain = None if before is None or after is None else after - before
             values.setdefault(f"{item.group}/si_sdr_gain_{count}", []).append(gain)
             values.setdefault(f"{item.group}/lsd_{count}", []).append(lsd(reference, estimate, rate).value)
-    means = {key: [v for v in row if v is not None] for key, row in values.items()}
-    return {key: float(np.mean(row)) for key, row in means.items() if row}
+    return means_of(values)
+
+
+def means_of(values: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+    """The mean of what is defined in each row; rows without anything are left out."""
+    defined = {key: [value for value in row if value is not None] for key, row in values.items()}
+    return {key: float(np.mean(row)) for key, row in defined.items() if row}
 
 
 def write_samples(

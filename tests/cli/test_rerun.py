@@ -78,7 +78,7 @@ def test_what_does_not_belong_together_is_one_line(first: Path, trained: Path, t
         ((record, "--input", tmp_path / "other.wav"), "is not the song of"),
         ((record, "-n", trained / "stage1/separator"), "is not the checkpoint of"),
         ((alone,), "the song is not where it was; name it by --input"),
-        ((tmp_path / "nothing.json",), "cannot be read as JSON"),
+        ((tmp_path / "nothing.json",), "no such file"),
     ):
         done = run_here("rerun", *words, *elsewhere)
         assert done.returncode == 1 and needle in done.stderr and done.stderr.count("\n") == 1, words

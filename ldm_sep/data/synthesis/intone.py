@@ -233,7 +233,7 @@ def _spoken_clips(speaker: Speaker, seconds: float, rng: np.random.Generator) ->
 
 
 def _sung_clips(speaker: Speaker, seconds: float, rng: np.random.Generator) -> list[_Clip]:
-    """The same, intoned."""
+    """The same, each take intoned on a pitch of its own."""
     takes: list[tuple[str, _Analysis, float]] = []
     total = 0.0
     for name, wave in _takes(speaker, rng):

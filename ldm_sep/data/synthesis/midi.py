@@ -82,8 +82,7 @@ def read_archive(scores: Path) -> dict[str, bytes]:
                 songs[entry.filename] = archive.read(entry)
     # The zip is damaged, encrypted, or packed by a method that Python does not know.
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
-        raise DataError(f"{scores}: not a readable zip of MIDI files ({why})") from None
+        raise DataError(f"{scores}: not a readable zip of MIDI files ({reason(error)})") from None
     if not songs:
         raise DataError(f"{scores}: holds no .mid files")
     return songs
