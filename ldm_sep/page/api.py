@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ldm_sep.checkpoint.manifest import Manifest
-from ldm_sep.errors import ConfigError, LdmSepError
+from ldm_sep.errors import ConfigError
 from ldm_sep.files import reason, shown
 from ldm_sep.page.line import ActiveError, FullError, Line
 from ldm_sep.page.records import ACTIVE, Bounds, Job, Order, Settings, Stretch
@@ -67,7 +67,7 @@ def guarded(page: Page, act: Handler) -> Handler:
         from starlette.requests import ClientDisconnect
         from starlette.responses import Response
 
-        if not page.door.local and not page.door.name(request):
+        if not page.door.admits(request):
             raise RefusedError(401, "This page needs its link. Please open the one that you were given.")
         try:
             return await act(request)
@@ -77,8 +77,6 @@ def guarded(page: Page, act: Handler) -> Handler:
             raise RefusedError(409, "This song is being worked on; wait for it, or cancel that first.") from None
         except KeyError:
             raise RefusedError(404, "This song was deleted meanwhile.") from None
-        except LdmSepError as error:
-            raise RefusedError(422, shown(str(error))) from None
         except ClientDisconnect:
             # Nobody reads the reply.
             return Response(status_code=400)
@@ -94,7 +92,7 @@ def job_endpoints(page: Page) -> list[Endpoint]:
     from starlette.concurrency import run_in_threadpool
 
     async def door(request: "Request") -> "Response":
-        return json_reply({"open": page.door.local or bool(page.door.name(request))})
+        return json_reply({"open": page.door.admits(request)})
 
     async def enter(request: "Request") -> "Response":
         body = await read_json(request)

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ldm_sep.files import shown
+from ldm_sep.page.records import Lane, Sound
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Finished:
-    """The job is done and its files are whole; ``news`` are the changes of its record."""
+    """The job is done and its files are whole; ``sound`` of a song that was decoded. The rest is as in `Job`."""
 
     id: str
-    news: dict[str, Any]
+    peaks: dict[Lane, float]
+    notes: tuple[str, ...]
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ldm_sep.files import reason, shown
 from ldm_sep.page.events import Advanced, Event, Failed, Finished, Lost, Started
 from ldm_sep.page.outlook import Outlook, Running, outlook
 from ldm_sep.page.reading import Reading, read_upload
-from ldm_sep.page.records import ACTIVE, Bounds, Job, Order, Sound, State
+from ldm_sep.page.records import ACTIVE, Bounds, Job, Order, State
 from ldm_sep.page.shelf import MIXTURE, UPLOAD, Shelf, now
 from ldm_sep.page.work import Bench, Separation
 from ldm_sep.workers import work_through
@@ -45,13 +45,13 @@ class Line:
         self._reserved = 0
         self._running: dict[str, Running] = {}
         self._crashed: set[str] = set()
-        # Seconds of work for a second of song, by preset, as the last song took.
+        # Seconds of work per second of song, by preset, measured on the last song.
         self._pace: dict[str | None, float] = {}
         self._swept = float("-inf")
         self._threads = [threading.Thread(target=self._work, args=(state,)) for state in ("reading", "queued")]
 
     def start(self) -> None:
-        """Begin, with what was not done when the server ended."""
+        """Begin, with the jobs that an earlier server left unfinished."""
         for thread in self._threads:
             thread.start()
 
@@ -124,7 +124,8 @@ class Line:
         function: Callable = read_upload if state == "reading" else self._bench
         while not self._stopping:
             due = self._due(state)
-            # One process keeps the checkpoint from song to song; what a hostile file did to its decoder ends with it.
+            # Separations share a process, which keeps the checkpoint loaded. Each upload gets a new one, which a
+            # hostile file may break.
             batches = ([one] for one in due) if state == "reading" else [due]
             try:
                 for batch in batches:
@@ -200,7 +201,7 @@ class Line:
     def _settle(self, job: Job, running: Running, event: Finished | Failed | Lost) -> None:
         """Write down how a job ended."""
         if isinstance(event, Finished) and running.state == "reading":
-            self._shelf.change(job, state="queued", **{**event.news, "sound": Sound(**event.news["sound"])})
+            self._shelf.change(job, state="queued", sound=event.sound, peaks=event.peaks, notes=event.notes)
             (self._shelf.folder(job) / UPLOAD).unlink(missing_ok=True)
         elif isinstance(event, Finished):
             self._finish(job, time.monotonic() - running.began, event)
@@ -234,14 +235,14 @@ class Line:
             take=job.take + 1,
             settings=job.settings if order.stretch else order.settings,
             stretches=(*job.stretches, order.stretch) if order.stretch else (),
-            peaks={**job.peaks, **event.news["peaks"]},
-            notes=tuple(dict.fromkeys([*job.notes, *event.news["notes"]])),
+            peaks=job.peaks | event.peaks,
+            notes=tuple(dict.fromkeys([*job.notes, *event.notes])),
         )
         self._shelf.clear_takes(done)
         self._swept = float("-inf")
 
     def _end(self, job: Job, state: Literal["failed", "cancelled"], why: str | None) -> None:
-        """Nothing came of an order. What was there before is the result still."""
+        """Record that an order failed or was cancelled. An earlier result stays."""
         news = {"state": "done" if job.take else state, "error": why}
         # An upload that was not decoded may be read again, with the order that it came with.
         self._shelf.change(job, **news, order=None if job.take else job.order)

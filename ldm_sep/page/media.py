@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-# What belongs to a take never changes: its address holds the number.
+# The address of a take's files holds its number, so browsers may keep them.
 _LASTING = {"cache-control": "private, max-age=86400, immutable"}
 # +12 dB.
 _MOST_GAIN = 4.0
@@ -30,16 +30,12 @@ _MAKERS = 2
 
 def page_app(page: Page, names: frozenset[str]) -> "ASGIApp":
     """The application: the page of `static/`, and everything that `static/openapi.json` describes."""
-    assets = packaged_files("ldm_sep.web", "static") | packaged_files("ldm_sep.page", "static")
+    assets = packaged_files("ldm_sep.page")
     return create_app(page_endpoints(page), assets, names=names, limits=Limits(uploads={UPLOADS: page.bounds.upload}))
 
 
 def page_endpoints(page: Page) -> list[Endpoint]:
     """Everything that can be asked for."""
-    return [*job_endpoints(page), *_media_endpoints(page)]
-
-
-def _media_endpoints(page: Page) -> list[Endpoint]:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import FileResponse, Response
 
@@ -88,6 +84,7 @@ def _media_endpoints(page: Page) -> list[Endpoint]:
 
     of_take = "/api/jobs/{id}/takes/{take}/{lane}"
     return [
+        *job_endpoints(page),
         Endpoint("GET", f"{of_take}/peaks", guarded(page, peaks)),
         Endpoint("GET", f"{of_take}/tiles/{{level}}/{{index}}", guarded(page, tile)),
         Endpoint("GET", f"{of_take}/pieces/{{index}}", guarded(page, piece)),
@@ -128,7 +125,7 @@ def _number(request: "Request", name: str, default: float, most: float) -> float
         value = default if text is None else float(text)
     except ValueError:
         value = math.nan
-    # A little more comes of rounding.
+    # The tolerance is for the browser's rounding.
     if not -1e-3 <= value <= most + 1e-3:
         raise RefusedError(422, f"{name} is a number from 0 to {most:g}.")
     return min(max(value, 0.0), most)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ldm_sep.page.records import Job, State
 
-# Below it, the time that a job has taken says little about the time that it will take.
+# At a smaller fraction done, the time left cannot be extrapolated.
 _TELLING = 0.02
 
 

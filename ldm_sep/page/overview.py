@@ -82,7 +82,7 @@ class _Peaks:
     def _reduce(self, starts: np.ndarray, end: int) -> np.ndarray:
         low = np.minimum.reduceat(self._low[:end], starts)
         high = np.maximum.reduceat(self._high[:end], starts)
-        # Away from zero, so that quiet sound is not drawn as none.
+        # Rounded away from zero, so that quiet sound stays visible.
         scaled = np.stack([np.floor(np.minimum(low, 0) * 127), np.ceil(np.maximum(high, 0) * 127)], 1)
         return np.clip(scaled, -127, 127).astype(np.int8)
 
@@ -97,7 +97,7 @@ class _Levels:
         hz = np.fft.rfftfreq(self._length, 1 / rate)
         top = max(1000.0, min(rate / 2, _TOP_HZ))
         filters = triangles(slaney_edges(top, BANDS), hz, least_width=hz[1])
-        # The height of a sine's line is 0 dB, whatever the window.
+        # Scaled so that a full-scale sine has 0 dB with any length of window.
         self._filters = (filters * (2 / self._window.sum()) ** 2).T.astype(np.float32)
         self._held = np.zeros((channels, self._length // 2), np.float32)
         # Position in the sound of the first sample that is held.

@@ -54,7 +54,7 @@ def _palette() -> bytes:
 
 
 def _rows(path: Path, width: int, kind: type) -> np.ndarray:
-    # A file of no rows cannot be mapped.
+    # An empty file cannot be mapped.
     if not path.stat().st_size:
         return np.zeros((0, width), kind)
     return np.memmap(path, kind, "r").reshape(-1, width)

@@ -11,6 +11,7 @@ from ldm_sep.errors import AudioError, LdmSepError
 from ldm_sep.files import shown
 from ldm_sep.page.events import Advanced, Event, Failed, Finished, Started, named
 from ldm_sep.page.overview import write_overview
+from ldm_sep.page.records import Sound
 
 _BLOCK = 65536
 
@@ -57,12 +58,12 @@ def _decode(job: Reading) -> Iterator[Event]:
                 if reader.info.frames:
                     yield Advanced(job.id, min(1.0, frames / reader.info.frames))
     loudest = write_overview(job.mixture, job.mixture.parent, job.mixture.stem)
-    sound = {"sample_rate": rate, "channels": channels, "frames": frames}
-    yield Finished(job.id, {"sound": sound, "peaks": {"mixture": loudest}, "notes": tuple(notes)})
+    sound = Sound(sample_rate=rate, channels=channels, frames=frames)
+    yield Finished(job.id, {"mixture": loudest}, tuple(notes), sound)
 
 
 def _limit_memory(more: int) -> None:
-    """Let this process take at most ``more`` bytes of address space beyond what it has. Systems that cannot, do not."""
+    """Let this process take at most ``more`` bytes of address space beyond what it has, where the system can."""
     try:
         import resource
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ldm_sep.records import Record
 
@@ -13,7 +13,6 @@ ACTIVE: tuple[State, ...] = ("reading", "queued", "separating")
 Lane = Literal["mixture", "vocals", "instrumental"]
 LANES: tuple[Lane, ...] = ("mixture", "vocals", "instrumental")
 
-Seconds = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -27,8 +26,8 @@ class Settings(Record):
 class Stretch(Record):
     """A part of a song, in seconds, that was or is to be separated again with another ``seed``."""
 
-    start: Seconds
-    end: Seconds
+    start: NonNegativeFloat
+    end: NonNegativeFloat
     seed: Seed
 
 
@@ -69,7 +68,7 @@ class Job(Record):
     finished: datetime | None = None
     order: Order | None = None
     sound: Sound | None = None
-    take: Annotated[int, Field(ge=0)] = 0
+    take: NonNegativeInt = 0
     settings: Settings = Settings()
     stretches: tuple[Stretch, ...] = ()
     peaks: dict[Lane, float] = Field(default_factory=dict)
@@ -85,10 +84,10 @@ class Bounds(Record):
     keep_days, keep_bytes: finished songs are deleted when they are older, and the oldest first when all are larger.
     """
 
-    upload: Annotated[int, Field(gt=0)] = 2 << 30
-    minutes: Annotated[float, Field(gt=0)] = 90.0
-    memory: Annotated[int, Field(gt=0)] = 1 << 30
-    decoding_seconds: Annotated[float, Field(gt=0)] = 900.0
-    places: Annotated[int, Field(gt=0)] = 20
-    keep_days: Annotated[float, Field(gt=0)] = 7.0
-    keep_bytes: Annotated[int, Field(gt=0)] = 20 << 30
+    upload: PositiveInt = 2 << 30
+    minutes: PositiveFloat = 90.0
+    memory: PositiveInt = 1 << 30
+    decoding_seconds: PositiveFloat = 900.0
+    places: PositiveInt = 20
+    keep_days: PositiveFloat = 7.0
+    keep_bytes: PositiveInt = 20 << 30

@@ -1,15 +1,14 @@
 """The songs on the disk: a folder for each, which appears and disappears as a whole."""
 
-import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ldm_sep.errors import ConfigError, LdmSepError
-from ldm_sep.files import make_folder, replacing, sync, unfinished_name
+from ldm_sep.files import make_folder, replacing, sync, unfinished_name, write_text
 from ldm_sep.page.records import ACTIVE, Job
 from ldm_sep.records import checked, read_json
 
@@ -87,8 +86,7 @@ class Shelf:
         """``job`` as it is now with ``news``, on the disk. KeyError if it was deleted; OSError if the disk is full."""
         with self._lock:
             changed = self._jobs[job.id].model_copy(update=news)
-            with replacing(self.folder(job) / _RECORD) as temporary:
-                temporary.write_text(changed.model_dump_json(indent=1), encoding="utf-8")
+            write_text(self.folder(job) / _RECORD, changed.model_dump_json(indent=1))
             self._jobs[job.id] = changed
             return changed
 
@@ -103,7 +101,7 @@ class Shelf:
         with self._lock:
             self._jobs.pop(job.id, None)
             path = self.folder(job)
-            # It disappears under its name at once, however long the files take.
+            # Renamed first, so that the job is gone at once even if removing its files takes long.
             hidden = unfinished_name(path)
             with suppress(OSError):
                 path.rename(hidden)
@@ -112,7 +110,12 @@ class Shelf:
 
     def size(self, job: Job) -> int:
         """Bytes of the files of ``job``."""
-        return sum(_sizes(self.folder(job)))
+        total = 0
+        for path in self.folder(job).rglob("*"):
+            # It may be renamed or removed meanwhile.
+            with suppress(OSError):
+                total += path.stat().st_size
+        return total
 
     def sweep(self, keep_days: float, keep_bytes: int, now: datetime) -> Sequence[Job]:
         """Delete finished jobs that are older than ``keep_days``, and the oldest while all take more than
@@ -130,21 +133,9 @@ class Shelf:
         return gone
 
 
-def new_id() -> str:
-    """128 random bits: who was not told an id does not find it."""
-    return secrets.token_urlsafe(16)
-
-
 def now() -> datetime:
     """The time, as records have it."""
     return datetime.now(UTC)
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    for path in folder.rglob("*"):
-        # It may be renamed or removed meanwhile.
-        with suppress(OSError):
-            yield path.stat().st_size
 
 
 def _last_change(job: Job) -> datetime:

@@ -1,6 +1,7 @@
 """Uploads: counted while they stream onto the disk, and a job only when they are whole."""
 
 import asyncio
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm_sep.page.records import Bounds, Job, Order
-from ldm_sep.page.shelf import UPLOAD, Shelf, new_id, now
+from ldm_sep.page.shelf import UPLOAD, Shelf, now
 from ldm_sep.web.replies import RefusedError
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ async def receive(request: "Request", shelf: Shelf, bounds: Bounds, name: str, o
             raise RefusedError(507, "There is no room for this file on the server now.")
         if not await _write(_timely(request.stream()), incoming / UPLOAD):
             raise RefusedError(400, "The file is empty.")
-        job = Job(id=new_id(), name=name, created=now(), queued=now(), order=order)
+        # 128 random bits: who was not told an id does not find it.
+        job = Job(id=secrets.token_urlsafe(16), name=name, created=now(), queued=now(), order=order)
         await run_in_threadpool(shelf.put, job, incoming)
         return job
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ldm_sep.errors import LdmSepError
 from ldm_sep.page.events import Advanced, Event, Failed, Finished, Started, as_they_come, named
 from ldm_sep.page.overview import write_overview
-from ldm_sep.page.records import Order
+from ldm_sep.page.records import Lane, Order
 from ldm_sep.separation.naming import STEMS
 from ldm_sep.separation.options import Options
 from ldm_sep.separation.progress import Progress, Stage
@@ -42,7 +42,7 @@ class Bench:
         self._separator: Separator | None = None
 
     def __call__(self, job: Separation) -> Iterator[Event]:
-        """Do it. What the user can mend becomes `Failed`; the result of before stays as it is then."""
+        """Separate the song. An error that the user can mend becomes `Failed`, and the earlier result stays."""
         yield Started(job.id, os.getpid())
         try:
             yield from as_they_come(lambda tell: self._separate(job, tell))
@@ -73,5 +73,5 @@ class Bench:
                 progress=progress,
                 notice=lambda line: notes.append(named(line, job.name, job.mixture, job.out)),
             )
-        peaks = {stem: write_overview(job.out / f"{stem}.wav", job.out, stem) for stem in STEMS}
-        tell(Finished(job.id, {"peaks": peaks, "notes": tuple(notes)}))
+        peaks: dict[Lane, float] = {stem: write_overview(job.out / f"{stem}.wav", job.out, stem) for stem in STEMS}
+        tell(Finished(job.id, peaks, tuple(notes)))

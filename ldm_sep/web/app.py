@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from ipaddress import ip_address
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
-from ldm_sep.errors import ConfigError, need_package
+from ldm_sep.errors import ConfigError, LdmSepError, need_package
 from ldm_sep.web.guard import Guard, Limits
 from ldm_sep.web.replies import RefusedError, refuse
 
@@ -45,16 +46,20 @@ class Asset:
     media_type: str
 
 
-def packaged_files(package: str, folder: str) -> dict[str, Asset]:
-    """Name -> file, of all files in ``folder`` of ``package`` that a browser can be given.
+def packaged_files(package: str) -> dict[str, Asset]:
+    """Name -> file, of what a browser can be given of this package and of ``static/`` in ``package``.
 
-    They are looked up by name in this table, never on the disk: no request can lead out of the folder.
+    They are looked up by name in this table, never on the disk: no request can lead out of the folder. HTML files hold
+    what is their page's own; the rest is that of ``page.html`` here.
     """
     assets = {}
-    for entry in (files(package) / folder).iterdir():
+    before, behind = (files("ldm_sep.web") / "page.html").read_bytes().split(b"<!-- of the page -->\n")
+    for entry in chain.from_iterable((files(name) / "static").iterdir() for name in ("ldm_sep.web", package)):
         suffix = "." + entry.name.rpartition(".")[2]
         if entry.is_file() and suffix in MEDIA_TYPES:
-            assets[entry.name] = Asset(entry.read_bytes(), MEDIA_TYPES[suffix])
+            own = entry.read_bytes()
+            data = before + own + behind if suffix == ".html" else own
+            assets[entry.name] = Asset(data, MEDIA_TYPES[suffix])
     return assets
 
 
@@ -64,7 +69,7 @@ def create_app(
     """An ASGI application: ``assets`` below /static/, index.html at /, and ``endpoints``, all behind a `Guard`.
 
     ``names``: what a Host header may say. A handler raises `RefusedError` for what it does not serve; it becomes a
-    reply of that status with ``{"error": message}``.
+    reply of that status with ``{"error": message}``, and an `LdmSepError` one of status 422.
     """
     need_package("serving a page", "starlette")
     from starlette.applications import Starlette
@@ -78,24 +83,22 @@ def create_app(
             raise RefusedError(404, "There is no such page here.")
         return Response(asset.data, headers={"content-type": asset.media_type, "cache-control": "no-cache"})
 
-    async def on_refusal(request: "Request", error: Exception) -> Response:
-        assert isinstance(error, RefusedError)
-        return refuse(error)
-
-    async def on_http_error(request: "Request", error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        reply = refuse(RefusedError(error.status_code, "There is no such page here."))
-        reply.headers.update(error.headers or {})
-        return reply
-
-    async def on_defect(request: "Request", error: Exception) -> Response:
+    async def on_error(request: "Request", error: Exception) -> Response:
+        match error:
+            case RefusedError():
+                return refuse(error)
+            case LdmSepError():
+                return refuse(RefusedError(422, str(error)))
+            case HTTPException():
+                reply = refuse(RefusedError(error.status_code, "There is no such page here."))
+                reply.headers.update(error.headers or {})
+                return reply
         return refuse(RefusedError(500, "Something went wrong on the server; please try again."))
 
     routes = [Route("/", static, methods=["GET"]), Route("/static/{name}", static, methods=["GET"])]
     routes += [Route(one.path, one.handler, methods=[one.method]) for one in endpoints]
-    app = Starlette(
-        routes=routes, exception_handlers={RefusedError: on_refusal, HTTPException: on_http_error, Exception: on_defect}
-    )
+    kinds: tuple[type[Exception], ...] = (RefusedError, LdmSepError, HTTPException, Exception)
+    app = Starlette(routes=routes, exception_handlers=dict.fromkeys(kinds, on_error))
     return Guard(app, names=names, limits=limits)
 
 

@@ -12,24 +12,27 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """``tokens`` None: no token is needed, and what a request shows is taken at its word.
+    """``tokens`` None: no token is needed (``local``), and what a request shows is taken at its word.
 
     A request shows a token in its Authorization header or, where ``cookie`` names one, in a cookie, for what a browser
     asks for by itself: pictures, downloads. Wrong tokens are counted by address and soon refused unread.
     """
 
     def __init__(self, tokens: Tokens | None, cookie: str | None = None) -> None:
+        self.local = tokens is None
         self._tokens, self._cookie = tokens, cookie
         self._misses = RateLimit(burst=20, per_second=0.2)
 
-    @property
-    def local(self) -> bool:
-        """Whether no token is needed."""
-        return self._tokens is None
+    def admits(self, request: "Request") -> bool:
+        """Whether ``request`` shows a token, or needs none."""
+        return self.local or bool(self.name(request))
 
     def name(self, request: "Request") -> str:
         """The name that the token was made for; empty for a wrong one. Without tokens: what was shown."""
-        return self.name_of(self._code(request), request)
+        scheme, _, code = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.name_of(unquote(code.strip()), request)
+        return self.name_of(request.cookies.get(self._cookie, "") if self._cookie else "", request)
 
     def name_of(self, code: str, request: "Request") -> str:
         """The same for a ``code`` that came with ``request`` in another way."""
@@ -41,9 +44,3 @@ class Door:
             if wait > 0:
                 raise RefusedError(429, "Too many wrong links; wait a few minutes.", retry_after=wait)
         return name or ""
-
-    def _code(self, request: "Request") -> str:
-        scheme, _, code = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return unquote(code.strip())
-        return request.cookies.get(self._cookie, "") if self._cookie else ""

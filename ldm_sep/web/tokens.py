@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ldm_sep.errors import ConfigError, unwritable
 from ldm_sep.files import replacing
+from ldm_sep.records import read_json
 
 
 class Tokens:
@@ -33,7 +32,9 @@ def load_tokens(path: Path, names: Sequence[str]) -> tuple[Tokens, dict[str, str
     made = {name: secrets.token_urlsafe(16) for name in names if name not in hashes}
     if made:
         hashes |= {name: _hashed(token) for name, token in made.items()}
-        _write(path, hashes)
+        with unwritable(ConfigError, path, "free space or name another folder"), replacing(path) as temporary:
+            temporary.touch(0o600, exist_ok=False)
+            temporary.write_text(json.dumps(hashes, indent=1, ensure_ascii=False), encoding="utf-8")
     return Tokens({name: hashes[name] for name in names}), made
 
 
@@ -43,17 +44,7 @@ def _hashed(token: str) -> str:
 
 def _read(path: Path) -> dict[str, str]:
     remedy = "delete it to make new links for everybody"
-    try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not readable ({error}); {remedy}") from None
+    table = read_json(path, ConfigError, remedy)
     if not isinstance(table, dict) or not all(isinstance(value, str) and len(value) == 64 for value in table.values()):
         raise ConfigError(f"{path}: not a table of names and SHA-256 values; {remedy}")
     return table
-
-
-def _write(path: Path, hashes: dict[str, str]) -> None:
-    with unwritable(ConfigError, path, "free space or name another folder"), replacing(path) as temporary:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(hashes, file, indent=1, ensure_ascii=False)

@@ -25,7 +25,7 @@ def page_app(limits: Limits = Limits(body=1000), names: frozenset[str] = LOOPBAC
         raise KeyError("/secret/path")
 
     endpoints = [Endpoint("POST", "/api/echo", echo), Endpoint("GET", "/api/broken", broken)]
-    return create_app(endpoints, packaged_files("ldm_sep.study", "static"), names=names, limits=limits)
+    return create_app(endpoints, packaged_files("ldm_sep.study"), names=names, limits=limits)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 // A song from the microphone. What browsers do for speech (echo, noise, level) is switched off.
 
 import { el } from "./dom.js";
-import { clock } from "./words.js";
+import { clock } from "./clock.js";
 
 const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 

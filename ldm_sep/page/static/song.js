@@ -1,15 +1,16 @@
 // One song: its lanes on one clock, what is heard of them, and what can be made and taken away.
 
 import { RequestError, json } from "./requests.js";
+import { clock } from "./clock.js";
 import { announce, el } from "./dom.js";
-import { bindKeys } from "./keys.js";
+import { bindKeys, keyHelp } from "./keys.js";
 import { downloads } from "./downloads.js";
 import { Lane, Lanes } from "./lanes.js";
 import { Mixer } from "./mixer.js";
 import { Player } from "./player.js";
 import { againForm, renewForm } from "./renewal.js";
-import { Transport, keyHelp } from "./transport.js";
-import { clock, isActive, state, title } from "./words.js";
+import { KEYS, Transport } from "./transport.js";
+import { isActive, state, title } from "./words.js";
 
 const LANES = { mixture: "song", vocals: "vocals", instrumental: "instrumental" };
 const BUSY_MS = 1000;
@@ -163,7 +164,7 @@ function openDesk(first, model, act, say) {
           el("p", { class: "hint", text: "In wav (32 bit float) both add up to the song, sample by sample." }), loudest),
         el("section", { class: "card" }, el("h2", { text: "Renew a part" }), renewal.node),
         el("section", { class: "card" }, el("h2", { text: "The whole song again" }), again.node)),
-      keyHelp(),
+      keyHelp(KEYS),
     ],
     begin() {
       lanes.begin();

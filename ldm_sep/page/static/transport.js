@@ -1,9 +1,10 @@
 // Play, position, loop, and what the lanes show.
 
+import { clock } from "./clock.js";
 import { el } from "./dom.js";
-import { keysOn, setKeys } from "./keys.js";
+import { withKey } from "./keys.js";
 import { loopFromHere, loopToHere } from "./loop.js";
-import { clock, exact } from "./words.js";
+import { exact } from "./words.js";
 
 const NUDGE = 2;
 // Seconds of the shortest loop.
@@ -95,7 +96,7 @@ export class Transport {
     const { playing, waiting, position, duration, loop } = this.player;
     const words = waiting ? "Loading" : playing ? "Pause" : "Play";
     if (this.shown !== words) {
-      this.play.replaceChildren(el("span", { text: words }), el("kbd", { text: "Space", ariaHidden: "true" }));
+      this.play.replaceChildren(...withKey(words, "Space"));
       this.shown = words;
     }
     this.time.textContent = `${clock(position)} / ${clock(duration)}`;
@@ -107,23 +108,13 @@ export class Transport {
 }
 
 function button(text, key, act) {
-  const label = key ? [el("span", { text }), el("kbd", { text: key, ariaHidden: "true" })] : [el("span", { text })];
-  return el("button", { type: "button", on: { click: act } }, ...label);
+  return el("button", { type: "button", on: { click: act } }, ...(key ? withKey(text, key) : [el("span", { text })]));
 }
 
-/** A folded list of the page's keys, with the switch for them. */
-export function keyHelp() {
-  const rows = [
-    ["Space", "play or pause"], [", .", "two seconds back, forward"], ["L", "loop on or off"], ["[ ]", "loop from here, to here"],
-    ["R", "loop a bar from here; again: the next"], ["T", "tap the beat"], ["B", "A/B: the song itself, your blend"],
-    ["A S", "vocals, instrumental alone"], ["Q W", "vocals, instrumental off"], ["N", "renew the loop"],
-    ["V", "waveform or spectrogram"], ["+ -", "zoom"],
-  ];
-  const toggle = el("input", { type: "checkbox", checked: keysOn(), on: { change: () => setKeys(toggle.checked) } });
-  const list = rows.map(([keys, what]) =>
-    el("div", {}, el("dt", {}, ...keys.split(" ").map((key) => el("kbd", { text: key }))), el("dd", { text: what })));
-  return el(
-    "details", { class: "keys" }, el("summary", { text: "Keys" }), el("dl", {}, ...list),
-    el("label", { class: "check" }, toggle, "Use these keys"),
-  );
-}
+/** The page's keys, and what they do. */
+export const KEYS = [
+  ["Space", "play or pause"], [", .", "two seconds back, forward"], ["L", "loop on or off"], ["[ ]", "loop from here, to here"],
+  ["R", "loop a bar from here; again: the next"], ["T", "tap the beat"], ["B", "A/B: the song itself, your blend"],
+  ["A S", "vocals, instrumental alone"], ["Q W", "vocals, instrumental off"], ["N", "renew the loop"],
+  ["V", "waveform or spectrogram"], ["+ -", "zoom"],
+];

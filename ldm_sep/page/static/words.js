@@ -1,15 +1,8 @@
 // Numbers and states in words.
 
-/** Minutes and seconds, as players show them. */
-export function clock(seconds) {
-  const whole = Math.floor(seconds + 1e-6);
-  const hours = Math.floor(whole / 3600);
-  const minutes = Math.floor(whole / 60) % 60;
-  const rest = String(whole % 60).padStart(2, "0");
-  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
-}
+import { clock } from "./clock.js";
 
-/** The same to a hundredth, for places in a song. */
+/** Minutes and seconds to a hundredth, for places in a song. */
 export function exact(seconds) {
   const hundredths = Math.round(100 * seconds);
   return `${clock(Math.floor(hundredths / 100))}.${String(hundredths % 100).padStart(2, "0")}`;

@@ -4,9 +4,9 @@ import { post, sound, untilItWorks } from "./api.js";
 import { announce, el, paragraphs, show } from "./dom.js";
 import { Draft } from "./draft.js";
 import { layOut, letterOf, makeForm } from "./forms.js";
-import { bindKeys } from "./keys.js";
+import { bindKeys, keyHelp } from "./keys.js";
 import { Player, audioContext } from "./player.js";
-import { Transport, keyHelp } from "./transport.js";
+import { KEYS, Transport } from "./transport.js";
 
 const REFERENCE = "reference";
 
@@ -75,7 +75,7 @@ class RatingPage {
       intro,
       ...layOut(this.session, this.form, this.transport.node, stimuli.map(({ id }) => this.buttons.get(id)),
         this.buttons.get(REFERENCE) ?? null),
-      this.message, this.next, keyHelp(rows),
+      this.message, this.next, keyHelp([...rows, ...KEYS]),
     );
     this.bindKeys();
     this.update();

@@ -1,20 +1,12 @@
-// Play, position, loop: what all pages with sounds have in common.
+// Play, position, loop: what all pages of a study with sounds have in common.
 
+import { clock } from "./clock.js";
 import { el } from "./dom.js";
-import { keysOn, setKeys } from "./keys.js";
+import { withKey } from "./keys.js";
 import { loopFromHere, loopToHere } from "./loop.js";
 
 // Seconds of the shortest loop.
 const LEAST = 0.25;
-
-function clock(seconds) {
-  const whole = Math.floor(seconds + 1e-6);
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-}
-
-function labelled(text, key) {
-  return [el("span", { text }), el("kbd", { text: key, ariaHidden: "true" })];
-}
 
 export class Transport {
   constructor(player) {
@@ -42,7 +34,7 @@ export class Transport {
   }
 
   button(text, key, act) {
-    return el("button", { type: "button", on: { click: act } }, ...labelled(text, key));
+    return el("button", { type: "button", on: { click: act } }, ...withKey(text, key));
   }
 
   /** The keys of the transport, as a table for `bindKeys`. */
@@ -73,7 +65,7 @@ export class Transport {
   update() {
     const { playing, position, duration, loop } = this.player;
     if (this.shown !== playing) {
-      this.play.replaceChildren(...labelled(playing ? "Pause" : "Play", "Space"));
+      this.play.replaceChildren(...withKey(playing ? "Pause" : "Play", "Space"));
       this.shown = playing;
     }
     this.time.textContent = `${clock(position)} / ${clock(duration)}`;
@@ -88,17 +80,8 @@ export class Transport {
   }
 }
 
-/** A folded list of the page's keys, with the switch for them. `rows`: pairs of keys and what they do. */
-export function keyHelp(rows) {
-  const common = [
-    ["Space", "play or pause"], [", .", "one second back, forward"], ["L", "loop on or off"],
-    ["[ ]", "loop from here, to here"], ["Enter", "next page"],
-  ];
-  const toggle = el("input", { type: "checkbox", checked: keysOn(), on: { change: () => setKeys(toggle.checked) } });
-  const list = [...rows, ...common].map(([keys, what]) =>
-    el("div", {}, el("dt", {}, ...keys.split(" ").map((key) => el("kbd", { text: key }))), el("dd", { text: what })));
-  return el(
-    "details", { class: "keys" }, el("summary", { text: "Keys" }), el("dl", {}, ...list),
-    el("label", { class: "check" }, toggle, "Use these keys"),
-  );
-}
+/** The keys of every page with sounds, and what they do. */
+export const KEYS = [
+  ["Space", "play or pause"], [", .", "one second back, forward"], ["L", "loop on or off"],
+  ["[ ]", "loop from here, to here"], ["Enter", "next page"],
+];

@@ -1,5 +1,7 @@
 // Keyboard operation. One table for each page; what stands in it is also what the page shows.
 
+import { el } from "./dom.js";
+
 let active = new Map();
 let enabled = true;
 
@@ -13,8 +15,20 @@ export function setKeys(on) {
   enabled = on;
 }
 
-export function keysOn() {
-  return enabled;
+/** What stands on a button: a word, and the key that does the same. */
+export function withKey(text, key) {
+  return [el("span", { text }), el("kbd", { text: key, ariaHidden: "true" })];
+}
+
+/** A folded list of the page's keys, with the switch for them. `rows`: pairs of keys and what they do. */
+export function keyHelp(rows) {
+  const toggle = el("input", { type: "checkbox", checked: enabled, on: { change: () => setKeys(toggle.checked) } });
+  const list = rows.map(([keys, what]) =>
+    el("div", {}, el("dt", {}, ...keys.split(" ").map((key) => el("kbd", { text: key }))), el("dd", { text: what })));
+  return el(
+    "details", { class: "keys" }, el("summary", { text: "Keys" }), el("dl", {}, ...list),
+    el("label", { class: "check" }, toggle, "Use these keys"),
+  );
 }
 
 // Who came to a button by Tab presses it with Space or Enter. Who came by pointer goes on with the keys of the page.
