@@ -1,5 +1,6 @@
 """The whole analysis of a study: who counts, what was found, how sure it is."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,18 +78,13 @@ def analyse(
     rejected = screen(rows, collected.roles, collected.method, scale, collected.headphones)
     gone = set() if keep_all else {one.listener for one in rejected}
     kept = [row for row in rows if row.listener not in gone]
-    listeners = sorted({row.listener for row in kept}, key=lambda name: (len(name), name))
+    given = Counter(row.listener for row in kept)
+    listeners = sorted(given, key=lambda name: (len(name), name))
     if not listeners:
         raise StudyError("no listener is left after the screening; see who went and why with --keep-all")
-    given = {name: sum(row.listener == name for row in kept) for name in listeners}
-    if collected.method == "ab":
-        # A choice answers for both of its sounds.
-        given = {name: 2 * count for name, count in given.items()}
-    unfinished = {
-        name: count / collected.expected[name]
-        for name, count in given.items()
-        if name in collected.expected and count < collected.expected[name]
-    }
+    # An A/B choice answers for both of its sounds.
+    answered_by = 2 if collected.method == "ab" else 1
+    shares = {name: answered_by * given[name] / collected.expected.get(name, 1) for name in listeners}
     ratings = [row for row in kept if isinstance(row, Rating)]
     choices = [row for row in kept if isinstance(row, Choice)]
     errors = [repeat_error([row for row in ratings if row.listener == name]) for name in listeners]
@@ -100,7 +96,7 @@ def analyse(
         roles=collected.roles,
         listeners=tuple(listeners),
         rejected=tuple(rejected),
-        unfinished=unfinished,
+        unfinished={name: share for name, share in shares.items() if share < 1},
         repeat_error=float(np.mean(repeated)) if repeated else None,
         questions=tuple(
             _question(question, ratings, systems, against, scores, with_model, seed)

@@ -99,7 +99,7 @@ def load_answers(folder: Path, study: Study) -> Answers:
                 notes.append(f"{path}: an answer is passed over: {fault}")
             else:
                 fitting.append(line)
-        # After the faulty ones, so that none of them stands in the way of a good answer.
+        # Faulty lines are out before this, so that none of them counts as the first answer and hides a good one.
         once, twice = counted(fitting)
         kept += once
         if twice:

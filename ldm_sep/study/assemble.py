@@ -1,15 +1,15 @@
 """Trials with opaque names, and who hears them in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from ldm_sep.files import sha256_of
-from ldm_sep.study.orders import balanced_subsets, shuffled, with_repeats
+from ldm_sep.study.orders import balanced_subsets, with_repeats
 from ldm_sep.study.records import (
     STUDY_FILE,
     Key,
@@ -25,21 +25,18 @@ from ldm_sep.study.records import (
 from ldm_sep.study.sources import Excerpt
 
 
-class Ids:
-    """Random names that tell nothing, the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng([seed, 1])
-
-    def new(self) -> str:
-        return self._rng.bytes(8).hex()
+def random_ids(seed: int) -> Iterator[str]:
+    """Random names that tell nothing, the same for the same seed, without end."""
+    rng = np.random.default_rng([seed, 1])
+    while True:
+        yield rng.bytes(8).hex()
 
 
 @dataclass(frozen=True)
 class Version:
-    """One written audio file: a system's (``name``), one made for a role, or the reference that is given."""
+    """One audio file to be rated: a system's (``name``), or one made for a role."""
 
-    role: Role | Literal["given"]
+    role: Role
     name: str
     audio: str
     gain_db: float
@@ -48,11 +45,12 @@ class Version:
 
 @dataclass(frozen=True)
 class WrittenExcerpt:
-    """An excerpt's versions on disk, all at ``loudness_lufs``."""
+    """An excerpt's versions on disk, and the file given as their ``reference``, if one is; all at ``loudness_lufs``."""
 
     excerpt: Excerpt
     loudness_lufs: float
     versions: tuple[Version, ...]
+    reference: str | None
 
 
 @dataclass(frozen=True)
@@ -65,34 +63,29 @@ class KeyedTrial:
     training: bool
     repeats: str | None = None
 
-    def again(self, ids: Ids) -> "KeyedTrial":
+    def again(self, ids: Iterator[str]) -> "KeyedTrial":
         """The same trial to be presented a second time: new names for the same audio."""
-        names = {old: ids.new() for old in self.versions}
-        stimuli = tuple(Stimulus(id=names[one.id], audio=one.audio) for one in self.trial.stimuli)
-        trial = Trial(
-            id=ids.new(), seconds=self.trial.seconds, reference=self.trial.reference, stimuli=_hidden(stimuli)
-        )
-        versions = {names[old]: version for old, version in self.versions.items()}
-        return KeyedTrial(trial, self.excerpt, versions, self.training, self.trial.id)
+        return _keyed(self.excerpt, self.versions.values(), ids, self.training, self.trial.id)
 
 
-def trials_of(written: WrittenExcerpt, method: Method, ids: Ids, *, training: bool) -> list[KeyedTrial]:
+def trials_of(written: WrittenExcerpt, method: Method, ids: Iterator[str], *, training: bool) -> list[KeyedTrial]:
     """One trial of all versions of an excerpt; for A/B one of each pair."""
-    rated = [version for version in written.versions if version.role != "given"]
-    given = next((version.audio for version in written.versions if version.role == "given"), None)
-    trials = []
-    for group in combinations(rated, 2) if method == "ab" else [tuple(rated)]:
-        versions = {ids.new(): version for version in group}
-        stimuli = tuple(Stimulus(id=name, audio=version.audio) for name, version in versions.items())
-        seconds = written.excerpt.seconds
-        trial = Trial(id=ids.new(), seconds=seconds, reference=given, stimuli=_hidden(stimuli))
-        trials.append(KeyedTrial(trial, written, versions, training))
-    return trials
+    groups = combinations(written.versions, 2) if method == "ab" else [written.versions]
+    return [_keyed(written, group, ids, training) for group in groups]
 
 
-def _hidden(stimuli: tuple[Stimulus, ...]) -> tuple[Stimulus, ...]:
-    """Sorted by their random names, so that the order in the file tells nothing either."""
-    return tuple(sorted(stimuli, key=lambda stimulus: stimulus.id))
+def _keyed(
+    written: WrittenExcerpt,
+    group: Iterable[Version],
+    ids: Iterator[str],
+    training: bool,
+    repeats: str | None = None,
+) -> KeyedTrial:
+    versions = {next(ids): version for version in group}
+    # Sorted by their random names, so that the order in the file tells nothing either.
+    stimuli = tuple(Stimulus(id=name, audio=versions[name].audio) for name in sorted(versions))
+    trial = Trial(id=next(ids), seconds=written.excerpt.seconds, reference=written.reference, stimuli=stimuli)
+    return KeyedTrial(trial, written, versions, training, repeats)
 
 
 def order_listeners(
@@ -109,74 +102,64 @@ def order_listeners(
     each order equally often over the listeners. ValueError as for `balanced_subsets` and `with_repeats`.
     """
     rng = np.random.default_rng([seed, 2])
-    trials = [trial for item in items for trial in item]
-    copies = [trial for item in repeated for trial in item]
+    # The repeat of trial i, if there is one, stands at i + len(trials).
+    trials = [keyed.trial for item in items for keyed in item]
+    every = trials + [keyed.trial for item in repeated for keyed in item]
     numbers = np.cumsum([0, *(len(item) for item in items)])
-    turns = rng.integers(0, 2, len(trials) + len(copies))
+    turns = rng.integers(0, 2, len(every))
     orders = []
     for number, hand in enumerate(balanced_subsets(listeners, len(items), per_listener, rng), 1):
-        heard = [trial for item in hand for trial in range(numbers[item], numbers[item + 1])]
+        heard = [place for item in hand for place in range(numbers[item], numbers[item + 1])]
         ordered = []
-        for index, again in with_repeats(shuffled(heard, rng), repeats, rng):
-            keyed = copies[index] if again else trials[index]
-            names = [stimulus.id for stimulus in keyed.trial.stimuli]
+        for first, again in with_repeats(rng.permutation(heard).tolist(), repeats, rng):
+            place = first + len(trials) * again
+            names = [stimulus.id for stimulus in every[place].stimuli]
             if len(names) == 2:
-                place = index + len(trials) * again
                 names = names[:: 1 if turns[place] else -1]
                 turns[place] = 1 - turns[place]
             else:
-                names = [names[int(i)] for i in rng.permutation(len(names))]
-            ordered.append(TrialOrder(trial=keyed.trial.id, stimuli=tuple(names)))
+                names = rng.permutation(names).tolist()
+            ordered.append(TrialOrder(trial=every[place].id, stimuli=tuple(names)))
         orders.append(ListenerOrder(number=number, trials=tuple(ordered)))
     return tuple(orders)
 
 
 def key_of(trials: Sequence[KeyedTrial], folder: Path, seed: int, licence: str) -> Key:
     """What the trials of the study in ``folder`` are. OSError if a file cannot be read."""
-    hashes: dict[Path, str] = {}
-
-    def hashed(path: Path) -> str:
-        if path not in hashes:
-            hashes[path] = sha256_of(path)
-        return hashes[path]
-
-    trial_keys, stimulus_keys = [], []
-    for keyed in trials:
-        excerpt = keyed.excerpt.excerpt
-        trial_keys.append(
-            TrialKey(
-                trial=keyed.trial.id,
-                item=excerpt.song.name,
-                training=keyed.training,
-                repeats=keyed.repeats,
-                start=excerpt.start,
-                seconds=excerpt.seconds,
-                sung=excerpt.sung,
-                loudness_lufs=keyed.excerpt.loudness_lufs,
-                reference=keyed.trial.reference,
-            )
-        )
-        for name, version in keyed.versions.items():
-            if version.role == "given":
-                raise ValueError("the given reference is not rated")
-            stimulus_keys.append(
-                StimulusKey(
-                    stimulus=name,
-                    trial=keyed.trial.id,
-                    audio=version.audio,
-                    role=version.role,
-                    system=version.name,
-                    gain_db=version.gain_db,
-                    sha256=hashed(folder / version.audio),
-                    source=version.source.as_posix(),
-                    source_sha256=hashed(version.source),
-                    licence=licence,
-                )
-            )
+    # Trials share files: the pairs of A/B, and those that are repeated.
+    hashed = cache(sha256_of)
     return Key(
         format=1,
         study_sha256=sha256_of(folder / STUDY_FILE),
         seed=seed,
-        trials=tuple(trial_keys),
-        stimuli=tuple(stimulus_keys),
+        trials=tuple(
+            TrialKey(
+                trial=keyed.trial.id,
+                item=keyed.excerpt.excerpt.song.name,
+                training=keyed.training,
+                repeats=keyed.repeats,
+                start=keyed.excerpt.excerpt.start,
+                seconds=keyed.excerpt.excerpt.seconds,
+                sung=keyed.excerpt.excerpt.sung,
+                loudness_lufs=keyed.excerpt.loudness_lufs,
+                reference=keyed.trial.reference,
+            )
+            for keyed in trials
+        ),
+        stimuli=tuple(
+            StimulusKey(
+                stimulus=name,
+                trial=keyed.trial.id,
+                audio=version.audio,
+                role=version.role,
+                system=version.name,
+                gain_db=version.gain_db,
+                sha256=hashed(folder / version.audio),
+                source=version.source.as_posix(),
+                source_sha256=hashed(version.source),
+                licence=licence,
+            )
+            for keyed in trials
+            for name, version in keyed.versions.items()
+        ),
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ldm_sep.errors import StudyError
@@ -64,17 +64,14 @@ def collect(folder: Path, key_path: Path, answers_folder: Path) -> Collected:
     if not rated:
         raise StudyError(f"{answers_folder}: practice alone has been answered so far; wait for the first listener")
     heard = {str(listener.number): sum(len(one.stimuli) for one in listener.trials) for listener in study.listeners}
-    return Collected(
-        study.title,
-        study.method,
-        study.questions,
-        _roles(key),
-        () if study.method == "ab" else tuple(ratings_of(key, rated)),
-        tuple(choices_of(key, rated)) if study.method == "ab" else (),
-        {str(m.listener): m.correct for m in answers.milestones if m.step == "headphones" and m.correct is not None},
-        {listener: count * len(study.questions) for listener, count in heard.items()},
-        (study, key),
-        answers.notes,
+    return replace(
+        collect_ratings(study, key, () if study.method == "ab" else ratings_of(key, rated)),
+        choices=tuple(choices_of(key, rated)) if study.method == "ab" else (),
+        headphones={
+            str(m.listener): m.correct for m in answers.milestones if m.step == "headphones" and m.correct is not None
+        },
+        expected={listener: count * len(study.questions) for listener, count in heard.items()},
+        notes=answers.notes,
     )
 
 
@@ -96,14 +93,10 @@ def collect_table(rows: Sequence[Rating], title: str) -> Collected:
     return Collected(title, None, tuple(questions), {row.system: "system" for row in rows}, renamed)
 
 
-def collect_ratings(folder: Path, key_path: Path, rows: Sequence[Rating]) -> Collected:
-    """``rows`` that another program collected for the study in ``folder``."""
-    study, key = load_pair(folder, key_path)
-    return Collected(study.title, study.method, study.questions, _roles(key), tuple(rows), source=(study, key))
-
-
-def _roles(key: Key) -> dict[str, Role]:
-    return {stimulus.system: stimulus.role for stimulus in key.stimuli}
+def collect_ratings(study: Study, key: Key, rows: Sequence[Rating]) -> Collected:
+    """``rows`` that another program collected for ``study``."""
+    roles = {stimulus.system: stimulus.role for stimulus in key.stimuli}
+    return Collected(study.title, study.method, study.questions, roles, tuple(rows), source=(study, key))
 
 
 def ratings_of(key: Key, rated: Iterable[tuple[str, str, str, float]]) -> list[Rating]:
@@ -112,7 +105,7 @@ def ratings_of(key: Key, rated: Iterable[tuple[str, str, str, float]]) -> list[R
     rows = []
     for listener, name, question, value in rated:
         trial = trials[stimuli[name].trial]
-        again = 0 if trial.repeats is None else 1
+        again = int(trial.repeats is not None)
         rows.append(Rating(listener, trial.item, stimuli[name].system, question, value, again))
     return rows
 
@@ -127,7 +120,7 @@ def choices_of(key: Key, rated: Iterable[tuple[str, str, str, float]]) -> list[C
     for (listener, trial), pair in shares.items():
         if len(pair) == 2 and sum(pair.values()) == 1:
             (first, share), (second, _) = sorted(pair.items())
-            again = 0 if trials[trial].repeats is None else 1
+            again = int(trials[trial].repeats is not None)
             rows.append(Choice(listener, trials[trial].item, first, second, share, again))
     return rows
 

@@ -63,7 +63,7 @@ def system_means(
     means = []
     for system, values, present in zip(tables.systems, tables.values, tables.present, strict=True):
         total = int(present.sum())
-        bounds = _bounds(values, present, counts)
+        bounds = two_way_bounds(values, present, counts)
         if bounds is not None:
             bounds = replace(bounds, low=max(scale[0], bounds.low), high=min(scale[1], bounds.high))
         means.append(SystemMean(system, total, float(values.sum() / total), bounds))
@@ -86,17 +86,10 @@ def differences(
         total = int(present.sum())
         if total:
             values = (tables.values[a] - tables.values[b]) * present
-            found.append(
-                Difference(first, second, total, float(values.sum() / total), _bounds(values, present, counts), None)
-            )
+            bounds = two_way_bounds(values, present, counts)
+            found.append(Difference(first, second, total, float(values.sum() / total), bounds, None))
     corrected = holm([None if one.bounds is None else one.bounds.p for one in found])
     return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
-
-
-def _bounds(values: np.ndarray, present: np.ndarray, counts: tuple[np.ndarray, np.ndarray]) -> Bounds | None:
-    if np.count_nonzero(present.any(1)) < 2 or np.count_nonzero(present.any(0)) < 2:
-        return None
-    return two_way_bounds(values, present, counts)
 
 
 def agreement(tables: Tables, *, ordinal: bool) -> float | None:

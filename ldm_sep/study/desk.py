@@ -9,12 +9,10 @@ from typing import Literal
 from ldm_sep.config import Record
 from ldm_sep.errors import StudyError
 from ldm_sep.study.ledger import Ledger
-from ldm_sep.study.records import Answer, Milestone, Page, Study, pages
+from ldm_sep.study.records import HEADPHONES_PASSED, Answer, Milestone, Page, Study, pages
 
 Step = Literal["consent", "level", "headphones", "page", "training", "finished", "done"]
 
-# Woods et al. (2017): six trials, five right answers or more.
-HEADPHONES_PASSED = 5
 # A stimulus can be rated after this many seconds, or after all of it where it is shorter.
 HEARD_SECONDS = 2.0
 
@@ -58,12 +56,7 @@ class _Seat:
         self.pages = pages(study, number)
         self.cells = [_cells(study, page) for page in self.pages]
         self.lock = threading.Lock()
-        by_stimulus = {s.id: place for place, page in enumerate(self.pages) for s in page.stimuli}
-
-        def page_of(answer: Answer) -> tuple[object, int]:
-            place = by_stimulus.get(answer.stimulus)
-            return (None, 1) if place is None else (place, len(self.cells[place]))
-
+        page_of = {s.id: (n, len(self.cells[n])) for n, page in enumerate(self.pages) for s in page.stimuli}
         self.ledger = Ledger(path, page_of)
 
     def rated(self) -> set[tuple[str, str]]:
@@ -125,13 +118,12 @@ class Desk:
         """
         seat = self._seats[number]
         with seat.lock:
-            here = self._position(seat)
-            if milestone.step != here.step:
-                if any(milestone.step == line.step for line in seat.milestones()):
-                    return self._position(seat, repeated=True)
-                raise OutOfTurnError("This is not the step that comes next.")
-            if milestone.event in {line.event for line in seat.ledger.lines}:
+            due = milestone.step == self._position(seat).step
+            before = any(milestone.step == line.step for line in seat.milestones())
+            if milestone.event in {line.event for line in seat.ledger.lines} or (before and not due):
                 return self._position(seat, repeated=True)
+            if not due:
+                raise OutOfTurnError("This is not the step that comes next.")
             if milestone.step == "headphones" and milestone.correct is None:
                 raise OutOfTurnError("The headphone check has no result.")
             seat.ledger.append([milestone])
@@ -139,27 +131,29 @@ class Desk:
 
     def progress(self) -> list[Progress]:
         """How far everybody is."""
-        return [self._progress(number, seat) for number, seat in self._seats.items()]
+        found = []
+        for number, seat in self._seats.items():
+            with seat.lock:
+                here = self._position(seat)
+                times = [line.answered if isinstance(line, Answer) else line.at for line in seat.ledger.lines]
+                checks = tuple(line.correct for line in seat.milestones() if line.correct is not None)
+            found.append(
+                Progress(
+                    listener=number,
+                    step=here.step,
+                    done=here.done,
+                    total=here.total,
+                    headphones=checks,
+                    first=min(times, default=None),
+                    last=max(times, default=None),
+                )
+            )
+        return found
 
     def close(self) -> None:
         """Close all files."""
         for seat in self._seats.values():
             seat.ledger.close()
-
-    def _progress(self, number: int, seat: _Seat) -> Progress:
-        with seat.lock:
-            here = self._position(seat)
-            times = [line.answered if isinstance(line, Answer) else line.at for line in seat.ledger.lines]
-            checks = tuple(line.correct for line in seat.milestones() if line.correct is not None)
-        return Progress(
-            listener=number,
-            step=here.step,
-            done=here.done,
-            total=here.total,
-            headphones=checks,
-            first=min(times, default=None),
-            last=max(times, default=None),
-        )
 
     def _position(self, seat: _Seat, *, repeated: bool = False) -> Position:
         rated = seat.rated()

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,16 +13,14 @@ from ldm_sep.files import reason, sync
 from ldm_sep.study.answers import counted, load_lines
 from ldm_sep.study.records import LINE, Answer, Milestone
 
-# The page that an answer belongs to, as something to compare, and how many answers are written with it.
-PageOf = Callable[[Answer], tuple[object, int]]
-
 
 class SaveError(Exception):
     """What was to be recorded is not on the disk; the file is as it was before."""
 
 
 class Ledger:
-    """The answer file of one listener, open for appending.
+    """The answer file of one listener, open for appending. ``page_of``: the number of the page that each stimulus is
+    on, and how many answers that page has.
 
     What a killed server leaves behind is dealt with on opening: a torn last line, and the lines of a page that was not
     written as a whole, are moved to ``<number>.aside.txt``; nobody was told that they were saved, and the page comes
@@ -30,7 +29,7 @@ class Ledger:
     StudyError if the file cannot be opened.
     """
 
-    def __init__(self, path: Path, page_of: PageOf) -> None:
+    def __init__(self, path: Path, page_of: Mapping[str, tuple[int, int]]) -> None:
         self.notes: list[str] = []
         self._path = path
         with unwritable(StudyError, path, "free space on its disk"):
@@ -46,13 +45,18 @@ class Ledger:
         """Write ``lines`` and wait until the disk has them. SaveError if it does not; nothing of them is left then."""
         # ASCII, since some readers take the line separators of Unicode for the end of a line.
         data = b"".join(json.dumps(line.model_dump(mode="json")).encode("ascii") + b"\n" for line in lines)
+        left = data
         try:
             # Where an earlier failure could not be undone, it is undone now.
             os.ftruncate(self._descriptor, self._size)
-            _write(self._descriptor, data)
+            # A full disk may take a part before it refuses.
+            while left:
+                left = left[os.write(self._descriptor, left) :]
             os.fsync(self._descriptor)
         except OSError as error:
-            self._undo()
+            # If this fails too, the next `append` tries again; so does the next server, for which it is a torn page.
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
             raise SaveError(reason(error)) from None
         self._size += len(data)
         self.lines, _ = counted([*self.lines, *lines])
@@ -61,14 +65,7 @@ class Ledger:
         """Close the file."""
         os.close(self._descriptor)
 
-    def _undo(self) -> None:
-        try:
-            os.ftruncate(self._descriptor, self._size)
-        except OSError:
-            # The next `append` tries again; so does the next server, for which it is a torn page.
-            return
-
-    def _set_aside(self, page_of: PageOf) -> None:
+    def _set_aside(self, page_of: Mapping[str, tuple[int, int]]) -> None:
         data = self._path.read_bytes()
         *rows, torn = data.split(b"\n")
         count = _unfinished(rows, page_of)
@@ -86,10 +83,9 @@ class Ledger:
         self.notes.append(f"{self._path}: its last page was torn in mid-writing; set aside in {aside}, it comes again")
 
 
-def _unfinished(rows: Sequence[bytes], page_of: PageOf) -> int:
+def _unfinished(rows: Sequence[bytes], page_of: Mapping[str, tuple[int, int]]) -> int:
     """How many of the last rows are answers to one page, and fewer than it has."""
-    page: object = None
-    wanted = count = 0
+    page = wanted = count = 0
     for row in reversed(rows):
         try:
             line = LINE.validate_json(row)
@@ -97,14 +93,9 @@ def _unfinished(rows: Sequence[bytes], page_of: PageOf) -> int:
             break
         if not isinstance(line, Answer):
             break
-        this, size = page_of(line)
+        # An answer to no page of this study has no others that belong to it.
+        this, size = page_of.get(line.stimulus, (-1, 1))
         if count and this != page:
             break
         page, wanted, count = this, size, count + 1
     return count if count < wanted else 0
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    # A full disk may take a part before it refuses.
-    while data:
-        data = data[os.write(descriptor, data) :]

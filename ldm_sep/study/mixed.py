@@ -37,7 +37,6 @@ def fit(ratings: Ratings, systems: Sequence[str]) -> MixedModel | None:
     None where there are fewer than two listeners, items or systems, or where the model cannot be fitted.
     """
     from pandas import DataFrame
-    from scipy.stats import norm
     from statsmodels.formula.api import mixedlm
 
     keep = np.isin(ratings.system, list(systems))
@@ -56,18 +55,15 @@ def fit(ratings: Ratings, systems: Sequence[str]) -> MixedModel | None:
         except (np.linalg.LinAlgError, ValueError):
             return None
     names = sorted(table["system"].unique())
-    means, covariance = np.asarray(result.fe_params), np.asarray(result.cov_params())[: len(names), : len(names)]
     found = []
     for first, second in combinations([system for system in systems if system in names], 2):
-        contrast = np.zeros(len(names))
-        contrast[names.index(first)], contrast[names.index(second)] = 1, -1
-        difference, error = float(contrast @ means), float(np.sqrt(contrast @ covariance @ contrast))
-        if not np.isfinite(error) or error <= 0:
+        contrast = np.zeros((1, len(names)))
+        contrast[0, names.index(first)], contrast[0, names.index(second)] = 1, -1
+        test = result.t_test(contrast, use_t=False)
+        difference, low, high, p = (float(value) for value in (*test.effect, *test.conf_int()[0], test.pvalue))
+        if not 0 < high - low < np.inf:
             return None
-        p = float(2 * norm.sf(abs(difference) / error))
-        found.append(
-            ModelDifference(first, second, difference, difference - 1.96 * error, difference + 1.96 * error, p)
-        )
+        found.append(ModelDifference(first, second, difference, low, high, p))
     variances = dict(zip(result.model.exog_vc.names, map(float, result.vcomp), strict=True))
     deviations = {name: max(0.0, variances[name]) ** 0.5 for name in effects} | {"residual": float(result.scale) ** 0.5}
     rest = None if result.converged else "the fit did not converge; take its numbers with care"

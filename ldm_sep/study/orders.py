@@ -4,7 +4,7 @@ import numpy as np
 
 
 def balanced_subsets(listeners: int, items: int, per_listener: int, rng: np.random.Generator) -> list[list[int]]:
-    """``per_listener`` different items for each listener; any two items are heard equally often, but for one time.
+    """``per_listener`` different items for each listener; how often any two items are heard differs by one at most.
 
     Shuffled rounds of all items are dealt out one after the other. Where a hand spans two rounds, the second one puts
     the hand's items off until the hand is full. ValueError if ``per_listener`` is not from 1 to ``items``.
@@ -17,17 +17,12 @@ def balanced_subsets(listeners: int, items: int, per_listener: int, rng: np.rand
         hand = left[:per_listener]
         left = left[per_listener:]
         if missing := per_listener - len(hand):
-            fresh = [int(i) for i in rng.permutation(items)]
+            fresh = rng.permutation(items).tolist()
             first = [i for i in fresh if i not in hand][:missing]
             left = [i for i in fresh if i not in first]
             hand += first
         hands.append(hand)
     return hands
-
-
-def shuffled(things: list[int], rng: np.random.Generator) -> list[int]:
-    """A copy in random order."""
-    return [things[int(i)] for i in rng.permutation(len(things))]
 
 
 def with_repeats(order: list[int], repeats: int, rng: np.random.Generator) -> list[tuple[int, bool]]:
@@ -38,7 +33,7 @@ def with_repeats(order: list[int], repeats: int, rng: np.random.Generator) -> li
     half = len(order) // 2
     if repeats > half:
         raise ValueError(f"at most half of {len(order)} trials can be repeated, not {repeats}")
-    again = [(order[int(i)], True) for i in rng.permutation(half)[:repeats]]
+    again = [(item, True) for item in rng.permutation(order[:half]).tolist()[:repeats]]
     second = [(item, False) for item in order[half:]]
     for one in again:
         # Never straight after the first half, which may end with the same trial.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ldm_sep.errors import StudyError, unwritable
-from ldm_sep.files import make_folder, replacing
+from ldm_sep.files import make_folder, write_text
 from ldm_sep.study import ratings, tables, webmushra
 from ldm_sep.study.analysis import Analysis
 from ldm_sep.study.collect import Collected
@@ -53,5 +53,5 @@ def write_webmushra(folder: Path, study: Study, key: Key, place: str) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    with unwritable(StudyError, path, "choose another -o"), replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with unwritable(StudyError, path, "choose another -o"):
+        write_text(path, text)

@@ -12,7 +12,7 @@ from ldm_sep.study.variance import PUBLIC_SCALE, Components
 HEAD = ("listeners", "songs", "each", "ratings", "min", "MOS ±", "diff. ±", "stated ±", "found")
 # Songs on the plot's axis.
 _SONGS = (4, 6, 8, 12, 16, 24, 36, 48)
-# Each version is heard about twice, and a rating takes a while to decide.
+# How often each version is heard, and how long a rating takes to decide: rough guesses.
 _HEARD = 2.0
 _RATING_SECONDS = 5.0
 LONGEST_MINUTES = 30
@@ -88,25 +88,18 @@ def words(plan: Plan) -> list[str]:
             f"About {time:.0f} minutes are too long for one sitting of {LONGEST_MINUTES}: with --per-listener each "
             "listener hears a part of the songs."
         )
-    share = asked.half_width / plan.rows[1].half_width - 1
-    more = next(row for row in plan.rows if row.design.songs == 2 * asked.design.songs)
-    gain = asked.half_width / more.half_width - 1
+    twice_the_listeners, twice_the_songs = (max(0.0, 1 - row.half_width / asked.half_width) for row in plan.rows[1:3])
     lines.append(
-        f"Twice the listeners narrow a difference by {_less(share)}, twice the songs"
-        f"{' (each listener still hears as many)' if more.design.per_listener == asked.design.per_listener else ''} by "
-        f"{_less(gain)}."
+        f"Twice the listeners narrow a difference by {twice_the_listeners:.0%}, twice the songs (each listener still "
+        f"hears as many) by {twice_the_songs:.0%}."
     )
     return lines
 
 
-def _less(gain: float) -> str:
-    return f"{1 - 1 / (1 + max(0.0, gain)):.0%}"
-
-
 def markdown(plan: Plan) -> str:
     """The table and the words, for a protocol."""
-    lines = ["# Plan of a listening study", "", *markdown_table(list(HEAD), [list(row) for row in table(plan)]), ""]
-    return "\n".join([*lines, *(f"{line}\n" for line in words(plan))])
+    rows = "\n".join(markdown_table(HEAD, table(plan)))
+    return "\n\n".join(["# Plan of a listening study", rows, *words(plan)]) + "\n"
 
 
 def draw(path: Path, design: Design, components: Components, origin: str, seed: int) -> None:

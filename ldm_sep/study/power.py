@@ -1,7 +1,7 @@
 """What a study can show, before anybody listens: simulated studies, analysed as the real one will be."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,12 +63,11 @@ def simulate(design: Design, components: Components, seed: int = 0, studies: int
         present, balanced_subsets(design.listeners, design.songs, design.per_listener, rng), strict=True
     ):
         row[hand] = 1
-    per_table = design.listeners * design.songs
+    total = present.sum()
+    at_once = max(1, _DRAWN // present.size)
     parts = []
-    for first in range(0, studies, max(1, _DRAWN // per_table)):
-        count = min(max(1, _DRAWN // per_table), studies - first)
-        means, differences = _tables(design, components, count, rng)
-        total = present.sum()
+    for first in range(0, studies, at_once):
+        means, differences = _tables(design, components, min(at_once, studies - first), rng)
         one, two = spread(means, present), spread(differences, present)
         rest = (differences - two.mean[:, None, None]) * present
         naive = np.sqrt(np.sum(rest**2, (1, 2)) / (total - 1) / total)
@@ -81,7 +80,7 @@ def simulate(design: Design, components: Components, seed: int = 0, studies: int
         mean_half_width=float(1.96 * mean.std()),
         half_width=float(1.96 * difference.std()),
         interval=float(np.median(t.ppf(0.975, freedom) * error)),
-        # A shift moves every difference alike, so the power as a function of it is the distribution of this.
+        # A true difference d shifts every observed one by d, so d is found with the probability that this is below d.
         found=float(np.quantile(critical - difference, POWER)),
         naive=float(np.median(1.96 * naive)),
     )
@@ -94,32 +93,23 @@ def _tables(
     shape = (count, design.listeners, design.songs)
 
     def normal(variance: float, *axes: int) -> np.ndarray:
-        sizes = [size if axis in axes else 1 for axis, size in enumerate(shape)]
-        return rng.normal(0, np.sqrt(variance), sizes)
+        return rng.normal(0, np.sqrt(variance), [size if axis in axes else 1 for axis, size in enumerate(shape)])
 
-    common = (
-        normal(components.listener, 0, 1) + normal(components.item, 0, 2) + normal(components.listener_item, 0, 1, 2)
+    c = components
+    common = normal(c.listener, 0, 1) + normal(c.item, 0, 2) + normal(c.listener_item, 0, 1, 2)
+    own, other = (
+        normal(c.item_system, 0, 2) + normal(c.listener_system, 0, 1) + normal(c.residual, 0, 1, 2) for _ in range(2)
     )
-    own = [
-        normal(components.item_system, 0, 2)
-        + normal(components.listener_system, 0, 1)
-        + normal(components.residual, 0, 1, 2)
-        for _ in range(2)
-    ]
-    return common + own[0], own[0] - own[1]
+    return common + own, own - other
 
 
 def around(design: Design) -> list[Design]:
     """``design``, then what twice the listeners or twice the songs would change; the paper's comes last."""
-    whole = design.per_listener == design.songs
     songs = 2 * design.songs
-    others = [
-        Design(2 * design.listeners, design.songs, design.systems, design.per_listener),
-        Design(design.listeners, songs, design.systems, design.per_listener),
-    ]
-    if whole:
-        others.append(Design(design.listeners, songs, design.systems, songs))
-    return [*dict.fromkeys([design, *others]), PAPER]
+    relatives = [design, replace(design, listeners=2 * design.listeners), replace(design, songs=songs)]
+    if design.per_listener == design.songs:
+        relatives.append(replace(design, songs=songs, per_listener=songs))
+    return [*relatives, PAPER]
 
 
 def curves(design: Design, components: Components, songs: Sequence[int], seed: int = 0) -> dict[int, list[float]]:

@@ -50,28 +50,24 @@ def strengths(choices: Sequence[Choice], seed: int = 0, resamples: int = RESAMPL
     side where each listener hears a part of the items (`ldm_sep.study.two_way`).
     """
     choices = [choice for choice in choices if choice.presentation == 0]
-    systems = sorted({name for choice in choices for name in (choice.first, choice.second)})
-    listeners = sorted({choice.listener for choice in choices})
-    items = sorted({choice.item for choice in choices})
-    a = np.array([systems.index(choice.first) for choice in choices])
-    b = np.array([systems.index(choice.second) for choice in choices])
+    systems, pairs = np.unique([(choice.first, choice.second) for choice in choices], return_inverse=True)
+    listeners, listener = np.unique([choice.listener for choice in choices], return_inverse=True)
+    items, item = np.unique([choice.item for choice in choices], return_inverse=True)
+    first, second = pairs.reshape(-1, 2).T
     share = np.array([choice.share for choice in choices])
     by_listener, by_item = resampled_counts(len(listeners), len(items), seed, resamples)
-    rows = by_listener[:, [listeners.index(choice.listener) for choice in choices]]
-    rows = rows * by_item[:, [items.index(choice.item) for choice in choices]]
-    weights = np.concatenate([np.ones((1, len(choices))), rows])
-    size = len(systems)
-    wins = np.zeros((len(weights), size, size))
-    for row, (i, j) in enumerate(zip(a, b, strict=True)):
-        wins[:, i, j] += weights[:, row] * share[row]
-        wins[:, j, i] += weights[:, row] * (1 - share[row])
+    # The first table is that of the study, the others are resampled.
+    weights = np.concatenate([np.ones((1, len(choices))), by_listener[:, listener] * by_item[:, item]])
+    one, other = np.eye(len(systems))[first], np.eye(len(systems))[second]
+    wins = np.einsum("wc,ci,cj->wij", weights * share, one, other)
+    wins += np.einsum("wc,ci,cj->wij", weights * (1 - share), other, one)
     heard = (wins[0] + wins[0].T) > 0
     fitted = bradley_terry(wins + _PRIOR * heard)
     whole = len(listeners) > 1 and len(items) > 1
     low, high = np.percentile(fitted[1:], [2.5, 97.5], axis=0)
     found = []
-    for index, system in enumerate(systems):
-        total = int(np.sum((a == index) | (b == index)))
+    for index, system in enumerate(map(str, systems)):
+        total = int(np.sum((first == index) | (second == index)))
         ends = (float(low[index]), float(high[index])) if whole else (None, None)
         found.append(Strength(system, float(wins[0, index].sum()), total, float(fitted[0, index]), *ends))
     return sorted(found, key=lambda one: -one.strength)
@@ -97,28 +93,25 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
 def preferences(choices: Sequence[Choice], order: Sequence[str], seed: int = 0) -> list[Preference]:
     """Every pair of ``order`` that was compared, with the two-way interval of its share and Holm's correction."""
     choices = [choice for choice in choices if choice.presentation == 0]
-    listeners = sorted({choice.listener for choice in choices})
-    items = sorted({choice.item for choice in choices})
+    listeners, rows = np.unique([choice.listener for choice in choices], return_inverse=True)
+    items, columns = np.unique([choice.item for choice in choices], return_inverse=True)
     counts = resampled_counts(len(listeners), len(items), seed)
     found = []
     for first, second in combinations(order, 2):
         values = np.zeros((len(listeners), len(items)))
         present = np.zeros_like(values)
-        for choice in choices:
+        for choice, row, column in zip(choices, rows, columns, strict=True):
             if {choice.first, choice.second} == {first, second}:
-                place = listeners.index(choice.listener), items.index(choice.item)
-                # Around one half, since the p-value is that of 0.
-                values[place] = (choice.share if choice.first == first else 1 - choice.share) - 0.5
-                present[place] = 1
-        if not present.any():
-            continue
-        enough = np.count_nonzero(present.any(1)) > 1 and np.count_nonzero(present.any(0)) > 1
-        centred = two_way_bounds(values, present, counts) if enough else None
-        bounds = None
-        if centred is not None:
-            low, high = max(0.0, centred.low + 0.5), min(1.0, centred.high + 0.5)
-            bounds = Bounds(centred.estimate + 0.5, low, high, centred.p)
+                # `two_way_bounds` tests against 0, so shares are counted from one half.
+                values[row, column] = (choice.share if choice.first == first else 1 - choice.share) - 0.5
+                present[row, column] = 1
         total = int(present.sum())
+        if not total:
+            continue
+        bounds = two_way_bounds(values, present, counts)
+        if bounds is not None:
+            low, high = max(0.0, bounds.low + 0.5), min(1.0, bounds.high + 0.5)
+            bounds = Bounds(bounds.estimate + 0.5, low, high, bounds.p)
         found.append(Preference(first, second, total, float(values.sum() / total + 0.5), bounds, None))
     corrected = holm([None if one.bounds is None else one.bounds.p for one in found])
     return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]

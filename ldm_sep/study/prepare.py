@@ -1,21 +1,21 @@
 """From folders of stems to a study that can be served as it is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ldm_sep.audio import AudioWriter, probe
+from ldm_sep.audio import AudioWriter, as_stereo, probe
 from ldm_sep.errors import ConfigError, DataError, StudyError, need_package, unwritable
-from ldm_sep.files import replacing, shown
+from ldm_sep.files import replacing, shown, write_text
 from ldm_sep.study import methods, stimuli
-from ldm_sep.study.assemble import Ids, Version, WrittenExcerpt, key_of, order_listeners, trials_of
+from ldm_sep.study.assemble import Version, WrittenExcerpt, key_of, order_listeners, random_ids, trials_of
 from ldm_sep.study.records import STUDY_FILE, Key, Method, Role, Study, Texts
 from ldm_sep.study.sources import Excerpt, Song, draw_excerpt, files_of, find_songs
 
-# A gain above this lifts a system's noise too, and tells that its output is hardly there.
+# A system that needs a larger gain has hardly any output there, and its noise is raised too.
 _LARGE_GAIN_DB = 20.0
 
 
@@ -91,7 +91,7 @@ def prepare(
     rate = settings.sample_rate or max(probe(path).sample_rate for e in rated + training for path in files_of(e.song))
     with unwritable(StudyError, out, "nothing of it is left"), replacing(out) as folder:
         (folder / "audio").mkdir(parents=True)
-        ids = Ids(settings.seed)
+        ids = random_ids(settings.seed)
         written = []
         for excerpt in [*training, *rated]:
             written.append(_write_excerpt(excerpt, settings, roles, rate, folder, ids, notes))
@@ -99,8 +99,7 @@ def prepare(
                 report(len(written), len(training) + len(rated))
         practice = [trials_of(one, settings.method, ids, training=True) for one in written[: len(training)]]
         tests = [trials_of(one, settings.method, ids, training=False) for one in written[len(training) :]]
-        again = tests if settings.repeats else []
-        repeated = [[trial.again(ids) for trial in item] for item in again]
+        repeated = [[trial.again(ids) for trial in item] for item in tests] if settings.repeats else []
         study = Study(
             format=1,
             title=settings.title,
@@ -116,12 +115,10 @@ def prepare(
                 tests, repeated, settings.listeners, per_listener, settings.repeats, settings.seed
             ),
         )
-        text = study.model_dump_json(indent=1) + "\n"
-        (folder / STUDY_FILE).write_text(text, encoding="utf-8")
+        (folder / STUDY_FILE).write_text(study.model_dump_json(indent=1) + "\n", encoding="utf-8")
         every = [trial for item in practice + tests + repeated for trial in item]
         key = key_of(every, folder, settings.seed, settings.licence)
-        with replacing(key_path) as path:
-            path.write_text(key.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_text(key_path, key.model_dump_json(indent=1) + "\n")
     return Prepared(study, key, tuple(notes))
 
 
@@ -162,18 +159,21 @@ def _draw(songs: Sequence[Song], settings: Settings) -> tuple[list[Excerpt], lis
 
 
 def _write_excerpt(
-    excerpt: Excerpt, settings: Settings, roles: Sequence[Role], rate: int, folder: Path, ids: Ids, notes: list[str]
+    excerpt: Excerpt,
+    settings: Settings,
+    roles: Sequence[Role],
+    rate: int,
+    folder: Path,
+    ids: Iterator[str],
+    notes: list[str],
 ) -> WrittenExcerpt:
     """Read, filter, level and write all versions of one excerpt."""
     song = excerpt.song
-    sources = dict(song.estimates)
-    if song.reference is not None:
-        sources["reference"] = song.reference
-    if song.mixture is not None:
-        sources["mixture"] = song.mixture
+    others = {"reference": song.reference, "mixture": song.mixture}
+    sources = song.estimates | {name: path for name, path in others.items() if path is not None}
     cut = {name: stimuli.read_excerpt(path, excerpt.start, excerpt.seconds, rate) for name, path in sources.items()}
     if any(len(wave) == 2 for wave in cut.values()):
-        cut = {name: np.repeat(wave, 2, axis=0) if len(wave) == 1 else wave for name, wave in cut.items()}
+        cut = {name: as_stereo(wave) for name, wave in cut.items()}
     waves: dict[tuple[Role | Literal["given"], str], np.ndarray] = {("system", n): cut[n] for n in song.estimates}
     waves |= {(role, role): _make(role, cut, rate) for role in roles}
     given = {"p835": "mixture", "ab": "mixture", "mushra": "reference", "bs2132": None}[settings.method]
@@ -183,18 +183,22 @@ def _write_excerpt(
     levelled, common = stimuli.matched(waves, rate, settings.loudness_lufs)
     if common < settings.loudness_lufs:
         notes.append(f"{shown(song.name)}: at {common:.1f} LUFS, so that no peak clips")
-    versions = []
+    versions: list[Version] = []
+    reference = None
     for (role, name), one in levelled.items():
         if not one.wave.any():
             notes.append(f"{shown(song.name)}: {shown(name)} is silent there")
         elif one.gain_db > _LARGE_GAIN_DB:
             notes.append(f"{shown(song.name)}: {shown(name)} was {one.gain_db:.0f} dB too quiet and is raised by that")
-        audio = f"audio/{ids.new()}.wav"
+        audio = f"audio/{next(ids)}.wav"
         with AudioWriter(folder / audio, rate, len(one.wave), subtype="int16") as writer:
             writer.write(one.wave)
-        made_from = {"system": name, "given": name, "mixture": "mixture"}.get(role, "reference")
-        versions.append(Version(role, name, audio, one.gain_db, sources[made_from]))
-    return WrittenExcerpt(excerpt, common, tuple(versions))
+        if role == "given":
+            reference = audio
+        else:
+            made_from = {"system": name, "mixture": "mixture"}.get(role, "reference")
+            versions.append(Version(role, name, audio, one.gain_db, sources[made_from]))
+    return WrittenExcerpt(excerpt, common, tuple(versions), reference)
 
 
 def _make(role: Role, cut: Mapping[str, np.ndarray], rate: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ldm_sep.errors import StudyError
+from ldm_sep.markdown import csv_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,22 +56,26 @@ def columns(rows: Iterable[Rating], question: str) -> Ratings:
     import numpy as np
 
     kept = [row for row in rows if row.question == question and row.presentation == 0]
-    return Ratings(
-        np.array([row.listener for row in kept], dtype=str),
-        np.array([row.item for row in kept], dtype=str),
-        np.array([row.system for row in kept], dtype=str),
-        np.array([row.rating for row in kept], dtype=float),
-    )
+    listeners, items, systems = (np.array([row[place] for row in kept], dtype=str) for place in range(3))
+    return Ratings(listeners, items, systems, np.array([row.rating for row in kept], dtype=float))
 
 
 def only_question(rows: Iterable[Rating], wanted: str | None) -> str:
     """``wanted``, or the only question there is. StudyError where there are several, or none of that name."""
     names = list(dict.fromkeys(row.question for row in rows))
-    if wanted is None and len(names) > 1:
-        raise StudyError(f"the ratings have {len(names)} questions; name one with --question: {', '.join(names)}")
     if wanted is not None and wanted not in names:
         raise StudyError(f"--question {wanted}: the ratings have {', '.join(names)}; name one of them")
-    return names[0] if wanted is None else wanted
+    if wanted is None and len(names) > 1:
+        raise StudyError(f"the ratings have {len(names)} questions; name one with --question: {', '.join(names)}")
+    return wanted or names[0]
+
+
+def open_table(path: Path) -> csv.DictReader[str]:
+    """The rows of a CSV table in UTF-8, with or without a byte-order mark. StudyError if it cannot be read."""
+    try:
+        return csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not a readable table ({error})") from None
 
 
 def read_csv(path: Path) -> list[Rating]:
@@ -79,11 +84,7 @@ def read_csv(path: Path) -> list[Rating]:
     StudyError names the file, the line and what is wrong with it: a column is missing, a rating is no number, the same
     listener rated the same twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not a readable table ({error})") from None
-    reader = csv.DictReader(io.StringIO(text))
+    reader = open_table(path)
     missing = [name for name in COLUMNS if name != "question" and name not in (reader.fieldnames or [])]
     if missing:
         raise StudyError(f"{path}: the column {missing[0]} is missing; needed are listener, item, system and rating")
@@ -110,20 +111,13 @@ def read_csv(path: Path) -> list[Rating]:
 
 def as_ratings(choices: Iterable[Choice]) -> list[Rating]:
     """A/B choices as ratings, the question naming the pair: 1 for the preferred system, 0 for the other, or 0.5."""
-    rows = []
-    for one in choices:
-        pair = f"{one.first} or {one.second}"
-        rows.append(Rating(one.listener, one.item, one.first, pair, one.share, one.presentation))
-        rows.append(Rating(one.listener, one.item, one.second, pair, 1 - one.share, one.presentation))
-    return rows
+    return [
+        Rating(one.listener, one.item, system, f"{one.first} or {one.second}", share, one.presentation)
+        for one in choices
+        for system, share in ((one.first, one.share), (one.second, 1 - one.share))
+    ]
 
 
 def to_csv(rows: Iterable[Rating]) -> str:
     """The table that `read_csv` reads; repeated presentations are left out."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        if row.presentation == 0:
-            writer.writerow([row.listener, row.item, row.system, row.question, f"{row.rating:g}"])
-    return text.getvalue()
+    return csv_table(COLUMNS, [(*row[:4], f"{row.rating:g}") for row in rows if row.presentation == 0])

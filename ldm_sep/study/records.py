@@ -24,17 +24,21 @@ An answer counts once. A line whose `event` was there before is a repeated deliv
 question by one listener is a doubled tab. In both cases the first line counts and later ones are passed over.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import AwareDatetime, Field, NonNegativeFloat, StringConstraints, TypeAdapter, model_validator
 
-from ldm_sep.config import Positive, Record, Share, checked
+from ldm_sep.config.fields import Hash, Positive, Share
 from ldm_sep.errors import StudyError
+from ldm_sep.records import Record, checked, read_json
 
 STUDY_FILE = "study.json"
+# Right answers of the six headphone trials (Woods et al. 2017).
+HEADPHONES_PASSED = 5
+# Limit in bytes of study.json and key.json. The orders of a hundred listeners are a few million.
+_LARGEST = 256 << 20
 
 Method = Literal["p835", "mushra", "bs2132", "ab"]
 Role = Literal["system", "reference", "low_anchor", "mid_anchor", "mixture", "codec"]
@@ -42,15 +46,13 @@ Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{6,40}$")]
 AudioPath = Annotated[str, StringConstraints(pattern=r"^audio/[a-z0-9]{6,40}\.wav$")]
 # What the page draws for itself: a random id of a browser session or of one click.
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Words = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Label(Record):
     """The word that stands at ``value`` of a scale."""
 
-    value: Finite
+    value: float
     text: str
 
 
@@ -58,10 +60,10 @@ class Question(Record):
     """One scale. Ratings are ``minimum``, ``minimum + step``, ... up to ``maximum``."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,30}$")]
-    text: Annotated[str, StringConstraints(min_length=1)]
-    minimum: Finite
-    maximum: Finite
-    step: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    text: Words
+    minimum: float
+    maximum: float
+    step: Annotated[float, Field(gt=0)]
     labels: tuple[Label, ...]
 
     @model_validator(mode="after")
@@ -91,7 +93,7 @@ class Trial(Record):
     """
 
     id: Id
-    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    seconds: Annotated[float, Field(gt=0)]
     reference: AudioPath | None
     stimuli: Annotated[tuple[Stimulus, ...], Field(min_length=1)]
 
@@ -132,13 +134,13 @@ class Study(Record):
     """
 
     format: Literal[1]
-    title: Annotated[str, StringConstraints(min_length=1)]
+    title: Words
     method: Method
     questions: Annotated[tuple[Question, ...], Field(min_length=1)]
     texts: Texts
     headphones: bool
     sample_rate: Positive
-    loudness_lufs: Finite
+    loudness_lufs: float
     training: tuple[Trial, ...]
     trials: Annotated[tuple[Trial, ...], Field(min_length=1)]
     listeners: Annotated[tuple[ListenerOrder, ...], Field(min_length=1)]
@@ -185,10 +187,10 @@ class TrialKey(Record):
     item: str
     training: bool
     repeats: Id | None
-    start: Seconds
-    seconds: Seconds
+    start: NonNegativeFloat
+    seconds: NonNegativeFloat
     sung: Share | None
-    loudness_lufs: Finite
+    loudness_lufs: float
     reference: AudioPath | None
 
 
@@ -201,11 +203,11 @@ class StimulusKey(Record):
     trial: Id
     audio: AudioPath
     role: Role
-    system: Annotated[str, StringConstraints(min_length=1)]
-    gain_db: Finite
-    sha256: Sha256
+    system: Words
+    gain_db: float
+    sha256: Hash
     source: str
-    source_sha256: Sha256
+    source_sha256: Hash
     licence: str
 
 
@@ -213,7 +215,7 @@ class Key(Record):
     """``key.json``: never served. ``study_sha256``: of the study.json it belongs to."""
 
     format: Literal[1]
-    study_sha256: Sha256
+    study_sha256: Hash
     seed: Annotated[int, Field(ge=0)]
     trials: tuple[TrialKey, ...]
     stimuli: tuple[StimulusKey, ...]
@@ -232,15 +234,15 @@ class Answer(Record):
     trial: Id
     stimulus: Id
     question: str
-    rating: Finite
+    rating: float
     started: AwareDatetime
     answered: AwareDatetime
-    listened: Seconds
+    listened: NonNegativeFloat
 
 
 class Milestone(Record):
-    """What a listener came past. ``correct``: right answers of the six headphone trials, else None. ``comment``: what
-    the listener wrote at the end.
+    """A step that a listener has passed. ``correct``: right answers of the six headphone trials, else None.
+    ``comment``: what the listener wrote at the end.
     """
 
     kind: Literal["milestone"] = "milestone"
@@ -256,17 +258,18 @@ class Milestone(Record):
 Line = Annotated[Answer | Milestone, Field(discriminator="kind")]
 LINE: TypeAdapter[Answer | Milestone] = TypeAdapter(Line)
 
-_R = TypeVar("_R", bound=Record)
-
 
 def load_study(folder: Path) -> Study:
     """The study in ``folder``; StudyError or ConfigError names the file and what is wrong with it."""
-    return _load(Study, folder / STUDY_FILE, "name a folder that `ldm-sep study prepare` made")
+    path = folder / STUDY_FILE
+    table = read_json(path, StudyError, "name a folder that `ldm-sep study prepare` made", _LARGEST)
+    return checked(Study, table, str(path))
 
 
 def load_key(path: Path) -> Key:
     """The key at ``path``; StudyError or ConfigError names the file and what is wrong with it."""
-    return _load(Key, path, "name the key that `ldm-sep study prepare` wrote")
+    table = read_json(path, StudyError, "name the key that `ldm-sep study prepare` wrote", _LARGEST)
+    return checked(Key, table, str(path))
 
 
 def pages(study: Study, number: int) -> list[Page]:
@@ -282,16 +285,6 @@ def pages(study: Study, number: int) -> list[Page]:
     if study.method == "p835":
         return [Page(trial=t, stimuli=(stimulus,), training=kind) for t, some, kind in shown for stimulus in some]
     return [Page(trial=t, stimuli=some, training=kind) for t, some, kind in shown]
-
-
-def _load(record: type[_R], path: Path, remedy: str) -> _R:
-    try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StudyError(f"{path}: no such file; {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: not readable ({error}); {remedy}") from None
-    return checked(record, table, str(path))
 
 
 def _unique(names: Sequence[str] | Sequence[int], what: str) -> None:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ldm_sep.study.ratings import Choice, Rating
-from ldm_sep.study.records import Method, Role
+from ldm_sep.study.records import HEADPHONES_PASSED, Method, Role
 
 # ITU-R BS.1534-3, section 4.1.2.
 _REFERENCE_AT_LEAST = 90.0
 _ANCHOR_AT_MOST = 90.0
 _SHARE_OF_TRIALS = 0.15
-# Woods et al. 2017: five of six.
-_HEADPHONES_AT_LEAST = 5
-# Of the scale: ratings that are drawn at random differ by a third of it.
+# As a share of the scale. Random ratings differ by a third of it on average.
 _REPEAT_ERROR = 0.25
 
 RULES = {
@@ -50,7 +48,7 @@ def screen(
         right = headphones.get(listener)
         own = [row for row in rows if row.listener == listener and isinstance(row, Rating)]
         found = _broken(own, roles, method, scale)
-        if right is not None and right < _HEADPHONES_AT_LEAST:
+        if right is not None and right < HEADPHONES_PASSED:
             found = ("headphones", f"{right} of 6 right")
         if found is not None:
             rejected.append(Rejected(listener, *found))
@@ -63,14 +61,14 @@ def _broken(
     by_role: dict[Role, list[float]] = {}
     for row in own:
         by_role.setdefault(roles[row.system], []).append(row.rating)
-    reference, middle = by_role.get("reference", []), by_role.get("mid_anchor", [])
+    reference = by_role.get("reference", [])
     anchors = [fmean(by_role[role]) for role in ("low_anchor", "mid_anchor", "mixture") if role in by_role]
     if method == "mushra":
-        for rule, values, wrong in (
-            ("reference", reference, [value < _REFERENCE_AT_LEAST for value in reference]),
-            ("anchor", middle, [value > _ANCHOR_AT_MOST for value in middle]),
+        for rule, wrong in (
+            ("reference", [value < _REFERENCE_AT_LEAST for value in reference]),
+            ("anchor", [value > _ANCHOR_AT_MOST for value in by_role.get("mid_anchor", [])]),
         ):
-            if values and fmean(wrong) > _SHARE_OF_TRIALS:
+            if wrong and fmean(wrong) > _SHARE_OF_TRIALS:
                 return rule, f"in {sum(wrong)} of {len(wrong)} trials"
     elif reference and anchors and fmean(reference) <= min(anchors):
         return "order", f"reference {fmean(reference):.1f}, lowest anchor {min(anchors):.1f}"

@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from ldm_sep.errors import StudyError, need_package
-from ldm_sep.files import make_folder, reason, replacing, sha256_of
-from ldm_sep.study.desk import HEADPHONES_PASSED, HEARD_SECONDS, Desk, OutOfTurnError, Position
+from ldm_sep.errors import BusyError, StudyError, need_package
+from ldm_sep.files import locked, make_folder, reason, sha256_of, write_text
+from ldm_sep.records import Record, checked
+from ldm_sep.study.desk import HEARD_SECONDS, Desk, OutOfTurnError, Position
 from ldm_sep.study.ledger import SaveError
-from ldm_sep.study.records import STUDY_FILE, Answer, Milestone, Study, load_study, pages
+from ldm_sep.study.records import HEADPHONES_PASSED, STUDY_FILE, Answer, Milestone, Study, load_study, pages
 from ldm_sep.web.app import Endpoint, address_of, create_app, open_socket, packaged_files, run
 from ldm_sep.web.door import Door
 from ldm_sep.web.guard import LOOPBACK_NAMES, Limits
@@ -27,8 +26,12 @@ if TYPE_CHECKING:
 # A MUSHRA page has some 15 ratings of 300 bytes each.
 LIMITS = Limits(body=64 * 1024)
 EXPERIMENTER = "experimenter"
-_ANSWERS = TypeAdapter(list[Answer])
-_MILESTONE = TypeAdapter(Milestone)
+
+
+class Delivery(Record):
+    """What the page sends when a page is rated."""
+
+    answers: tuple[Answer, ...]
 
 
 class Entrance:
@@ -40,11 +43,7 @@ class Entrance:
     def __init__(self, desk: Desk, tokens: Tokens | None) -> None:
         self._desk = desk
         self._door = Door(tokens)
-
-    @property
-    def local(self) -> bool:
-        """Whether no token is needed."""
-        return self._door.local
+        self.local = self._door.local
 
     def listener(self, request: "Request") -> int:
         """The listener's number. RefusedError if the request says none."""
@@ -71,7 +70,7 @@ def study_app(folder: Path, desk: Desk, door: Entrance, names: frozenset[str]) -
 
     async def session(request: "Request") -> "Response":
         number = door.listener(request)
-        # In a thread of its own, as everything that waits for the disk or for a lock: others go on meanwhile.
+        # In a thread, as everything that waits for the disk or a lock, so that other requests are served meanwhile.
         return json_reply(_session(study, number) | _place(await run_in_threadpool(desk.position, number)))
 
     async def audio(request: "Request") -> "Response":
@@ -83,13 +82,14 @@ def study_app(folder: Path, desk: Desk, door: Entrance, names: frozenset[str]) -
     async def answers(request: "Request") -> "Response":
         number = door.listener(request)
         table = await read_json(request)
-        rows = table.get("answers") if isinstance(table, dict) else None
-        given = _checked(_ANSWERS, [_of(number, row) for row in rows] if isinstance(rows, list) else rows)
+        if isinstance(table, dict) and isinstance(table.get("answers"), list):
+            table = {"answers": [_of(number, row) for row in table["answers"]]}
+        given = checked(Delivery, table, "the request").answers
         return json_reply(_place(await _recorded(run_in_threadpool(desk.rate, number, given))))
 
     async def milestone(request: "Request") -> "Response":
         number = door.listener(request)
-        given = _checked(_MILESTONE, _of(number, await read_json(request)))
+        given = checked(Milestone, _of(number, await read_json(request)), "the request")
         return json_reply(_place(await _recorded(run_in_threadpool(desk.pass_milestone, number, given))))
 
     async def progress(request: "Request") -> "Response":
@@ -108,7 +108,7 @@ def study_app(folder: Path, desk: Desk, door: Entrance, names: frozenset[str]) -
         Endpoint("POST", "/api/milestones", milestone),
         Endpoint("GET", "/api/progress", progress),
     ]
-    assets = packaged_files("ldm_sep.web", "static") | packaged_files("ldm_sep.study", "static")
+    assets = packaged_files("ldm_sep.study")
     return create_app(endpoints, assets, names=names, limits=LIMITS)
 
 
@@ -130,21 +130,19 @@ def serve(
 
     LdmSepError for a study, a folder or an address that cannot be used, and for a folder that another server writes to.
     """
-    for package in ("starlette", "uvicorn", "filelock"):
+    for package in ("starlette", "uvicorn"):
         need_package("ldm-sep study serve", package)
-    from filelock import FileLock, Timeout
-
     table = load_study(study)
     _check_audio(study, table)
     if answers.resolve().is_relative_to(study.resolve()):
         raise StudyError(f"{answers}: lies in the folder that is served; name a folder outside {study}")
     make_folder(answers)
     try:
-        with FileLock(answers / ".lock", timeout=0):
+        with locked(answers):
             _check_same_study(answers, study)
             with closing(Desk(table, answers, listeners)) as desk:
                 _serve(study, desk, answers, host, port, names, report)
-    except Timeout:
+    except BusyError:
         raise StudyError(f"{answers}: another server writes to it; stop that one or name another folder") from None
     except OSError as error:
         raise StudyError(f"{answers}: cannot be written ({reason(error)}); free space or name another folder") from None
@@ -181,7 +179,7 @@ def _session(study: Study, number: int) -> dict[str, Any]:
 def _place(position: Position) -> dict[str, Any]:
     table = position.model_dump(mode="json")
     if table["page"] is not None:
-        # In the order of study.json, which says what this listener's page is not to say.
+        # The page lists what it plays. The trial's own list would also name the stimuli of other pages.
         del table["page"]["trial"]["stimuli"]
     return table
 
@@ -189,15 +187,6 @@ def _place(position: Position) -> dict[str, Any]:
 def _of(number: int, row: Any) -> Any:
     # Who answers is decided by the token, whatever the row says.
     return {**row, "listener": number} if isinstance(row, dict) else row
-
-
-def _checked(adapter: TypeAdapter[Any], table: Any) -> Any:
-    try:
-        return adapter.validate_python(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise RefusedError(422, f"{where}: {first['msg']}") from None
 
 
 async def _recorded(work: Any) -> Position:
@@ -214,11 +203,11 @@ def _tokens(answers: Path, desk: Desk, address: str, report: Callable[[str], Non
     tokens, made = load_tokens(path, [*map(str, desk.numbers), EXPERIMENTER])
     if made:
         report("links, shown this once; give each listener one:")
+    else:
+        report(f"the links given out before are valid; for a new one delete its line in {path} and start again")
     for name, token in made.items():
         page = "static/progress.html" if name == EXPERIMENTER else ""
         report(f"  {name:>12}  {address}/{page}#{token}")
-    if not made:
-        report(f"the links given out before are valid; for a new one delete its line in {path} and start again")
     return tokens
 
 
@@ -235,7 +224,6 @@ def _check_same_study(answers: Path, study: Path) -> None:
     path = answers / "study.sha256"
     ours = sha256_of(study / STUDY_FILE)
     if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_text(ours + "\n", encoding="utf-8")
+        write_text(path, ours + "\n")
     elif path.read_text(encoding="utf-8", errors="replace").strip() != ours:
         raise StudyError(f"{answers}: holds answers to another study; name another folder")

@@ -10,12 +10,12 @@ from typing import TypeVar
 import numpy as np
 import soundfile as sf
 
-from ldm_sep.audio import probe, read, resample
+from ldm_sep.audio import of_length, probe, read, resample
 from ldm_sep.errors import DataError
 from ldm_sep.files import shown
 
 FADE_SECONDS = 0.02
-# Of true peaks (ITU-R BS.1770 annex 2), which a player's converter reaches between the samples.
+# Limit of true peaks (ITU-R BS.1770 annex 2): a player's converter overshoots between the samples.
 CEILING_DB = -1.0
 _OVERSAMPLING = 4
 _OPUS_RATE = 48000
@@ -49,8 +49,7 @@ def read_excerpt(path: Path, start: float, seconds: float, sample_rate: int) -> 
     wave, rate = read(path, start=round(start * info.sample_rate), frames=round(seconds * info.sample_rate))
     if rate != sample_rate:
         wave = resample(wave, rate, sample_rate)
-    frames = round(seconds * sample_rate)
-    return np.pad(wave[:, :frames], ((0, 0), (0, max(0, frames - wave.shape[1]))))
+    return of_length(wave, round(seconds * sample_rate))
 
 
 def faded(wave: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -78,15 +77,11 @@ def low_passed(wave: np.ndarray, sample_rate: int, edge: float) -> np.ndarray:
 
 def through_opus(wave: np.ndarray, sample_rate: int) -> np.ndarray:
     """``wave (C, T)`` through Opus at its lowest rate (about 6 kbit/s a channel): the quality anchor."""
-    at_rate = resample(wave, sample_rate, _OPUS_RATE)
     data = io.BytesIO()
-    shape = {"samplerate": _OPUS_RATE, "channels": len(wave)}
-    with sf.SoundFile(data, "w", format="OGG", subtype="OPUS", compression_level=1.0, **shape) as file:
-        file.write(at_rate.T)
+    sf.write(data, resample(wave, sample_rate, _OPUS_RATE).T, _OPUS_RATE, "OPUS", format="OGG", compression_level=1.0)
     data.seek(0)
     decoded = sf.read(data, dtype="float32", always_2d=True)[0].T
-    back = resample(np.ascontiguousarray(decoded), _OPUS_RATE, sample_rate)[:, : wave.shape[1]]
-    return np.pad(back, ((0, 0), (0, wave.shape[1] - back.shape[1])))
+    return of_length(resample(np.ascontiguousarray(decoded), _OPUS_RATE, sample_rate), wave.shape[1])
 
 
 def loudness(wave: np.ndarray, sample_rate: int) -> float:
@@ -121,7 +116,7 @@ def matched(waves: Mapping[_Name, np.ndarray], sample_rate: int, target: float) 
         excess = max(peaks[name] + gain - CEILING_DB for name, gain in gains.items())
         if excess <= 0:
             break
-        # A little more than what is too much, since loudness is not quite linear in the gain.
+        # Slightly more than the excess, since loudness is not exactly linear in the gain.
         common -= excess + _TOLERANCE_DB
     levelled = {name: Levelled(waves[name] * np.float32(10 ** (gain / 20)), gain) for name, gain in gains.items()}
     return levelled, float(common)

@@ -1,15 +1,14 @@
 """An analysis as tables: Markdown for reading, CSV and JSON for whatever comes next."""
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 
-from ldm_sep.markdown import markdown_escape, markdown_table
+from ldm_sep.markdown import csv_table, markdown_escape, markdown_table
 from ldm_sep.study.analysis import Analysis, QuestionResult
+from ldm_sep.study.correlate import Correlation
 from ldm_sep.study.methods import SHORT
+from ldm_sep.study.mixed import MixedModel
 from ldm_sep.study.screening import RULES
 from ldm_sep.study.two_way import Bounds, ends
 
@@ -36,8 +35,12 @@ def p_value(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _interval(bounds: Bounds | None) -> str:
-    return "one listener or song only" if bounds is None else f"{number(bounds.low)} to {number(bounds.high)}"
+def _interval(low: float | None, high: float | None, show: Callable[[float], str] = number) -> str:
+    return "one listener or song only" if low is None or high is None else f"{show(low)} to {show(high)}"
+
+
+def _p(bounds: Bounds | None) -> float | None:
+    return None if bounds is None else bounds.p
 
 
 INTERVALS = (
@@ -48,7 +51,7 @@ INTERVALS = (
 
 def means(result: QuestionResult) -> Table:
     """Mean ratings of everything rated."""
-    rows = tuple((one.system, number(one.mean), _interval(one.bounds), str(one.n)) for one in result.means)
+    rows = tuple((one.system, number(one.mean), _interval(*ends(one.bounds)), str(one.n)) for one in result.means)
     alpha = "undefined" if result.alpha is None else f"{result.alpha:.2f}"
     note = (
         f"{result.listeners} listeners, {result.items} songs. Krippendorff's alpha {alpha} (1 agreement, 0 chance). "
@@ -57,14 +60,13 @@ def means(result: QuestionResult) -> Table:
     return Table("Mean ratings", ("version", "mean", "95 % interval", "ratings"), rows, note)
 
 
-def differences(result: QuestionResult) -> Table:
-    """Paired differences."""
+def _differences(result: QuestionResult) -> Table:
     rows = tuple(
         (
             f"{one.first} - {one.second}",
             number(one.difference),
-            _interval(one.bounds),
-            p_value(one.bounds.p if one.bounds else None),
+            _interval(*ends(one.bounds)),
+            p_value(_p(one.bounds)),
             p_value(one.p_holm),
             str(one.n),
         )
@@ -74,38 +76,26 @@ def differences(result: QuestionResult) -> Table:
     return Table("Differences", head, rows, INTERVALS)
 
 
-def model(result: QuestionResult) -> Table | None:
-    """The mixed model's differences; None where there is no model."""
-    if result.model is None:
-        return None
+def _mixed_model(model: MixedModel) -> Table:
     rows = tuple(
-        (
-            f"{one.first} - {one.second}",
-            number(one.difference),
-            f"{number(one.low)} to {number(one.high)}",
-            p_value(one.p),
-        )
-        for one in result.model.differences
+        (f"{one.first} - {one.second}", number(one.difference), _interval(one.low, one.high), p_value(one.p))
+        for one in model.differences
     )
-    deviations = ", ".join(f"{name.replace('_', ' x ')} {value:.2f}" for name, value in result.model.deviations.items())
+    deviations = ", ".join(f"{name.replace('_', ' x ')} {value:.2f}" for name, value in model.deviations.items())
     note = (
         "Second opinion: REML, system fixed, listener, item, item x system and listener x system random; p is not "
-        f"corrected. Standard deviations: {deviations}." + (f" Note: {result.model.note}." if result.model.note else "")
+        f"corrected. Standard deviations: {deviations}." + (f" Note: {model.note}." if model.note else "")
     )
     return Table("Mixed model", ("first - second", "difference", "95 % interval", "p"), rows, note)
 
 
-def correlations(result: QuestionResult) -> Table | None:
-    """Metrics against ratings; None where there are no scores."""
-    if not result.correlations:
-        return None
-
+def _correlations(correlations: Sequence[Correlation]) -> Table:
     def rho(value: float | None) -> str:
         return "undefined" if value is None else f"{value:.2f}"
 
     rows = tuple(
         (one.label, rho(one.rho), f"{rho(one.low)} to {rho(one.high)}", rho(one.within), str(one.n))
-        for one in result.correlations
+        for one in correlations
     )
     note = (
         "Spearman's rank correlation of each metric with the mean rating, over stimuli; within songs, after each "
@@ -120,12 +110,7 @@ def ab(analysis: Analysis) -> list[Table]:
     if not analysis.strengths:
         return []
     strong = tuple(
-        (
-            one.system,
-            f"{one.wins:g} of {one.n}",
-            number(one.strength),
-            "one listener or song only" if one.low is None or one.high is None else f"{one.low:.2f} to {one.high:.2f}",
-        )
+        (one.system, f"{one.wins:g} of {one.n}", number(one.strength), _interval(one.low, one.high, "{:.2f}".format))
         for one in analysis.strengths
     )
     note = "Bradley-Terry: log odds to be preferred, relative to the mean of all; no preference counts as half a win."
@@ -133,8 +118,8 @@ def ab(analysis: Analysis) -> list[Table]:
         (
             f"{one.first} over {one.second}",
             f"{one.share:.0%}",
-            "one listener or song only" if one.bounds is None else f"{one.bounds.low:.0%} to {one.bounds.high:.0%}",
-            p_value(one.bounds.p if one.bounds else None),
+            _interval(*ends(one.bounds), "{:.0%}".format),
+            p_value(_p(one.bounds)),
             p_value(one.p_holm),
             str(one.n),
         )
@@ -155,8 +140,12 @@ def screening(analysis: Analysis) -> Table:
 
 def of_question(result: QuestionResult) -> list[Table]:
     """All tables of one question."""
-    optional = (model(result), correlations(result))
-    return [means(result), differences(result), *(table for table in optional if table is not None)]
+    tables = [means(result), _differences(result)]
+    if result.model is not None:
+        tables.append(_mixed_model(result.model))
+    if result.correlations:
+        tables.append(_correlations(result.correlations))
+    return tables
 
 
 def markdown(analysis: Analysis) -> str:
@@ -173,7 +162,7 @@ def markdown(analysis: Analysis) -> str:
 
 def _markdown(table: Table, level: str) -> list[str]:
     rows = [[markdown_escape(cell) for cell in row] for row in table.rows]
-    body = markdown_table(list(table.head), rows) if rows else ["Nobody."]
+    body = markdown_table(table.head, rows) if rows else ["Nobody."]
     return [f"{level} {table.title}", "", *body, "", table.note, ""]
 
 
@@ -184,7 +173,7 @@ def means_csv(analysis: Analysis) -> str:
         for result in analysis.questions
         for one in result.means
     ]
-    return _csv(("question", "system", "role", "mean", "low", "high", "ratings"), rows)
+    return csv_table(("question", "system", "role", "mean", "low", "high", "ratings"), rows)
 
 
 def differences_csv(analysis: Analysis) -> str:
@@ -199,19 +188,7 @@ def differences_csv(analysis: Analysis) -> str:
         for one in analysis.preferences
     ]
     head = ("question", "first", "second", "difference", "low", "high", "p", "p_holm", "pairs")
-    return _csv(head, list(chain(rated, chosen)))
-
-
-def _p(bounds: Bounds | None) -> float | None:
-    return None if bounds is None else bounds.p
-
-
-def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
-    return text.getvalue()
+    return csv_table(head, [*rated, *chosen])
 
 
 def to_json(analysis: Analysis) -> str:

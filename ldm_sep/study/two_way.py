@@ -59,12 +59,12 @@ def spread(tables: np.ndarray, present: np.ndarray) -> Spread:
     rest = (tables - mean[..., None, None]) * present
     by_listener, by_item = present.sum(1), present.sum(0)
     squares = np.stack([np.sum(rest.sum(-1) ** 2, -1), np.sum(rest.sum(-2) ** 2, -1), np.sum(rest**2, (-2, -1))])
-    # Least squares: where each item has one listener of its own, the variances cannot be told apart and are shared out.
+    # Least squares: if every item has a listener of its own, the variances cannot be told apart, and each gets a part.
     solved = np.linalg.lstsq(_expectations(present), squares.reshape(3, -1), rcond=None)[0]
     listener, item, rating = solved.reshape(squares.shape)
     listener, item = (v * np.sum(n**2) / total**2 for v, n in ((listener, by_listener), (item, by_item)))
     rating = np.maximum(rating, 0) / total
-    # Estimates of small variances come out below 0 at times; cut off one by one, they would widen the interval.
+    # Estimates of small variances can be negative. Cutting off each would widen the interval, so their sum is cut off.
     variance = np.maximum(listener + item + rating, rating)
     uncertainty = (listener + rating) ** 2 / (listeners - 1) + (item + rating) ** 2 / (items - 1)
     freedom = np.divide(variance**2, uncertainty, out=np.ones_like(variance), where=uncertainty > 0)
@@ -98,16 +98,18 @@ def resampled_counts(
     return by_listener.astype(float), by_item.astype(float)
 
 
-def two_way_bounds(table: np.ndarray, present: np.ndarray, counts: tuple[np.ndarray, np.ndarray]) -> Bounds:
+def two_way_bounds(table: np.ndarray, present: np.ndarray, counts: tuple[np.ndarray, np.ndarray]) -> Bounds | None:
     """The mean of ``table (listeners, items)`` where ``present`` is 1, with the interval of this module's docstring.
 
-    ValueError as for `spread`.
+    None for fewer than two listeners or items.
     """
     from scipy.stats import norm, t
 
+    if min(np.count_nonzero(present.any(axis)) for axis in (0, 1)) < 2:
+        return None
     mean, error, freedom = (float(value) for value in spread(table, present))
     if error == 0:
-        # Every cell is the same: nothing varies, so nothing can be said of how it would.
+        # All cells are equal, so there is no spread to resample.
         return Bounds(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     by_listener, by_item = counts
     weights = np.sum((by_listener @ present) * by_item, 1)

@@ -5,8 +5,6 @@ results are read back with the key. webMUSHRA shows P.835 questions one page eac
 adds the hidden reference to MUSHRA pages by itself. It has no page for BS.2132 or a plain A/B, so these are refused.
 """
 
-import csv
-import io
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -15,13 +13,18 @@ from typing import Any
 from ldm_sep.errors import StudyError
 from ldm_sep.files import shown
 from ldm_sep.study.collect import ratings_of
-from ldm_sep.study.ratings import Rating
+from ldm_sep.study.ratings import Rating, open_table
 from ldm_sep.study.records import Key, Page, Question, Study, pages
 
 # The name that webMUSHRA gives the reference among the conditions.
 _REFERENCE = "reference"
 _LISTENER = "listener"
-_STAR_OFF, _STAR_ON = "configs/resources/images/star_off.png", "configs/resources/images/star_on.png"
+_IMAGES = "configs/resources/images"
+_STARS = {
+    "img": f"{_IMAGES}/star_off.png",
+    "imgSelected": f"{_IMAGES}/star_on.png",
+    "imgHigherResponseSelected": f"{_IMAGES}/star_on.png",
+}
 _MUSHRA_COLUMNS = ("trial_id", "rating_stimulus", "rating_score")
 _LIKERT_COLUMNS = ("trial_id", "stimuli", "stimuli_rating")
 
@@ -41,23 +44,15 @@ def configuration(study: Study, key: Key, number: int, place: str) -> str:
         f"<p>{escape(part)}</p>" for part in [study.texts.consent, *study.texts.instructions.split("\n\n")]
     )
     first = {"type": "generic", "id": "begin", "name": escape(study.title), "content": paragraphs}
+    # What the listener types becomes a column of the results.
+    who = {"type": "number", "label": "Your number", "name": _LISTENER, "min": number, "max": number, "default": number}
     last = {
         "type": "finish",
         "name": "End",
         "content": escape(study.texts.thanks),
         "showResults": False,
         "writeResults": True,
-        # What is typed here becomes a column of the results.
-        "questionnaire": [
-            {
-                "type": "number",
-                "label": "Your number",
-                "name": _LISTENER,
-                "min": number,
-                "max": number,
-                "default": number,
-            }
-        ],
+        "questionnaire": [who],
     }
     table = {
         "testname": study.title,
@@ -73,14 +68,13 @@ def configuration(study: Study, key: Key, number: int, place: str) -> str:
 
 def _pages_of(page: Page, study: Study, hidden: set[str], place: str) -> list[dict[str, Any]]:
     files = {stimulus.id: f"{place}/{stimulus.audio}" for stimulus in page.stimuli}
-    practice = "Practice. " if page.training else ""
+    title, practice = ("Practice", "Practice. ") if page.training else ("Rate", "")
     if study.method == "mushra":
-        conditions = {name: file for name, file in files.items() if name not in hidden}
         return [
             {
                 "type": "mushra",
                 "id": page.trial.id,
-                "name": "Practice" if page.training else "Rate",
+                "name": title,
                 "content": escape(practice + study.questions[0].text),
                 "showWaveform": False,
                 "enableLooping": True,
@@ -91,7 +85,7 @@ def _pages_of(page: Page, study: Study, hidden: set[str], place: str) -> list[di
                 # Otherwise the hidden reference would always come first.
                 "randomize": True,
                 "showConditionNames": False,
-                "stimuli": conditions,
+                "stimuli": {name: file for name, file in files.items() if name not in hidden},
             }
         ]
     player = ""
@@ -102,20 +96,16 @@ def _pages_of(page: Page, study: Study, hidden: set[str], place: str) -> list[di
         {
             "type": "likert_single_stimulus",
             "id": f"{page.trial.id}_{question.id}",
-            "name": "Practice" if page.training else "Rate",
+            "name": title,
             "content": f"<p>{escape(practice + question.text)}</p>{player}",
             "mustPlayback": "ended",
             "mustRate": True,
+            # A copy for each question, since YAML would turn one dictionary into references.
             "stimuli": dict(files),
-            "response": _points(question),
+            "response": [{"value": f"{label.value:g}", "label": label.text, **_STARS} for label in question.labels],
         }
         for question in study.questions
     ]
-
-
-def _points(question: Question) -> list[dict[str, str]]:
-    images = {"img": _STAR_OFF, "imgSelected": _STAR_ON, "imgHigherResponseSelected": _STAR_ON}
-    return [{"value": f"{label.value:g}", "label": label.text, **images} for label in question.labels]
 
 
 def read_results(path: Path, study: Study, key: Key) -> list[Rating]:
@@ -125,11 +115,7 @@ def read_results(path: Path, study: Study, key: Key) -> list[Rating]:
 
     StudyError names the file, the line and what is wrong with it.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{shown(path)}: not a readable table ({error})") from None
-    reader = csv.DictReader(io.StringIO(text))
+    reader = open_table(path)
     names = reader.fieldnames or []
     form = next((one for one in (_MUSHRA_COLUMNS, _LIKERT_COLUMNS) if set(one) <= set(names)), None)
     who = next((one for one in (_LISTENER, "session_uuid") if one in names), None)
