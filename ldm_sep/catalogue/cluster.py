@@ -23,15 +23,15 @@ from ldm_sep.errors import ConfigError, need_package
 from ldm_sep.files import shown
 from ldm_sep.workers import work_through
 
-# Bytes of a cluster that is started here: the rows of a window, of about two kilobytes, many times over.
+# Bytes of the object store of a cluster that is started here. The rows of a window take far less.
 _OBJECT_STORE = 200_000_000
-# Songs by actor that Ray Data is given at a time. At their end actors wait for the slowest, for about half a song.
+# Songs per actor in one Ray Data job. At its end the actors wait for the slowest, about half a song.
 _WINDOW = 64
-# Seconds.
+# Seconds in which a cluster has to answer.
 _PATIENCE = 10.0
-# No reports of use to Ray's makers, and no notes from its depths among ours.
+# No reports of use to Ray's makers, and none of Ray's own log lines among ours.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-# Ray then listens on the loopback device alone, as it always does on the systems that the name is about.
+# With this, Ray listens on the loopback device alone, as it does by itself on Windows and macOS.
 _LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -53,7 +53,7 @@ def ray_engine(
         actors = workers or gpus or max(1, int(resources.get("CPU", 1)))
         songs = iter(attempts)
         while window := [pickle.dumps(attempt) for attempt in islice(songs, _WINDOW * actors)]:
-            # A block for each song: what an actor loses is one.
+            # One block per song, so that an actor that ends loses one song.
             data = ray.data.from_items([{"attempt": attempt} for attempt in window], override_num_blocks=len(window))
             rows = data.map_batches(
                 _Station,

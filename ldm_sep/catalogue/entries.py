@@ -68,7 +68,7 @@ def _entries_of(text: str, out: Path | None, unreadable: Callable[[str], object]
             for uri, name, stamp in walk_objects(text):
                 yield _entry(uri, str(PurePosixPath(name).with_suffix("")), stamp)
     elif path.is_dir():
-        # Where stems go into the folder of the songs, it is walked through all the same.
+        # If the output folder is the folder of the songs, it is walked through all the same.
         inside = None if out is None or out.resolve() == path.resolve() else out
         for found in walk_audio(path, unreadable, without=inside):
             if not _is_stem(found):
@@ -84,7 +84,7 @@ def _entries_of(text: str, out: Path | None, unreadable: Callable[[str], object]
 
 
 def _is_stem(path: Path) -> bool:
-    """Whether it is what a separation wrote, which has its record beside it."""
+    """Whether a separation wrote it: its sidecar lies beside it."""
     return path.stem in STEMS and (path.parent / SIDECAR).exists()
 
 
@@ -113,7 +113,7 @@ def _of_manifest(path: Path) -> Iterator[Entry]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines without their ends. One that is too long is not: it stands for a row that nobody can read."""
+    """Lines without their ends; `_TOO_LONG` stands for one that is too long, a row that nobody can read."""
     while line := file.readline(_LONGEST_LINE):
         whole = line.rstrip(b"\r\n")
         if len(whole) == _LONGEST_LINE:
@@ -128,7 +128,7 @@ def _of_lines(file: BinaryIO, base: Path, origin: str, *, plain: bool) -> Iterat
     for number, line in enumerate(_lines(file), 1):
         place = f"{origin}, line {number}"
         if plain and line.strip() and not line.lstrip().startswith((b"{", _TOO_LONG)):
-            # Not by way of a record: a name need not be text.
+            # Not through a record: file names need not be valid text.
             yield _of_place(os.fsdecode(line), "", base, place)
         elif line.strip():
             try:
@@ -139,7 +139,7 @@ def _of_lines(file: BinaryIO, base: Path, origin: str, *, plain: bool) -> Iterat
 
 
 def _of_csv(file: BinaryIO, path: Path) -> Iterator[Entry]:
-    """A line is a row: one quotation mark too many costs no other."""
+    """A line is a row, so that an unpaired quotation mark spoils one row only."""
     header: list[str] = []
     for number, line in enumerate(_lines(file), 1):
         try:
@@ -160,7 +160,7 @@ def _of_csv(file: BinaryIO, path: Path) -> Iterator[Entry]:
 
 
 def _of_row(row: Any, base: Path, origin: str) -> Entry:
-    """The entry of a row, whose other columns mean nothing here; one with a problem where it is no row."""
+    """The entry of a row, whose other columns are passed over; one with a problem where it is no row."""
     if isinstance(row, str):
         row = {"file": row}
     if not isinstance(row, dict):

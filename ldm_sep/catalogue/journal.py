@@ -25,7 +25,7 @@ from ldm_sep.files import locked, make_folder, reason, replacing, shown
 
 # No line that was written here is longer.
 _LONGEST = 1 << 20
-# Bits that number the files; the position of the line stands above them.
+# Bits of a place that hold the file's number; the bits above are the line's position in it.
 _FILES = 16
 
 
@@ -77,7 +77,7 @@ class Journal:
                 # Unbuffered, so that what the disk does not take is known at once.
                 self._own = stack.enter_context(self._path.open("ab", buffering=0))
                 stack.enter_context(locked(self._path))
-                # Its own last: of two lines for one song the later counts.
+                # Its own file is read last: of two lines for one song the later counts.
                 others = [path for path in self._path.parent.glob("songs*.jsonl") if path != self._path]
                 for path in [*sorted(others), self._path]:
                     self._end = self._index(stack.enter_context(path.open("rb")))

@@ -40,7 +40,7 @@ def make_recipe(
     path = local_path(out)
     return Recipe(
         out=out.rstrip("/") if path is None else str(path.absolute()),
-        # A name is that of what every machine's package brings.
+        # A shipped checkpoint's name means the same on every machine; others are given by their path.
         checkpoint=str(checkpoint) if str(checkpoint) in list_checkpoints() else folder.absolute(),
         checkpoint_sha256=checkpoint_hash(manifest),
         options=options,

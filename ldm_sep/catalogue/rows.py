@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ldm_sep.audio import Subtype
 from ldm_sep.records import Record
-from ldm_sep.separation.naming import Stem, Suffix
+from ldm_sep.separation.naming import Stem
 from ldm_sep.separation.options import Options
 from ldm_sep.separation.sidecar import Settings, StemFacts, settings_key
 
@@ -51,11 +51,6 @@ class Recipe:
     codec_weights: Path | None
     longest: float | None
 
-    @property
-    def suffix(self) -> Suffix:
-        """Of the stems' files."""
-        return self.settings.suffix
-
     def key(self, input_sha256: str) -> str:
         """Of the stems of a song of this content; of the recipe itself, where that is empty."""
         return settings_key(input_sha256, self.checkpoint_sha256, self.settings)
@@ -66,7 +61,7 @@ class Attempt:
     """A song to separate. ``crashes``: why the processes ended that tried before."""
 
     entry: Entry
-    crashes: tuple[str, ...] = field(default=())
+    crashes: tuple[str, ...] = ()
 
 
 class Row(Record):

@@ -11,7 +11,7 @@ from ldm_sep.catalogue.journal import Journal, Shard
 from ldm_sep.catalogue.rows import Attempt, Entry, Recipe, Refusal, Row, identity
 from ldm_sep.catalogue.song import SeparatorCache, after_crash, separate_once, tries_on
 from ldm_sep.catalogue.storage import local_path, stamp_of
-from ldm_sep.catalogue.tally import Count, Tally
+from ldm_sep.catalogue.tally import Tally, counting
 from ldm_sep.device import choose_device, usable_cores, visible_gpus
 from ldm_sep.errors import ConfigError, OutputError
 from ldm_sep.listing import status_of
@@ -94,8 +94,7 @@ def catalogue(
         kept = stack.enter_context(Journal(folder, shard))
         stack.callback(lambda: kept.write_failed(failed))
         if STDIN not in inputs:
-            songs = _part(inputs, out, shard, lambda line: None)
-            stack.enter_context(Count(songs, lambda total: setattr(tally, "total", total)))
+            stack.enter_context(counting(_part(inputs, out, shard, lambda line: None), tally))
         for row in stack.enter_context(closing(engine(due(kept), recipe))):
             if isinstance(row, Refusal):
                 raise OutputError(f"{row.line}; run it again then: nothing that is done is lost")
@@ -128,10 +127,11 @@ def _holds(row: Row, entry: Entry, recipe: Recipe) -> bool:
         return False
     if row.status == "failed":
         return True
+    if not set(recipe.stems) <= row.stems.keys():
+        return False
     folder = local_path(f"{recipe.out}/{row.folder}")
-    facts = [row.stems.get(stem) for stem in recipe.stems]
-    return all(
-        fact is not None
-        and (folder is None or ((status := status_of(folder / fact.file)) is not None and status.st_size == fact.bytes))
-        for fact in facts
-    )
+    if folder is None:
+        return True
+    facts = [row.stems[stem] for stem in recipe.stems]
+    found = [status_of(folder / fact.file) for fact in facts]
+    return [None if status is None else status.st_size for status in found] == [fact.bytes for fact in facts]

@@ -18,7 +18,7 @@ from ldm_sep.separation.sidecar import Sidecar, is_made, read_sidecar
 from ldm_sep.separation.song import hash_of, separate_song
 from ldm_sep.signal.loudness import SILENT_PEAK
 
-# What is tried in turn. A process can end by a neighbour's fault, so the first two are the same.
+# Tried in turn. The second is the same as the first, since another process may have taken the memory.
 _TRIES = ("", "again", "with half the segment", "with half the segment, on the CPU")
 # Seconds to wait for another process that separates the same song into the same folder, and between two looks.
 _PATIENCE, _PAUSE = 3600.0, 0.5
@@ -63,7 +63,7 @@ def separate_once(attempt: Attempt, recipe: Recipe, cache: SeparatorCache) -> It
     except (OutputError, BusyError) as error:
         yield Refusal(str(error))
     except AudioError as error:
-        # The name of a copy says nothing.
+        # Messages name the object, not its temporary copy.
         line = str(error).replace(copy, shown(source)) if copy else str(error)
         yield _failed(attempt, recipe, line, stamp, song, time.perf_counter() - started)
     else:
@@ -137,7 +137,7 @@ def _found(target: str, key: str, stems: Sequence[Stem]) -> Sidecar | None:
     try:
         with borrowed(f"{target}/{SIDECAR}") as record:
             sidecar = read_sidecar(record)
-            # Of objects the sidecar is the last that was written.
+            # In an object store the sidecar is written last, so its stems are there.
             whole = local_path(target) is None or is_made(record, key, stems)
     except AudioError:
         return None
@@ -153,15 +153,15 @@ def _separated(attempt: Attempt, recipe: Recipe, cache: SeparatorCache, path: Pa
         sidecar = separate_song(
             separator,
             path,
-            Place.plain(folder, recipe.stems, recipe.suffix),
-            separator.settings(options, suffix=recipe.suffix, subtype=recipe.subtype),
+            Place.plain(folder, recipe.stems, recipe.settings.suffix),
+            separator.settings(options, suffix=recipe.settings.suffix, subtype=recipe.subtype),
             longest=recipe.longest,
             progress=Progress(None),
             notice=lambda line: None,
             sha256=song,
         )
         if local_path(target) is None:
-            # Names of copies that are gone say nothing.
+            # Messages name the objects, not their temporary copies.
             source = shown(attempt.entry.source)
             lines = [line.replace(shown(path), source).replace(shown(folder), target) for line in sidecar.warnings]
             facts = sidecar.input.model_copy(update={"file": source})

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -20,7 +21,8 @@ from ldm_sep.listing import AUDIO_SUFFIXES, status_of
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# What fsspec calls them, and the package that each needs beside it. A manifest must not make this machine ask others.
+# The schemes that are allowed, and the package that each needs beside fsspec. A manifest must not make this machine
+# contact other hosts.
 _REMOTE = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
 # Larger than 12 hours of anything that is music.
 _LARGEST = 1 << 38
@@ -102,21 +104,17 @@ def walk_objects(uri: str) -> Iterator[tuple[str, str, str]]:
     """URI, name below ``uri`` and stamp of the audio objects there, or of those that match it as a pattern."""
     system, name = _object(uri)
     scheme = uri.split("://")[0]
-    pattern = "*" in name
-    base = name.split("*")[0].rpartition("/")[0] if pattern else name
-    found = system.glob(name, detail=True) if pattern else None
-    listing: Iterator[tuple[str, dict[str, Any]]]
-    listing = iter(found.items()) if found is not None else _walk(system, name)
-    for path, info in listing:
+    if "*" in name:
+        base = name.split("*")[0].rpartition("/")[0]
+        listing = system.glob(name, detail=True).values()
+    else:
+        base = name
+        # Folder by folder, so that no list of all is needed.
+        listing = chain.from_iterable(files.values() for _, _, files in system.walk(name, detail=True))
+    for info in listing:
+        path = info["name"]
         if info.get("type") == "file" and PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES:
             yield f"{scheme}://{path.lstrip('/')}", str(PurePosixPath(path).relative_to(base)), _stamp(info)
-
-
-def _walk(system: "AbstractFileSystem", name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Folder by folder, so that no list of all is needed."""
-    for _, _, files in system.walk(name, detail=True):
-        for info in files.values():
-            yield info["name"], info
 
 
 def _object(uri: str) -> tuple["AbstractFileSystem", str]:

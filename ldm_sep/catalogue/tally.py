@@ -2,10 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import TracebackType
 
 
 @dataclass
@@ -56,42 +55,37 @@ class Tally:
     def line(self) -> str:
         """In words."""
         words = [f"{self.done} separated", f"{self.failed} failed", f"{self.done_before} done before"]
-        words += [f"{self.failed_before} failed before"] if self.failed_before else []
-        words += [f"{self.twice} named twice"] if self.twice else []
-        words += [f"{self.unreadable} places unreadable"] if self.unreadable else []
+        rare = {"failed before": self.failed_before, "named twice": self.twice, "places unreadable": self.unreadable}
+        words += [f"{count} {what}" for what, count in rare.items() if count]
         if self.done + self.failed:
             words.append(f"{self.songs_per_minute:.1f} songs a minute, {self.audio / self.seconds:.1f} times real time")
-        left = self.seconds_left
-        words += [f"{_clock(left)} left"] if left else []
+        if left := self.seconds_left:
+            words.append(f"{_clock(left)} left")
         return ", ".join(words)
 
 
-class Count:
-    """Counts ``songs`` in a thread beside the work and tells ``total`` at the end. A context manager."""
+@contextmanager
+def counting(songs: Iterable[object], tally: Tally) -> Iterator[None]:
+    """Beside the block, count ``songs`` in a thread; the number becomes the ``total`` of ``tally``."""
+    stopped = threading.Event()
 
-    def __init__(self, songs: Iterable[object], total: Callable[[int], None]) -> None:
-        self._songs, self._total = songs, total
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def count() -> None:
         number = 0
-        # What is wrong with the inputs is told where they are worked on. Without a count there is no time left to tell.
+        # The same inputs are worked on beside this, and what is wrong with them is told there.
         with suppress(Exception):
-            for _ in self._songs:
+            for _ in songs:
                 number += 1
-                if self._stopped.is_set():
+                if stopped.is_set():
                     return
-            self._total(number)
+            tally.total = number
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _clock(seconds: float) -> str:
