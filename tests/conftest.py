@@ -171,7 +171,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from ldm_sep.build import build_separator
-    from ldm_sep.checkpoint.writing import Provenance, save_separator
+    from ldm_sep.checkpoint.manifest import Provenance
+    from ldm_sep.checkpoint.writing import save_separator
     from ldm_sep.config import load_config
 
     config = load_config(ROOT / "configs/tiny.toml")

@@ -1,14 +1,14 @@
 """The mean of the weights of several separators."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ldm_sep.checkpoint.card import joined, trainings
+from ldm_sep.checkpoint.manifest import Provenance
 from ldm_sep.checkpoint.reading import load_separator
-from ldm_sep.checkpoint.writing import Provenance, require_replaceable, save_separator
+from ldm_sep.checkpoint.writing import require_replaceable, save_separator
 from ldm_sep.errors import ConfigError
 
 
@@ -32,9 +32,9 @@ def average_separators(
             raise ConfigError(
                 f"{folder}: its networks have other sizes than those of {folders[0]}; only equals have a mean"
             )
-        # Latents of two codecs mean different things.
+        # Weights that were trained on different latents cannot be averaged.
         if any(not torch.equal(v, states[0][k]) for k, v in state.items() if k.startswith(("codec.", "whitening."))):
             raise ConfigError(f"{folder}: its codec is another one than that of {folders[0]}")
     mean.load_state_dict({key: torch.stack([s[key].double() for s in states]).mean(0) for key in states[0]})
     before = joined(trainings(manifest.facts) for manifest, _ in loaded)
-    save_separator(out, first.config, mean, replace(provenance, before=before))
+    save_separator(out, first.config, mean, provenance.model_copy(update={"before": before}))

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ldm_sep.checkpoint.manifest import PARTS, Run
 from ldm_sep.markdown import markdown_table
 
-# What a run can train; "unet" with the conditioner and the level head.
-PARTS = ("codec", "predictor", "unet")
 _SCORES = (
     "As the training took them, on unrounded waves. `_1` is the number of sampling steps, `si_sdr_gain` the SI-SDR "
     "over the mixture's in dB; a codec's are those of its round trip."
@@ -38,7 +37,7 @@ def trainings(facts: Mapping[str, Any], parts: Iterable[str] = PARTS) -> list[di
     each, and the parts that it trained; or, with its name, a checkpoint that has a card of its own.
     """
     # Checkpoints of earlier versions know their last run alone, and of no run what it trained.
-    unknown = {"command": "", "steps": 0, "minutes": 0.0, "hardware": "", "commit": "", "parts": [*PARTS]}
+    unknown = Run().model_dump(mode="json")
     last = {key: facts[key] for key in unknown if key in facts}
     runs = [unknown | run for run in [*facts.get("before", []), last]]
     return [run for run in runs if not set(parts).isdisjoint(run["parts"])]
@@ -80,7 +79,7 @@ def model_card(facts: dict[str, Any]) -> str:
             continue
         work = f"{run['steps']:,} steps in {run['minutes']:.0f} minutes on {run['hardware'] or 'unrecorded hardware'}"
         lines += [
-            # A mean of weights has no steps.
+            # A mean of checkpoints has no steps of its own.
             f"{work if run['steps'] else 'No training'}, code at {run['commit'] or 'an unrecorded commit'}:",
             "",
             f"    {run['command'] or 'command not recorded'}",

@@ -1,10 +1,11 @@
 """``config.json`` of a checkpoint folder: what it says, read and checked."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from ldm_sep.build import codec_sample_rate, trained_here
 from ldm_sep.config import Config, parse_config
@@ -14,7 +15,7 @@ from ldm_sep.files import complete_swap
 from ldm_sep.records import Record, checked, read_json
 
 FORMAT = 1
-# Settings of earlier versions that said what the codec decides now, or nothing: table and key.
+# Settings of earlier versions that are ignored now: table and key.
 _RETIRED = (
     ("sampling", "highpass"),
     ("codec", "channels"),
@@ -26,7 +27,9 @@ _RETIRED = (
 )
 _REMEDY = "fetch the checkpoint again"
 
+# What a run can train; "unet" with the conditioner and the level head.
 Part = Literal["codec", "predictor", "unet"]
+PARTS: tuple[Part, ...] = ("codec", "predictor", "unet")
 Count = Annotated[int, Field(ge=0, le=10**15)]
 WeightFile = Literal["model.safetensors", "codec.safetensors", "whitening.safetensors"]
 # Of the evaluation: the value, or the value with its interval; None where it is undefined.
@@ -34,14 +37,23 @@ Score = Annotated[list[float], Field(min_length=1, max_length=3)] | None
 
 
 class Run(Record):
-    """A training that made a part of the checkpoint."""
+    """A training that made ``parts`` of the checkpoint; ``commit`` is the code's."""
 
     command: str = ""
     steps: Count = 0
-    minutes: Annotated[float, Field(ge=0)] = 0.0
+    minutes: NonNegativeFloat = 0.0
     hardware: str = ""
     commit: str = ""
-    parts: tuple[Part, ...] = ("codec", "predictor", "unet")
+    parts: tuple[Part, ...] = PARTS
+
+
+class Provenance(Run):
+    """How a checkpoint came to be: its last run, the runs ``before``, as `card.trainings` gives them, of what that run
+    started from, and measured ``scores``.
+    """
+
+    before: Sequence[Mapping[str, Any]] = ()
+    scores: dict[str, float | None] = Field(default_factory=dict)
 
 
 class RunBefore(Run):
@@ -119,7 +131,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _current(table: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of an earlier version without the settings that are none any more."""
+    """A configuration without the settings that only earlier versions had."""
     current = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
     for name, key in _RETIRED:
         if isinstance(current.get(name), dict):
@@ -136,7 +148,7 @@ def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None
     ``config`` describes.
     """
     theirs, ours = manifest.config.codec.model_dump(), config.codec.model_dump()
-    # Of two kinds the other keys have nothing to do with one another.
+    # Codecs of different kinds share no other keys.
     keys = ["kind"] if theirs["kind"] != ours["kind"] else [key for key in ours if theirs[key] != ours[key]]
     if keys:
         differences = ", ".join(f"{key} is {theirs[key]} there and {ours[key]} here" for key in keys)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,19 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ldm_sep.build import trained_here
-from ldm_sep.checkpoint.card import PARTS, model_card
-from ldm_sep.checkpoint.manifest import FORMAT, read_manifest
+from ldm_sep.checkpoint.card import model_card
+from ldm_sep.checkpoint.manifest import FORMAT, Provenance, read_manifest
 from ldm_sep.checkpoint.weights import require_usable
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config
 from ldm_sep.errors import CheckpointError, unwritable
-from ldm_sep.files import complete_swap, replacing, sha256_of
+from ldm_sep.files import complete_swap, replacing, sha256_of, write_text
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.records import read_json
 
 _KINDS = ("codec", "separator")
 _FILES = {"config.json", "README.md", "model.safetensors", "codec.safetensors", "whitening.safetensors"}
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How a checkpoint came to be: the command, optimiser steps, minutes, hardware, the code's commit, which ``parts``
-    were trained (of `card.PARTS`), measured scores; and the runs ``before``, as `trainings` gives them, of what it
-    started from.
-    """
-
-    command: str = ""
-    steps: int = 0
-    minutes: float = 0.0
-    hardware: str = ""
-    commit: str = ""
-    parts: Sequence[str] = PARTS
-    scores: dict[str, float | None] | None = None
-    before: Sequence[Mapping[str, Any]] = ()
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -54,7 +36,7 @@ def require_replaceable(folder: Path) -> None:
     """
     try:
         complete_swap(folder)
-        # Systems leave hidden files of their own wherever somebody looks.
+        # Hidden files, such as .DS_Store, are left by file managers.
         names = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
     except FileNotFoundError:
         return
@@ -78,7 +60,7 @@ def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening,
     if trained_here(config.codec):
         weights["codec.safetensors"] = module_of(codec).state_dict()
     counts = {"codec": parameter_count(module_of(codec))}
-    _write(folder, "codec", config, weights, counts, replace(provenance, parts=["codec"]))
+    _write(folder, "codec", config, weights, counts, provenance.model_copy(update={"parts": ("codec",)}))
 
 
 def save_separator(folder: Path, config: Config, separator: LatentSeparator, provenance: Provenance) -> None:
@@ -87,13 +69,14 @@ def save_separator(folder: Path, config: Config, separator: LatentSeparator, pro
     weights = {"model.safetensors": {k: v for k, v in state.items() if not k.startswith("codec.")}}
     if trained_here(config.codec):
         weights["codec.safetensors"] = module_of(separator.codec).state_dict()
-    counts = {
-        "codec": parameter_count(module_of(separator.codec)),
-        "conditioner": parameter_count(separator.conditioner),
-        "unet": parameter_count(separator.unet),
-        "predictor": parameter_count(separator.predictor) if separator.predictor else 0,
-        "level_head": parameter_count(separator.level_head) if separator.level_head else 0,
+    parts = {
+        "codec": module_of(separator.codec),
+        "conditioner": separator.conditioner,
+        "unet": separator.unet,
+        "predictor": separator.predictor,
+        "level_head": separator.level_head,
     }
+    counts = {name: 0 if part is None else parameter_count(part) for name, part in parts.items()}
     _write(folder, "separator", config, weights, counts, provenance)
 
 
@@ -117,19 +100,11 @@ def _write(
             "format": FORMAT,
             "kind": kind,
             "name": config.name,
-            "licence": config.card.licence,
-            "training_data": list(config.card.training_data),
-            "limitations": list(config.card.limitations),
+            **config.card.model_dump(mode="json", include={"licence", "training_data", "limitations"}),
             "parameters": counts,
             "sha256": hashes,
-            "command": provenance.command,
-            "steps": provenance.steps,
+            **provenance.model_dump(mode="json"),
             "minutes": round(provenance.minutes, 1),
-            "hardware": provenance.hardware,
-            "commit": provenance.commit,
-            "parts": list(provenance.parts),
-            "before": [dict(run) for run in provenance.before],
-            "scores": provenance.scores or {},
             "config": config.model_dump(mode="json", exclude={"card"}),
         }
         for name, text in _texts(facts).items():
@@ -160,5 +135,5 @@ def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     facts = {**read_manifest(folder).facts, "evaluation": [dict(row) for row in rows]}
     for name, text in _texts(facts).items():
-        with unwritable(CheckpointError, folder, "make room"), replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        with unwritable(CheckpointError, folder, "make room"):
+            write_text(folder / name, text)

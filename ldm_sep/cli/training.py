@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ldm_sep.config import Config
     from ldm_sep.data.decoded import DecodedAudio
     from ldm_sep.training.log import Progress
+    from ldm_sep.training.loop import Session
     from ldm_sep.training.sources import Sources
 
 
@@ -55,24 +56,17 @@ def train_codec(
 ) -> None:
     """Train a codec; writes RUN/codec."""
     from ldm_sep.training.codec import train_codec as act
-    from ldm_sep.training.loop import Session
     from ldm_sep.training.start import begin_codec
 
     resolved = _with_steps(load_experiment(config, changes, layout), "codec_training", steps)
-    # What can be said at once is not said after minutes of decoding.
+    # Checked first, so that mistakes are not found after minutes of decoding.
     codec, before = begin_codec(resolved, init)
     accelerator = _accelerator(resolved.needed_codec_training().precision, cpu)
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
-    with _inside(run, resume, accelerator, resolved, resolved.needed_codec_training().batch_size):
-        folder = act(
-            resolved,
-            codec,
-            before,
-            _decoded(sources, cache, accelerator),
-            validation,
-            Session(accelerator, run, resume, max_minutes, _report),
-        )
+    batch_size = resolved.needed_codec_training().batch_size
+    with _session(run, resume, max_minutes, accelerator, resolved, batch_size) as session:
+        folder = act(resolved, codec, before, _decoded(sources, cache, accelerator), validation, session)
     typer.echo(f"codec: {folder}")
 
 
@@ -98,32 +92,26 @@ def train(
 ) -> None:
     """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
     from ldm_sep.training.freeze import open_pack
-    from ldm_sep.training.loop import Session
     from ldm_sep.training.pairs import mix_pairs
     from ldm_sep.training.separator import train as act
     from ldm_sep.training.start import Start, begin_separator
 
     resolved = _with_steps(load_experiment(config, changes, layout), "training", steps)
-    # What can be said at once is not said after minutes of decoding.
+    # Checked first, so that mistakes are not found after minutes of decoding.
     separator, before = begin_separator(resolved, Start(init, codec, predictor, codec_weights))
-    accelerator = _accelerator(resolved.needed_training().precision, cpu)
+    settings = resolved.needed_training()
+    accelerator = _accelerator(settings.precision, cpu)
     frozen = open_pack(pack, resolved, separator, accelerator.device) if pack is not None else None
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
-    with _inside(run, resume, accelerator, resolved, resolved.needed_training().batch_size):
-        stage = resolved.needed_training().stage
-        if stage > 0 and resolved.predictor is not None and init is None and predictor is None:
+    with _session(run, resume, max_minutes, accelerator, resolved, settings.batch_size) as session:
+        if settings.stage > 0 and resolved.predictor is not None and init is None and predictor is None:
             sources.warn(
-                f"stage {stage} from --codec leaves the predictor untrained; name a trained one with --predictor"
+                f"stage {settings.stage} from --codec leaves the predictor untrained; "
+                "name a trained one with --predictor"
             )
-        folder = act(
-            resolved,
-            separator,
-            before,
-            frozen or mix_pairs(resolved, separator, _decoded(sources, cache, accelerator)),
-            validation,
-            Session(accelerator, run, resume, max_minutes, _report),
-        )
+        pairs = frozen or mix_pairs(resolved, separator, _decoded(sources, cache, accelerator))
+        folder = act(resolved, separator, before, pairs, validation, session)
     typer.echo(f"separator: {folder}")
 
 
@@ -164,7 +152,8 @@ def whiten(
     module_of(ready).to(accelerator.device)
     mixer = build_mixer(resolved.mix, decoded, settings.seconds, ready.hop)
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
-    save_codec(out, resolved, ready, whitening, replace(provenance(accelerator.device), before=before))
+    made = provenance(accelerator.device).model_copy(update={"before": before})
+    save_codec(out, resolved, ready, whitening, made)
     typer.echo(f"codec: {out}")
 
 
@@ -193,20 +182,14 @@ def _accelerator(precision: str, cpu: bool) -> Accelerator:
 
 
 def _sources(config: Config, data: list[Path], accelerator: Accelerator) -> Sources:
-    """The data sets; what is to be said of them is said once, however many processes there are."""
+    """The data sets. Of several processes, only the main one prints what there is to say of them."""
     from ldm_sep.training.sources import Sources
 
-    main = accelerator.is_main_process
+    def tell(line: str, *, warning: bool = False) -> None:
+        if accelerator.is_main_process:
+            typer.echo(f"warning: {line}" if warning else line, err=warning)
 
-    def tell(line: str) -> None:
-        if main:
-            typer.echo(line)
-
-    def warn(line: str) -> None:
-        if main:
-            typer.echo(f"warning: {line}", err=True)
-
-    return Sources(config, data, tell, warn)
+    return Sources(config, data, tell, partial(tell, warning=True))
 
 
 def _decoded(sources: Sources, cache: Path, accelerator: Accelerator) -> DecodedAudio:
@@ -224,20 +207,29 @@ def show_decoding(done: int, total: int) -> None:
 
 
 @contextmanager
-def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config, batch_size: int) -> Iterator[None]:
+def _session(
+    run: Path,
+    resume: bool,
+    max_minutes: float | None,
+    accelerator: Accelerator,
+    config: Config,
+    batch_size: int,
+) -> Iterator[Session]:
     """Refuse a folder that holds another training, has one running or cannot take the result; make it otherwise, say
     what it is, and keep other processes out.
     """
     from ldm_sep.checkpoint.writing import require_replaceable
     from ldm_sep.errors import ConfigError
     from ldm_sep.files import locked, make_folder, shown
+    from ldm_sep.training.loop import Session
     from ldm_sep.training.state import find_states, resumed
 
     states = find_states(run)
     if states and not resume:
         raise ConfigError(f"{run}: holds the states of an earlier training; add --resume or name another --run")
+    session = Session(accelerator, run, resume, max_minutes, _report)
     if not accelerator.is_main_process:
-        yield
+        yield session
         return
     if resume:
         line = resumed(run, config, batch_size, accelerator.num_processes) if states else ""
@@ -245,26 +237,20 @@ def _inside(run: Path, resume: bool, accelerator: Accelerator, config: Config, b
     make_folder(run)
     for result in ("codec", "separator"):
         require_replaceable(run / result)
-    # Inherited with a configuration, it may be about other data than this run's.
+    # A card that came with an inherited configuration may describe other data.
     sources = config.card.training_data
     said = f"names {len(sources)} sources, first: {sources[0][:50]}" if sources else "names no sources"
     typer.echo(f"card: {said}; say others in [card] training_data, and their terms in licence")
     with locked(run):
-        yield
+        yield session
 
 
 def _report(progress: Progress) -> None:
-    import sys
-
     numbers = "  ".join(f"{key} {value:.4g}" for key, value in progress.losses.items())
     speed = f"  {progress.rate:.2f} steps/s" if progress.rate is not None else ""
     skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
-    left = f"  {_time(progress.minutes_left)} left"
-    typer.echo(f"step {progress.step}/{progress.steps}  {numbers}{speed}{skipped}{left}")
-    sys.stdout.flush()
-
-
-def _time(minutes: float) -> str:
-    return (
+    minutes = progress.minutes_left
+    left = (
         f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
     )
+    typer.echo(f"step {progress.step}/{progress.steps}  {numbers}{speed}{skipped}  {left} left")

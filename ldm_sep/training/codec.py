@@ -1,10 +1,8 @@
 """Training of a codec on singing, accompaniment and mixtures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +20,7 @@ from ldm_sep.training.loop import Session, fit, in_precision, step_seed
 from ldm_sep.training.losses import MultiScaleSpectralLoss
 from ldm_sep.training.provenance import provenance
 from ldm_sep.training.start import Runs
+from ldm_sep.training.validation import means_of
 
 _WAVE_FLOOR = 1e-3
 _WHITENING_BATCHES = 24
@@ -80,8 +79,7 @@ def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> di
                 noise = torch.randn(z.shape, generator=generator).to(device)
                 noisy = codec.decode(z + 0.1 * noise * z.std(2, keepdim=True))[0].cpu().numpy()
                 scores.setdefault("vocals_si_sdr_noise_0.1", []).append(si_sdr(wave, noisy).value)
-    defined = {key: [v for v in values if v is not None] for key, values in scores.items()}
-    return {key: float(np.mean(values)) for key, values in defined.items() if values}
+    return means_of(scores)
 
 
 @torch.no_grad()
@@ -142,9 +140,7 @@ def train_codec(
     folder = session.run / "codec"
     if session.accelerator.is_main_process:
         whitening = measure_whitening(codec, mixer, settings.batch_size, settings.seed)
-        done = replace(
-            provenance(device), steps=reached.step, minutes=reached.minutes, scores=dict(scores), before=before
-        )
-        save_codec(folder, config, codec, whitening, done)
+        done = {"steps": reached.step, "minutes": reached.minutes, "scores": dict(scores), "before": before}
+        save_codec(folder, config, codec, whitening, provenance(device).model_copy(update=done))
     session.accelerator.wait_for_everyone()
     return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ldm_sep.checkpoint.writing import Provenance
+from ldm_sep.checkpoint.manifest import Provenance
 
 
 def provenance(device: torch.device | None = None) -> Provenance:

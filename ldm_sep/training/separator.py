@@ -1,7 +1,6 @@
 """Training of the separator: the predictor (stage 0), the U-Net (1), U-Net and conditioner (2)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -79,14 +78,13 @@ def train(
     reached, scores = fit(session, objective, optimizer, draw, settings, record=record, validate=validate)
     folder = session.run / "separator"
     if session.accelerator.is_main_process:
-        done = replace(
-            provenance(device),
-            steps=reached.step,
-            minutes=reached.minutes,
-            parts=["predictor"] if settings.stage == 0 else ["unet"],
-            scores=dict(scores),
-            before=before,
-        )
-        save_separator(folder, config, separator, done)
+        done = {
+            "steps": reached.step,
+            "minutes": reached.minutes,
+            "parts": ("predictor",) if settings.stage == 0 else ("unet",),
+            "scores": dict(scores),
+            "before": before,
+        }
+        save_separator(folder, config, separator, provenance(device).model_copy(update=done))
     session.accelerator.wait_for_everyone()
     return folder

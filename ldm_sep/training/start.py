@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ldm_sep.build import build_codec, build_separator
-from ldm_sep.checkpoint.card import PARTS, joined, trainings
-from ldm_sep.checkpoint.manifest import Manifest, read_manifest, require_same_codec, require_same_predictor
+from ldm_sep.checkpoint.card import joined, trainings
+from ldm_sep.checkpoint.manifest import PARTS, Manifest, read_manifest, require_same_codec, require_same_predictor
 from ldm_sep.checkpoint.reading import load_codec, load_separator, load_strictly
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config

@@ -10,9 +10,9 @@ from conftest import ROOT, run_here
 from safetensors.torch import load_file, save_file
 
 from ldm_sep.checkpoint.card import trainings
-from ldm_sep.checkpoint.manifest import Manifest, read_manifest, require_same_codec
+from ldm_sep.checkpoint.manifest import Manifest, Provenance, read_manifest, require_same_codec
 from ldm_sep.checkpoint.reading import load_codec, load_separator, verify
-from ldm_sep.checkpoint.writing import Provenance, save_separator
+from ldm_sep.checkpoint.writing import save_separator
 from ldm_sep.config import load_config, parse_config
 from ldm_sep.errors import CheckpointError, ConfigError
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from ldm_sep.build import AtMost, build_codec, build_separator
-from ldm_sep.checkpoint.manifest import read_manifest
+from ldm_sep.checkpoint.manifest import Provenance, read_manifest
 from ldm_sep.checkpoint.names import checkpoint_folders, find_checkpoint, list_checkpoints
 from ldm_sep.checkpoint.reading import load_codec, load_separator, verify
 from ldm_sep.checkpoint.weights import require_usable
-from ldm_sep.checkpoint.writing import Provenance, save_separator
+from ldm_sep.checkpoint.writing import save_separator
 from ldm_sep.cli import app
 from ldm_sep.config import load_config, parse_config
 from ldm_sep.errors import CheckpointError, ConfigError

@@ -13,8 +13,9 @@ from conftest import RATE
 from scored_songs import NAMES, SECONDS, make_songs, read, run, value, write
 
 from ldm_sep.build import build_codec
+from ldm_sep.checkpoint.manifest import Provenance
 from ldm_sep.checkpoint.reading import load_codec
-from ldm_sep.checkpoint.writing import Provenance, save_codec
+from ldm_sep.checkpoint.writing import save_codec
 from ldm_sep.config import parse_config
 from ldm_sep.errors import CheckpointError, DataError
 from ldm_sep.evaluate import Row, codec_round_trip, evaluate, irm, karaoke, match_tracks
