@@ -36,13 +36,14 @@ from ldm_sep.codec.base import Codec
 from ldm_sep.config import Encodec48kHzConfig
 from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError, DataError
-from ldm_sep.evaluate import TrackFiles, bootstrap_interval, match_tracks, track_hash
+from ldm_sep.evaluate import TrackFiles, match_tracks, track_hash
 from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import make_folder
 from ldm_sep.markdown import markdown_table
 from ldm_sep.method.level import coding_gain
 from ldm_sep.metrics import sdr
 from ldm_sep.signal.loudness import is_silent
+from ldm_sep.statistics import bootstrap_interval
 
 STDS = (0.0, 1e-6, 1e-3, 0.01, 0.1, 1.0)
 POINTS = ("Identity", "NQ", "BQ", "AQ, truncated", "AQ, rounded")

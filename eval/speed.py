@@ -39,11 +39,11 @@ from ldm_sep.checkpoint.names import find_checkpoint
 from ldm_sep.checkpoint.writing import parameter_count
 from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError
-from ldm_sep.evaluate import bootstrap_interval
 from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import make_folder
 from ldm_sep.markdown import markdown_table
 from ldm_sep.separation.separator import Options, Separator
+from ldm_sep.statistics import bootstrap_interval
 
 
 @dataclass(frozen=True)

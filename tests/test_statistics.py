@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ldm_sep.evaluate import Interval, bootstrap_interval, holm, paired_test, track_hash
+from ldm_sep.evaluate import track_hash
+from ldm_sep.statistics import Interval, bootstrap_interval, holm, paired_test
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "median"])

@@ -9,30 +9,24 @@ from ldm_sep.evaluate.published import PUBLISHED, PublishedRow
 from ldm_sep.evaluate.rows import Row, track_hash
 from ldm_sep.evaluate.run import evaluate, parse_metrics
 from ldm_sep.evaluate.summary import Comparison, Failure, Summary, SystemScore
-from ldm_sep.statistics import Interval, PairedTest, bootstrap_interval, holm, paired_test
 
 __all__ = [
     "BASELINES",
     "PUBLISHED",
     "Comparison",
     "Failure",
-    "Interval",
-    "PairedTest",
     "PublishedRow",
     "Row",
     "Summary",
     "SystemScore",
     "TrackFiles",
-    "bootstrap_interval",
     "codec_round_trip",
     "evaluate",
     "extra_files",
-    "holm",
     "irm",
     "karaoke",
     "match_songs",
     "match_tracks",
-    "paired_test",
     "parse_metrics",
     "silence",
     "track_hash",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ldm_sep.codec.base import Codec
 
 _FFT, _HOP = 2048, 512
-# Frames that are transformed together, which limits the memory of a long track.
-_AT_ONCE = 256
 
 
 def irm(reference: np.ndarray, mixture: np.ndarray) -> np.ndarray:
@@ -34,25 +32,17 @@ def irm(reference: np.ndarray, mixture: np.ndarray) -> np.ndarray:
 
 
 def _mask_channel(vocals: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)).astype(np.float32)
-    total = len(mixture)
-    overlap = _FFT // _HOP
-    # Padded with zeros, so that every sample lies in equally many frames and the squared windows sum to a constant.
-    before = _FFT - _HOP
-    frames = -(-(total + before) // _HOP)
-    signals = np.zeros((2, (frames + overlap - 1) * _HOP), np.float32)
-    signals[0, before : before + total] = vocals
-    signals[1, before : before + total] = mixture
-    pieces = np.lib.stride_tricks.sliding_window_view(signals, _FFT, axis=1)[:, ::_HOP]
-    out = np.zeros((frames + overlap - 1, _HOP), np.float32)
-    for first in range(0, frames, _AT_ONCE):
-        v, x = np.fft.rfft(pieces[:, first : first + _AT_ONCE] * window)
-        loud = np.abs(v)
-        mask = loud / np.maximum(loud + np.abs(x - v), np.finfo(np.float32).tiny)
-        masked = (np.fft.irfft(mask * x, _FFT) * window).reshape(-1, overlap, _HOP)
-        for k in range(overlap):
-            out[first + k : first + k + len(masked)] += masked[:, k]
-    return out.reshape(-1)[before : before + total] / np.square(window[::_HOP]).sum()
+    import torch
+
+    from ldm_sep.signal.stft import istft_runs, stft_runs
+
+    window = torch.hann_window(_FFT)
+    spectra = (stft_runs(torch.from_numpy(wave), window, _HOP) for wave in (vocals, mixture))
+    masked = (
+        x * (v.abs() / (v.abs() + (x - v).abs()).clamp_min(torch.finfo(torch.float32).tiny))
+        for v, x in zip(*spectra, strict=True)
+    )
+    return istft_runs(masked, window, _HOP, len(mixture)).numpy()
 
 
 def karaoke(mixture: np.ndarray) -> np.ndarray:

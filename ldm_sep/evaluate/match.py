@@ -126,7 +126,7 @@ def _find_estimates(keys: Sequence[str], root: Path, estimates: Mapping[str, Pat
             else:
                 files[system] = path
         if lacking:
-            # Counted over all tracks: a wrong folder and one forgotten song are different mistakes.
+            # All are counted, since a wrong folder and one forgotten song need different remedies.
             what = f"{system} has no estimate of {len(lacking)} of {len(keys)} tracks, the first is"
             missing = _missing(what, lacking[0] or root.resolve().name, lacking[0], _ESTIMATES, folder)
             raise DataError(f"{missing}; add what is missing")

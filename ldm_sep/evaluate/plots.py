@@ -88,7 +88,7 @@ def _figure(rows: int) -> Figure:
 
 
 def _spread(count: int, width: float) -> np.ndarray:
-    """Offsets that keep single points apart; the same for the same count."""
+    """Random offsets that keep points from covering one another; the same for the same count."""
     return np.random.default_rng(count).uniform(-width, width, count)
 
 
@@ -125,16 +125,7 @@ def draw_boxes(path: Path, metric: Metric, values: Sequence[tuple[str, Sequence[
             )
             place = i + _spread(len(numbers), 0.2)
             ax.scatter(numbers, place, s=16, color=colour, alpha=_point_alpha(len(numbers)), linewidths=0, zorder=3)
-            ax.scatter(
-                [np.mean(numbers)],
-                [i],
-                marker="D",
-                s=34,
-                facecolor="white",
-                edgecolor="black",
-                linewidths=1.2,
-                zorder=4,
-            )
+            _diamond(ax, float(np.mean(numbers)), i)
         ax.set_xlabel(_axis_label(metric))
         ax.set_title(f"{metric.label}: {metric.better} is better", fontsize=11)
         _note(figure, f"{note}. Box: quartiles, median; whiskers: 1.5 boxes; dots: tracks; diamond: mean.")
@@ -183,12 +174,16 @@ def draw_differences(
             mean, interval = float(np.mean(numbers)), bootstrap_interval(numbers)
             if interval is not None:
                 ax.plot([interval.low, interval.high], [i, i], color="black", linewidth=2.4, zorder=3)
-            ax.scatter([mean], [i], marker="D", s=36, facecolor="white", edgecolor="black", linewidths=1.2, zorder=4)
+            _diamond(ax, mean, i)
         ax.set_xlabel(f"{_axis_label(metric)}, difference to {fitted(first, 40, 1)}")
         side = "right" if metric.better == "higher" else "left"
         ax.set_title(f"{metric.label}: {side} of 0 is better than {fitted(first, 40, 1)}", fontsize=11)
         _note(figure, f"{note}. Dots: tracks; diamond and bar: mean and its {CONFIDENCE:.0%} bootstrap interval.")
         save(figure, path)
+
+
+def _diamond(ax: Axes, value: float, row: int) -> None:
+    ax.scatter([value], [row], marker="D", s=36, facecolor="white", edgecolor="black", linewidths=1.2, zorder=4)
 
 
 def _note(figure: Figure, text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +23,6 @@ from ldm_sep.statistics import RESAMPLES, SEED
 _JPEG_QUALITY = 80
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """A text, with a second line, and the number that it sorts by; or of a column of texts."""
-
-    text: str
-    value: float | None = None
-    detail: str = ""
-    text_column: bool = False
-
-
-@dataclass(frozen=True)
-class _Table:
-    head: Sequence[str]
-    text_columns: int
-    rows: Sequence[Sequence[_Cell]]
-
-
-@dataclass(frozen=True)
-class _Picture:
-    name: str
-    data: str
-
-
-@dataclass(frozen=True)
-class _Listen:
-    track: str
-    players: Sequence[Player]
-    sheet: str | None
-
-
 def html_report(
     summary: Summary,
     plots: Sequence[Path],
@@ -66,7 +35,7 @@ def html_report(
     templates = Path(__file__).parent / "templates"
 
     def printable(value: Any) -> Any:
-        # What the template marks as safe is its own markup.
+        # Texts that the template marks as safe are its own markup.
         return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(
@@ -78,24 +47,24 @@ def html_report(
         "script": (templates / "report.js").read_text(encoding="utf-8"),
         "summary": summary,
         "note": tables.list_note(summary),
-        "measured": _measured(summary),
+        "measured": tables.measured(summary),
         "interval_note": tables.interval_note(summary),
-        "published": _published() if summary.published else None,
+        "published": tables.published() if summary.published else None,
         "published_heading": HEADING,
         "published_source": SOURCE,
-        "plots": [_Picture(path.stem.replace("_", " "), _base64(path.read_bytes())) for path in plots],
-        "listen": [
-            _Listen(track, sounds.get(track, ()), _jpeg(sheets[track]) if track in sheets else None)
+        "plots": {path.stem.replace("_", " "): _base64(path.read_bytes()) for path in plots},
+        "listen": {
+            track: (sounds.get(track, ()), _jpeg(sheets[track]) if track in sheets else None)
             for track in summary.tracks
             if track in sheets or track in sounds
-        ],
+        },
         "seconds": f"{SECONDS:.0f}",
         "sounds": PLAYERS,
-        "tests": _tests(summary),
+        "tests": tables.paired_tests(summary),
         "untested": tables.untested_note(summary),
         "test_note": tables.test_note(),
         "tracks": _tracks(summary),
-        "undefined_scores": _undefined(summary),
+        "undefined_scores": tables.undefined(summary),
         "metrics": {metric.label: metric.definition for metric in summary.metrics},
         "settings": {
             "metrics": ", ".join(metric.key for metric in summary.metrics),
@@ -113,7 +82,7 @@ def _base64(data: bytes) -> str:
 
 
 def _jpeg(path: Path) -> str:
-    """A sheet as a JPEG: a fifth of the size, and fifty tracks should still open."""
+    """A sheet as a JPEG, a fifth of the size: a report of fifty tracks should still open."""
     from matplotlib.image import imread, imsave
 
     data = io.BytesIO()
@@ -121,72 +90,15 @@ def _jpeg(path: Path) -> str:
     return _base64(data.getvalue())
 
 
-def _words(text: str) -> _Cell:
-    return _Cell(text, text_column=True)
-
-
-def _measured(summary: Summary) -> _Table:
-    rows = []
-    for system in summary.systems:
-        cells = [_words(system)]
-        for metric in summary.metrics:
-            score = summary.scores[system][metric.key]
-            # The interval goes on a second line, so that more metrics fit side by side.
-            text, bracket, detail = tables.cell(score, metric.key, len(summary.tracks)).partition(" [")
-            cells.append(_Cell(text, score.value, bracket.strip() + detail))
-        rows.append(cells)
-    return _Table(["system", *(tables.heading(metric) for metric in summary.metrics)], 1, rows)
-
-
-def _published() -> _Table:
-    head, rows = tables.published_rows()
-    cells = [[_words(name), *(_Cell(text, _number(text)) for text in texts)] for name, *texts in rows]
-    return _Table(head, 1, cells)
-
-
-def _number(text: str) -> float | None:
-    """The number that a cell such as ``116 M`` begins with."""
-    try:
-        return float(text.split()[0])
-    except ValueError:
-        return None
-
-
-def _tests(summary: Summary) -> _Table | None:
-    labels = {metric.key: metric.label for metric in summary.metrics}
-    rows = [
-        [
-            _words(labels[c.metric]),
-            _words(c.first),
-            _words(c.second),
-            _Cell(str(c.test.n), c.test.n),
-            _Cell(tables.difference(c.test, c.metric), c.test.difference),
-            _Cell(tables.p_value(c.test.p), c.test.p),
-            _Cell(tables.p_value(c.test.p_holm), c.test.p_holm),
-        ]
-        for c in summary.comparisons
-        if c.test.p is not None
-    ]
-    return _Table(["metric", "first", "second", "n", "first - second", "p", "p (Holm)"], 3, rows) if rows else None
-
-
-def _tracks(summary: Summary) -> _Table:
+def _tracks(summary: Summary) -> tables.Table:
     rows = []
     for track in summary.tracks:
         for system in summary.systems:
-            cells = [_words(track), _words(system)]
+            cells = [tables.Cell(track, is_name=True), tables.Cell(system, is_name=True)]
             for metric in summary.metrics:
                 score = summary.rows[track, system].scores.get(metric.key)
                 value = None if score is None else score.value
-                cells.append(_Cell(tables.number(value, metric.key), value))
+                cells.append(tables.Cell(tables.number(value, metric.key), value))
             rows.append(cells)
     head = ["track", "system", *(tables.heading(metric).replace(" median", "") for metric in summary.metrics)]
-    return _Table(head, 2, rows)
-
-
-def _undefined(summary: Summary) -> _Table | None:
-    rows = [
-        [_words(system), _words(label), _words(reason), _Cell(str(count), count)]
-        for system, label, count, reason in tables.undefined_lines(summary)
-    ]
-    return _Table(["system", "metric", "reason", "tracks"], 3, rows) if rows else None
+    return tables.Table(head, rows)

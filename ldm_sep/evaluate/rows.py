@@ -5,21 +5,21 @@ computed from, so that another run takes over what still holds and computes what
 track and system the later one counts; a line that cannot be read, as a kill leaves it, counts as absent.
 """
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ldm_sep.errors import DataError, unwritable
+from ldm_sep.errors import BusyError, DataError, unwritable
 from ldm_sep.evaluate.match import TrackFiles
-from ldm_sep.files import read_regular, reason, replacing
+from ldm_sep.files import locked, read_regular, reason, replacing
 from ldm_sep.metrics import METRICS, Score
 from ldm_sep.separation.naming import Stem
 
@@ -168,49 +168,37 @@ class RowFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[tuple[str, str], Row] = {}
-        with unwritable(DataError, path, _REMEDY):
+        with unwritable(DataError, path, _REMEDY), ExitStack() as stack:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Opening a pipe would wait for its other end.
             if path.exists() and not path.is_file():
                 raise DataError(f"{path}: is no file; choose another --out")
-            # Unbuffered: what a full disk refuses must not be written again when the file is closed.
-            self._file = path.open("ab", buffering=0)
             try:
-                self._lock()
-                # Bytes that are no UTF-8 belong to a torn line, which is passed over.
-                text = read_regular(path, _LARGEST).decode("utf-8", "replace")
-                # Not `splitlines`, which also splits at other characters that names may hold.
-                for line in text.split("\n"):
-                    if (row := row_from_json(line)) is not None:
-                        self.rows[row.track, row.system] = row
-                # A process that was killed in its first row leaves a torn line alone.
-                if text.strip() and not self.rows and not text.startswith('{"track": '):
-                    raise DataError(f"{path}: is no file of scores; choose another --out")
-                if text and not text.endswith("\n"):
-                    self._write(b"\n")
-            except BaseException:
-                self._file.close()
-                raise
+                # Two evaluations in one folder would each drop the other's rows.
+                stack.enter_context(locked(path.parent))
+            except BusyError:
+                raise DataError(
+                    f"{path}: another evaluation is writing it; wait for its end or choose another --out"
+                ) from None
+            # Unbuffered: what a full disk refuses must not be written again when the file is closed.
+            self._file = stack.enter_context(path.open("ab", buffering=0))
+            # Bytes that are no UTF-8 belong to a torn line, which is passed over.
+            text = read_regular(path, _LARGEST).decode("utf-8", "replace")
+            # Not `splitlines`, which also splits at other characters that names may hold.
+            for line in text.split("\n"):
+                if (row := row_from_json(line)) is not None:
+                    self.rows[row.track, row.system] = row
+            # A process that was killed in its first row leaves a torn line alone.
+            if text.strip() and not self.rows and not text.startswith('{"track": '):
+                raise DataError(f"{path}: is no file of scores; choose another --out")
+            if text and not text.endswith("\n"):
+                self._write(b"\n")
+            self._stack = stack.pop_all()
 
     def _write(self, data: bytes) -> None:
         # A disk that fills up may take a part, and refuses the rest in the next call.
         while data:
             data = data[self._file.write(data) :]
-
-    def _lock(self) -> None:
-        """Two evaluations in one folder would each drop the other's rows. Windows keeps no such lock."""
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                same = os.fstat(self._file.fileno()).st_ino == self.path.stat().st_ino
-            except BlockingIOError:
-                same = False
-            if not same:
-                raise DataError(
-                    f"{self.path}: another evaluation is writing it; wait for its end or choose another --out"
-                )
 
     def append(self, row: Row) -> None:
         """Add a row; it is in the file when this returns."""
@@ -230,11 +218,9 @@ class RowFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._stack:
             if kind is None:
                 self.compact()
-        finally:
-            self._file.close()
 
 
 def merged(old: Row | None, new: Row) -> Row:

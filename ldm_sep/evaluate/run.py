@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -26,15 +25,6 @@ _ABOUT = {
     "silence": "baseline: digital silence",
     "karaoke": "baseline: what centre cancellation (L - R) takes away, (L + R) / 2 in both channels",
 }
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Row keys by (track, system), sheet files by track, and what is left to do."""
-
-    keys: dict[tuple[str, str], str] = field(default_factory=dict)
-    sheets: dict[str, SheetFiles] = field(default_factory=dict)
-    tasks: list[Task] = field(default_factory=list)
 
 
 def evaluate(
@@ -81,14 +71,14 @@ def evaluate(
     codecs = {name: _codec_files(name, codec_weights) for name in systems if name.startswith(CODEC_BASELINE)}
     failures: list[Failure] = []
     with RowFile(out / "scores.jsonl") as kept:
-        plan = _plan(tracks, systems, metrics, stem, out if spectrograms else None, codecs, kept)
+        tasks, sheets = _plan(tracks, systems, metrics, stem, out if spectrograms else None, codecs, kept)
         total = len(tracks) * len(systems)
-        before = total - sum(len(task.wanted) for task in plan.tasks)
+        before = total - sum(len(task.wanted) for task in tasks)
         finished: set[tuple[str, str]] = set()
         if report is not None:
             report(before, total, None)
         score = partial(score_track, cache=CodecCache())
-        with closing(work_through(score, plan.tasks, jobs, after_crash)) as results:
+        with closing(work_through(score, tasks, jobs, after_crash)) as results:
             for result in results:
                 if isinstance(result, Sheet):
                     if result.error:
@@ -113,7 +103,7 @@ def evaluate(
         failures=failures,
         published=published,
     )
-    write_results(summary, out, {track: files for track, files in plan.sheets.items() if files.picture.is_file()})
+    write_results(summary, out, {track: files for track, files in sheets.items() if files.picture.is_file()})
     return summary
 
 
@@ -171,35 +161,35 @@ def _plan(
     systems: Sequence[str],
     metrics: Sequence[str],
     stem: Stem,
-    sheets: Path | None,
+    out: Path | None,
     codecs: Mapping[str, CodecFiles],
     kept: RowFile,
-) -> _Plan:
-    plan = _Plan()
+) -> tuple[list[Task], dict[str, SheetFiles]]:
+    """What is left to do, and the files of each track's sheet; ``out`` None for no sheets."""
+    tasks: list[Task] = []
+    sheets: dict[str, SheetFiles] = {}
     packages = versions()
     parts = {name: _codec_parts(files) for name, files in codecs.items()}
     for track in tracks:
         wanted: list[tuple[str, tuple[str, ...]]] = []
-        for system in systems:
-            key = plan.keys[track.name, system] = row_key(track, system, stem, parts.get(system, ()), packages)
+        keys = {system: row_key(track, system, stem, parts.get(system, ()), packages) for system in systems}
+        for system, key in keys.items():
             old = kept.rows.get((track.name, system))
             if not is_done(old, key, metrics):
                 # Metrics that a valid row lacks. A failed row is computed as a whole again.
                 have = old.scores if old is not None and old.key == key and old.error is None else {}
                 wanted.append((system, tuple(metric for metric in metrics if metric not in have)))
         sheet = None
-        if sheets is not None:
-            keys = [plan.keys[track.name, system] for system in systems]
-            files = plan.sheets[track.name] = sheet_files(sheets, track.name, keys, systems)
+        if out is not None:
+            files = sheets[track.name] = sheet_files(out, track.name, list(keys.values()), systems)
             # A system that failed is missing on the sheet and may succeed now.
             failed = any((row := kept.rows.get((track.name, s))) is not None and row.error for s in systems)
             sheet = None if files.picture.is_file() and not failed else files
         if wanted or sheet:
-            row_keys = {system: plan.keys[track.name, system] for system, _ in wanted}
-            plan.tasks.append(Task(track, stem, tuple(wanted), row_keys, tuple(systems), sheet, dict(codecs)))
+            tasks.append(Task(track, stem, tuple(wanted), keys, tuple(systems), sheet, dict(codecs)))
     # The longest tracks first, so that no process works alone on one at the end.
-    plan.tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
-    return plan
+    tasks.sort(key=lambda task: -int(identity(task.track.reference)[1]))
+    return tasks, sheets
 
 
 def _about(system: str, tracks: Sequence[TrackFiles], stem: Stem) -> str:

@@ -21,6 +21,7 @@ from ldm_sep.metrics import Reference, Score, scorers
 
 if TYPE_CHECKING:
     from ldm_sep.codec.base import Codec
+    from ldm_sep.config import SamplingConfig
 
 # The lowest rate that the metrics take.
 _LOWEST_RATE = 8000
@@ -34,35 +35,19 @@ class _Undefined:
 
 
 @dataclass(frozen=True)
-class _LoadedCodec:
-    codec: Codec
-    segment: float
-    overlap: float
-
-
-@dataclass(frozen=True)
 class CodecCache:
     """The codecs of a process, each loaded once."""
 
-    loaded: dict[CodecFiles, _LoadedCodec] = field(default_factory=dict)
+    loaded: dict[CodecFiles, tuple[Codec, SamplingConfig]] = field(default_factory=dict)
 
-    def take(self, files: CodecFiles) -> _LoadedCodec:
-        """The codec of a checkpoint, with the windows it is used in. CheckpointError if it cannot be loaded."""
+    def take(self, files: CodecFiles) -> tuple[Codec, SamplingConfig]:
+        """The codec of a checkpoint, and how it is used there. CheckpointError if it cannot be loaded."""
         if files not in self.loaded:
             from ldm_sep.checkpoint.reading import load_codec
 
             manifest, codec, _ = load_codec(files.folder, files.weights)
-            sampling = manifest.config.sampling
-            self.loaded[files] = _LoadedCodec(codec, sampling.segment, sampling.overlap)
+            self.loaded[files] = codec, manifest.config.sampling
         return self.loaded[files]
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """Scores by metric, and why other metrics failed."""
-
-    scores: dict[str, Score]
-    failed: dict[str, str]
 
 
 def score_track(task: Task, cache: CodecCache) -> Iterator[Result]:
@@ -85,14 +70,16 @@ def score_track(task: Task, cache: CodecCache) -> Iterator[Result]:
     wanted = {system for system, _ in task.wanted}
     only_shown = [(system, ()) for system in task.systems if task.sheet and system not in wanted]
     for system, metrics in (*task.wanted, *only_shown):
-        measured, fault = _Measured({}, {}), None
+        scores: dict[str, Score] = {}
+        failed: dict[str, str] = {}
+        fault = None
         try:
             estimate = track.estimate(system)
             if isinstance(estimate, _Undefined):
-                measured = _Measured({key: Score(None, estimate.reason) for key in metrics}, {})
+                scores = {key: Score(None, estimate.reason) for key in metrics}
             else:
                 if metrics:
-                    measured = track.measure(estimate, metrics)
+                    scores, failed = track.measure(estimate, metrics)
                 if task.sheet:
                     excerpts[system] = estimate[:, excerpt]
             del estimate
@@ -100,8 +87,7 @@ def score_track(task: Task, cache: CodecCache) -> Iterator[Result]:
             fault = _line(error)
         if system in wanted:
             seconds = round(time.perf_counter() - started, 3)
-            key = task.keys[system]
-            yield Row(task.track.name, system, key, measured.scores, fault, seconds, measured.failed)
+            yield Row(task.track.name, system, task.keys[system], scores, fault, seconds, failed)
         started = time.perf_counter()
     if task.sheet:
         yield _draw(task.sheet, track, excerpt, excerpts)
@@ -162,8 +148,7 @@ class _Track:
     @property
     def length(self) -> int:
         """Samples that reference and mixture both have."""
-        lengths = [wave.samples.shape[1] for wave in (self.reference, self.mixture) if wave is not None]
-        return min(lengths)
+        return min(wave.samples.shape[1] for wave in (self.reference, self.mixture) if wave is not None)
 
     def estimate(self, system: str) -> np.ndarray | _Undefined:
         """The estimate (C, T) of the task's stem by a system: of files and baselines that have vocals alone, what they
@@ -185,10 +170,8 @@ class _Track:
         if system in self.task.codecs:
             if truth.shape[0] > 2:
                 return _Undefined(f"the codec takes one or two channels, not {truth.shape[0]}")
-            loaded = self.cache.take(self.task.codecs[system])
-            return codec_round_trip(
-                loaded.codec, truth, self.reference.rate, segment=loaded.segment, overlap=loaded.overlap
-            )
+            codec, used = self.cache.take(self.task.codecs[system])
+            return codec_round_trip(codec, truth, self.reference.rate, segment=used.segment, overlap=used.overlap)
         if system == "silence":
             return silence(truth)
         if self.mixture is None:
@@ -202,27 +185,28 @@ class _Track:
             return karaoke(mixture)
         return mixture
 
-    def measure(self, estimate: np.ndarray, metrics: tuple[str, ...]) -> _Measured:
-        """The metrics one by one: where one fails, the others have their values."""
+    def measure(self, estimate: np.ndarray, metrics: tuple[str, ...]) -> tuple[dict[str, Score], dict[str, str]]:
+        """Scores by metric, and why other metrics failed: where one does, the others have their values."""
         length = min(estimate.shape[1], self.length)
         if length not in self.analysed:
             wave = self.reference.samples[:, :length]
             self.analysed[length] = Reference.pcm16(wave, self.reference.rate)
         mixture = None if self.mixture is None else self.mixture.samples[:, :length]
         calls = scorers(self.analysed[length], estimate[:, :length], self.reference.rate, mixture)
-        found = _Measured({}, {})
+        scores: dict[str, Score] = {}
+        failed: dict[str, str] = {}
         for key in metrics:
             try:
                 score = calls[key]()
             except Exception as error:
-                found.failed[key] = _line(error)
+                failed[key] = _line(error)
                 continue
             if score.value is not None and not np.isfinite(score.value):
                 score = Score(None, f"the value is not finite ({score.value})")
             if key in ("air", "bleed") and score.value is None and self.mixture_fault is not None:
                 score = Score(None, f"no mixture: {self.mixture_fault}")
-            found.scores[key] = Score(None if score.value is None else float(score.value), score.reason)
-        return found
+            scores[key] = Score(None if score.value is None else float(score.value), score.reason)
+        return scores, failed
 
 
 def _line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -99,10 +99,15 @@ class Summary:
                 found[track] = score.value
         return found
 
+    def paired(self, first: str, second: str, metric: str) -> tuple[list[float], list[float]]:
+        """The values of both on the tracks where both have one."""
+        a, b = self.values(first, metric), self.values(second, metric)
+        common = [track for track in a if track in b]
+        return [a[track] for track in common], [b[track] for track in common]
+
     def differences(self, first: str, second: str, metric: str) -> list[float]:
         """``first`` minus ``second`` on the tracks where both have a value."""
-        a, b = self.values(first, metric), self.values(second, metric)
-        return [a[track] - b[track] for track in a if track in b]
+        return [a - b for a, b in zip(*self.paired(first, second, metric), strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """What ``summary.json`` holds."""
@@ -136,15 +141,7 @@ class Summary:
         if self.published:
             record["published"] = {
                 "source": SOURCE,
-                "rows": [
-                    {
-                        "name": row.name,
-                        "parameters_m": row.parameters_m,
-                        "seconds": row.seconds,
-                        "scores": dict(row.scores),
-                    }
-                    for row in PUBLISHED
-                ],
+                "rows": [{**vars(row), "scores": dict(row.scores)} for row in PUBLISHED],
             }
         return record
 
@@ -216,8 +213,7 @@ def summarise(
         dict(versions),
         published,
     )
-    comparisons = [c for metric in chosen for c in _compare(bare, metric.key)]
-    return Summary(**{**vars(bare), "comparisons": tuple(comparisons)})
+    return replace(bare, comparisons=tuple(c for metric in chosen for c in _compare(bare, metric.key)))
 
 
 def _failures(row: Row, metrics: Sequence[Metric]) -> list[Failure]:
@@ -249,12 +245,8 @@ def _system_score(rows: Sequence[Row], metric: str) -> SystemScore:
 
 def _compare(summary: Summary, metric: str) -> list[Comparison]:
     pairs = list(combinations(summary.systems, 2))
-    tests = []
-    for first, second in pairs:
-        a, b = summary.values(first, metric), summary.values(second, metric)
-        common = [track for track in a if track in b]
-        tests.append(paired_test([a[t] for t in common], [b[t] for t in common]))
+    tests = [paired_test(*summary.paired(first, second, metric)) for first, second in pairs]
     return [
-        Comparison(metric, first, second, PairedTest(**{**vars(test), "p_holm": p}))
+        Comparison(metric, first, second, replace(test, p_holm=p))
         for (first, second), test, p in zip(pairs, tests, holm([test.p for test in tests]), strict=True)
     ]

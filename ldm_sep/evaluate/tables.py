@@ -1,20 +1,38 @@
 """The tables of an evaluation as text: Markdown, CSV, JSON, and the cells that all of them and the report share."""
 
-import csv
-import io
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ldm_sep.evaluate.published import HEADING, PUBLISHED, SOURCE
 from ldm_sep.evaluate.summary import Summary, SystemScore
 from ldm_sep.files import shown
-from ldm_sep.markdown import markdown_escape, markdown_table
+from ldm_sep.markdown import csv_table, markdown_escape, markdown_table
 from ldm_sep.metrics import METRICS, Metric
 from ldm_sep.statistics import CONFIDENCE, MIN_PAIRS, PairedTest, aggregate_of
 
 # What begins a formula in spreadsheets (OWASP, "CSV injection"); tabs and line ends are escaped anyway.
 _FORMULA = ("=", "+", "-", "@")
 _ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A ``text``, with a ``detail`` beside it, and the ``value`` that it sorts by; or, of a column of texts, a text."""
+
+    text: str
+    value: float | None = None
+    detail: str = ""
+    is_name: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report and of ``table.md``."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
 
 
 def digits(metric: str) -> int:
@@ -83,63 +101,89 @@ def interval_note(summary: Summary) -> str:
     return text
 
 
-def undefined_lines(summary: Summary) -> list[tuple[str, str, int, str]]:
-    """(system, label, count, reason) of everything without a value but failed rows, which are listed apart."""
-    return [
-        (system, metric.label, count, reason)
+def _name(text: str) -> Cell:
+    return Cell(text, is_name=True)
+
+
+def measured(summary: Summary) -> Table:
+    """A row for each system."""
+    rows = []
+    for system in summary.systems:
+        cells = [_name(system)]
+        for metric in summary.metrics:
+            score = summary.scores[system][metric.key]
+            # The interval goes on a second line of the report, so that more metrics fit side by side.
+            text, bracket, detail = cell(score, metric.key, len(summary.tracks)).partition(" [")
+            cells.append(Cell(text, score.value, bracket.strip() + detail))
+        rows.append(cells)
+    return Table(["system", *(heading(metric) for metric in summary.metrics)], rows)
+
+
+def published() -> Table:
+    """The paper's table."""
+    metrics = [metric for metric in METRICS if metric.key in PUBLISHED[0].scores]
+    rows = [
+        [
+            _name(row.name),
+            Cell("–" if row.parameters_m is None else f"{row.parameters_m:.0f} M", row.parameters_m),
+            Cell("–" if row.seconds is None else f"{row.seconds:.2f}", row.seconds),
+            *(Cell(number(row.scores[metric.key], metric.key), row.scores[metric.key]) for metric in metrics),
+        ]
+        for row in PUBLISHED
+    ]
+    return Table(["system", "parameters", "time [s]", *(heading(metric) for metric in metrics)], rows)
+
+
+def paired_tests(summary: Summary) -> Table | None:
+    """A row for each test that could be made; None without any."""
+    labels = {metric.key: metric.label for metric in summary.metrics}
+    rows = [
+        [
+            *map(_name, (labels[c.metric], c.first, c.second)),
+            Cell(str(c.test.n), c.test.n),
+            Cell(difference(c.test, c.metric), c.test.difference),
+            Cell(p_value(c.test.p), c.test.p),
+            Cell(p_value(c.test.p_holm), c.test.p_holm),
+        ]
+        for c in summary.comparisons
+        if c.test.p is not None
+    ]
+    return Table(["metric", "first", "second", "n", "first - second", "p", "p (Holm)"], rows) if rows else None
+
+
+def undefined(summary: Summary) -> Table | None:
+    """A row for each reason why values are missing, but for failures, which are listed apart; None without any."""
+    rows = [
+        [_name(system), _name(metric.label), Cell(str(count), count), _name(reason)]
         for system in summary.systems
         for metric in summary.metrics
         for reason, count in summary.scores[system][metric.key].reasons.items()
         if reason != "failed"
     ]
+    return Table(["system", "metric", "tracks", "reason"], rows) if rows else None
+
+
+def _markdown(table: Table) -> list[str]:
+    rows = [
+        [markdown_escape(c.text) if c.is_name else f"{c.text} {c.detail}".rstrip() for c in row] for row in table.rows
+    ]
+    return markdown_table([markdown_escape(name) for name in table.head], rows)
 
 
 def markdown(summary: Summary) -> str:
     """``table.md``: measured systems; published ones apart; paired tests; what is undefined; what failed."""
     note = f"{list_note(summary)}. "
-    keys = summary.metrics
-    lines = ["# Evaluation", "", "## Measured", ""]
-    lines += markdown_table(
-        ["system", *(markdown_escape(heading(metric)) for metric in keys)],
-        [
-            [markdown_escape(s), *(cell(summary.scores[s][m.key], m.key, len(summary.tracks)) for m in keys)]
-            for s in summary.systems
-        ],
-    )
-    lines += ["", note + interval_note(summary)]
+    lines = ["# Evaluation", "", "## Measured", "", *_markdown(measured(summary)), "", note + interval_note(summary)]
     if summary.published:
-        lines += ["", f"## {HEADING}", "", *_published_table(), "", SOURCE]
-    tested = [c for c in summary.comparisons if c.test.p is not None]
-    untested = untested_note(summary)
+        lines += ["", f"## {HEADING}", "", *_markdown(published()), "", SOURCE]
     if summary.comparisons:
-        lines += ["", "## Paired tests", ""]
-    if tested:
-        labels = {metric.key: metric.label for metric in keys}
-        lines += markdown_table(
-            ["metric", "first", "second", "n", "first - second", "p", "p (Holm)"],
-            [
-                [
-                    labels[c.metric],
-                    markdown_escape(c.first),
-                    markdown_escape(c.second),
-                    str(c.test.n),
-                    difference(c.test, c.metric),
-                    p_value(c.test.p),
-                    p_value(c.test.p_holm),
-                ]
-                for c in tested
-            ],
-        )
-        lines += ["", note + test_note()]
-    if untested:
-        lines += ["", untested] if tested else [untested]
-    if undefined := undefined_lines(summary):
-        lines += ["", "## Undefined", ""]
-        lines += markdown_table(
-            ["system", "metric", "tracks", "reason"],
-            [[markdown_escape(s), label, str(count), markdown_escape(why)] for s, label, count, why in undefined],
-        )
-        lines += ["", note.strip()]
+        lines += ["", "## Paired tests"]
+    if tests := paired_tests(summary):
+        lines += ["", *_markdown(tests), "", note + test_note()]
+    if untested := untested_note(summary):
+        lines += ["", untested]
+    if missing := undefined(summary):
+        lines += ["", "## Undefined", "", *_markdown(missing), "", note.strip()]
     if summary.failures:
         lines += ["", "## Failed", ""]
         lines += [
@@ -167,27 +211,6 @@ def untested_note(summary: Summary) -> str:
     return f"No test for {count} of {total} comparisons: {why}. Their mean differences are in summary.json."
 
 
-def published_rows() -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the paper's table."""
-    metrics = [metric for metric in METRICS if metric.key in PUBLISHED[0].scores]
-    head = ["system", "parameters", "time [s]", *(heading(metric) for metric in metrics)]
-    rows = [
-        [
-            row.name,
-            "–" if row.parameters_m is None else f"{row.parameters_m:.0f} M",
-            "–" if row.seconds is None else f"{row.seconds:.2f}",
-            *(number(row.scores[metric.key], metric.key) for metric in metrics),
-        ]
-        for row in PUBLISHED
-    ]
-    return head, rows
-
-
-def _published_table() -> list[str]:
-    head, rows = published_rows()
-    return markdown_table([markdown_escape(text) for text in head], rows)
-
-
 def plain_cell(text: str) -> str:
     """``text`` on one printable line, with an apostrophe before what a spreadsheet would compute as a formula."""
     line = shown(text)
@@ -197,25 +220,17 @@ def plain_cell(text: str) -> str:
 def scores_csv(summary: Summary) -> str:
     """``scores.csv``: one line for each track and system; empty where undefined, with the reasons in a column."""
     keys = [metric.key for metric in summary.metrics]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["track", "system", *keys, "undefined", "error", "seconds"])
+    lines: list[list[object]] = []
     for track in summary.tracks:
         for system in summary.systems:
             row = summary.rows[track, system]
             values = [row.scores[key].value if key in row.scores else None for key in keys]
             undefined = {key: row.scores[key].reason for key in keys if key in row.scores and row.scores[key].reason}
-            writer.writerow(
-                [
-                    plain_cell(track),
-                    plain_cell(system),
-                    *("" if value is None else repr(value) for value in values),
-                    plain_cell("; ".join(f"{key}: {reason}" for key, reason in undefined.items())),
-                    plain_cell(row.error or "; ".join(f"{key}: {why}" for key, why in row.failed.items())),
-                    f"{row.seconds:.3f}",
-                ]
-            )
-    return out.getvalue()
+            reasons = "; ".join(f"{key}: {reason}" for key, reason in undefined.items())
+            error = row.error or "; ".join(f"{key}: {why}" for key, why in row.failed.items())
+            names = plain_cell(track), plain_cell(system)
+            lines.append([*names, *values, plain_cell(reasons), plain_cell(error), f"{row.seconds:.3f}"])
+    return csv_table(["track", "system", *keys, "undefined", "error", "seconds"], lines)
 
 
 def summary_json(summary: Summary) -> str:

@@ -9,7 +9,7 @@ from ldm_sep.audio import AudioReader
 from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.errors import AudioError
 
-# Above it the samples are floats on the scale of integers, which rounding to 16 bits would clip throughout.
+# Higher peaks mean floats on the scale of integers, which rounding to 16 bits would clip throughout.
 _HIGHEST_PEAK = 100.0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from ldm_sep.evaluate import PUBLISHED, Row, Summary, paired_test
+from ldm_sep.evaluate import PUBLISHED, Row, Summary
 from ldm_sep.evaluate.excerpt import Player
 from ldm_sep.evaluate.plots import draw_boxes, draw_differences, draw_histograms, fitted
 from ldm_sep.evaluate.published import HEADING
@@ -21,6 +21,7 @@ from ldm_sep.evaluate.rows import track_hash
 from ldm_sep.evaluate.summary import summarise
 from ldm_sep.evaluate.tables import markdown, scores_csv, summary_json
 from ldm_sep.metrics import METRICS, Score
+from ldm_sep.statistics import paired_test
 
 NASTY = "<script>alert('x')</script> a|b *c* \"q\" $1 & $2 – ünï 日本 " + "long " * 30
 TRACKS = [NASTY, *(f"track {i}" for i in range(1, 9))]
