@@ -9,7 +9,6 @@ import typer
 
 from ldm_sep.cli import catalogue, data, evaluate, init, models, rerun, separate, serve, study, training, validate
 from ldm_sep.errors import ConfigError, LdmSepError
-from ldm_sep.files import shown
 
 
 def _say_version(wanted: bool) -> None:
@@ -72,6 +71,5 @@ def main() -> None:
         _check_command(sys.argv[1:])
         app()
     except LdmSepError as error:
-        # Names from files stand in it, and none of them controls the terminal.
-        typer.echo(f"ldm-sep: {shown(str(error))}", err=True)
+        typer.echo(f"ldm-sep: {error}", err=True)
         sys.exit(1)

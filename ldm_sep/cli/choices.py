@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.files import shown
 from ldm_sep.separation.naming import Stem, Suffix
 from ldm_sep.separation.planning import parse_stems
+
+if TYPE_CHECKING:
+    from ldm_sep.separation.options import Options
 
 Samples = Literal["float", "int24", "int16"]
 _T = TypeVar("_T")
@@ -39,7 +42,7 @@ class Choices:
     overwrite: bool
     skip_existing: bool
     quiet: bool
-    options: dict[str, object] = field(default_factory=dict)
+    options: Options
 
 
 def one_of(what: str, given: Mapping[str, _T | None]) -> _T | None:
@@ -74,10 +77,7 @@ def seconds_of(text: str | None, option: str) -> float | None:
         return None
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
         raise ConfigError(f"{option} {shown(text)}: write seconds, or minutes and seconds, as in 62.5 or 1:02.5")
-    total = 0.0
-    for part in text.split(":"):
-        total = 60 * total + float(part)
-    return total
+    return sum(float(part) * 60**place for place, part in enumerate(reversed(text.split(":"))))
 
 
 def stretch_of(text: str, option: str) -> tuple[float, float]:

@@ -43,7 +43,7 @@ def check(
     laid_out = layout or guess_layout(folder)
     tracks = read_tracks(laid_out, folder)
     findings = 0
-    # A table names what it wants of a folder; a folder is wanted whole.
+    # A table may leave files out on purpose; a folder should be complete.
     named = laid_out in ("csv", "roles")
     for finding in chain(check_tracks(tracks), () if named else check_complete(laid_out, folder, tracks)):
         findings += 1

@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="List, describe and verify checkpoi
 
 
 def _say(line: str) -> None:
-    """Print a line in which words of others stand: none of them controls the terminal."""
+    """Print a line that may hold names from files; their control characters are shown, not sent to the terminal."""
     from ldm_sep.files import shown
 
     typer.echo(shown(line))

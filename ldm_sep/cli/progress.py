@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Shown = Literal["auto", "bar", "lines", "json", "none"]
 Outcome = Literal["separated", "skipped", "failed"]
-# Of a song, between two lines.
+# Share of a song between two lines.
 _STEP = 0.1
 
 
@@ -73,7 +73,7 @@ class Lines(Show):
             typer.echo(self._title, err=True)
         rest = "" if left is None or fraction >= 1 else f", {clock(left)} left"
         typer.echo(f"{self._name}: {100 * fraction:.0f} %{rest}", err=True)
-        # Beyond 1 after the last.
+        # Above 1 after the last line.
         self._next = _STEP * (int(fraction / _STEP + 1e-9) + 1)
 
     def end(self, outcome: Outcome) -> None:
@@ -168,6 +168,21 @@ def counting(label: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table on standard output; whatever a cell holds is shown as it is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ldm_sep.files import shown
+
+    table = Table(*head, title=title, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    Console().print(table)
 
 
 def clock(seconds: float) -> str:

@@ -63,7 +63,6 @@ def run(choices: Choices, show: Show) -> None:
             check_declared(found, [song.input for song in work.songs])
             estimates = [*found]
         # Only now the heavy imports: mistakes in names and folders are told at once.
-        from ldm_sep.separation.options import Options
         from ldm_sep.separation.separator import Separator
 
         separator = Separator.load(choices.checkpoint, device=choices.device, codec_weights=choices.codec_weights)
@@ -71,7 +70,7 @@ def run(choices: Choices, show: Show) -> None:
         say(f"checkpoint: {separator.manifest.config.name}")
         # A mistake in the options is told once, not for every song.
         settings = separator.settings(
-            Options(**choices.options),  # type: ignore[arg-type]
+            choices.options,
             suffix=choices.suffix,
             subtype=choices.subtype,
             bit_rate=choices.bit_rate,
@@ -92,14 +91,13 @@ def run(choices: Choices, show: Show) -> None:
                 else:
                     for path in written:
                         say(str(path))
-            except LdmSepError as error:
-                # One bad file does not stop the rest.
+            except BaseException as error:
                 outcome = "failed"
-                show.end("failed")
-                show.line("error", shown(str(error)))
-            except BaseException:
-                show.end("failed")
-                raise
+                show.end(outcome)
+                # One bad file does not stop the rest.
+                if not isinstance(error, LdmSepError):
+                    raise
+                show.line("error", str(error))
             counts[outcome] += 1
         say(work.summary(counts["separated"], counts["skipped"], counts["failed"]))
     if counts["failed"] or work.unreadable:
@@ -174,16 +172,14 @@ def _standard_streams(choices: Choices) -> Iterator[tuple[list[Path], Path]]:
     if not (reads or writes):
         yield choices.inputs, choices.out
         return
-    with tempfile.TemporaryDirectory(prefix="ldm-sep-") as place:
-        folder = Path(place)
-        inputs = choices.inputs
+    if reads and sys.stdin.isatty():
+        raise AudioError("-: standard input is the terminal; give it a song, as in ldm-sep separate - < SONG")
+    with tempfile.TemporaryDirectory(prefix="ldm-sep-") as folder:
+        song, out = Path(folder, "stdin"), Path(folder, "out")
         if reads:
-            if sys.stdin.isatty():
-                raise AudioError("-: standard input is the terminal; give it a song, as in ldm-sep separate - < SONG")
-            inputs = [folder / "stdin"]
-            with inputs[0].open("wb") as file:
+            with song.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-        yield inputs, folder / "out" if writes else choices.out
+        yield [song] if reads else choices.inputs, out if writes else choices.out
 
 
 def _copy_out(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,11 @@ from ldm_sep.cli.run import run
 from ldm_sep.errors import ConfigError
 from ldm_sep.separation.naming import Suffix
 
-_FILES, _PART, _HOW, _RUN = "Files", "Part of a song", "How to separate", "The run"
+# Options under the headings of the help.
+_files = partial(typer.Option, rich_help_panel="Files")
+_part = partial(typer.Option, rich_help_panel="Part of a song")
+_how = partial(typer.Option, rich_help_panel="How to separate")
+_run = partial(typer.Option, rich_help_panel="The run")
 
 
 def _list_models(wanted: bool) -> None:
@@ -26,136 +31,77 @@ def _list_models(wanted: bool) -> None:
 
 def separate(
     inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or - for standard input."),
+        list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or - for standard input.")
     ],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", rich_help_panel=_FILES, help="Folder, or - for one stem to standard output."),
-    ] = Path("separated"),
+    out: Annotated[Path, _files("-o", "--out", help="Folder, or - for one stem to standard output.")] = Path(
+        "separated"
+    ),
     filename: Annotated[
-        str,
-        typer.Option(rich_help_panel=_FILES, help="Names below OUT, of {track}, {trackext}, {stem} and {ext}."),
+        str, _files(help="Names below OUT, of {track}, {trackext}, {stem} and {ext}.")
     ] = "{track}/{stem}.{ext}",
-    stems: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_FILES, help="vocals, instrumental, or both joined by a comma (the default)."),
-    ] = None,
-    two_stems: Annotated[
-        str | None, typer.Option(metavar="vocals", rich_help_panel=_FILES, help="As demucs says it: both stems.")
-    ] = None,
-    format: Annotated[
-        Suffix | None, typer.Option("--format", rich_help_panel=_FILES, help="File type; default wav.")
-    ] = None,
-    flac: Annotated[bool, typer.Option("--flac", rich_help_panel=_FILES, help="--format flac.")] = False,
-    mp3: Annotated[bool, typer.Option("--mp3", rich_help_panel=_FILES, help="--format mp3.")] = False,
-    mp3_bitrate: Annotated[
-        int | None, typer.Option(min=8, max=320, rich_help_panel=_FILES, help="kbit/s; default the most there is.")
-    ] = None,
+    stems: Annotated[str | None, _files(help="vocals, instrumental, or both joined by a comma (the default).")] = None,
+    two_stems: Annotated[str | None, _files(metavar="vocals", help="As demucs says it: both stems.")] = None,
+    format: Annotated[Suffix | None, _files("--format", help="File type; default wav.")] = None,
+    flac: Annotated[bool, _files("--flac", help="--format flac.")] = False,
+    mp3: Annotated[bool, _files("--mp3", help="--format mp3.")] = False,
+    mp3_bitrate: Annotated[int | None, _files(min=8, max=320, help="kbit/s; default the most there is.")] = None,
     samples: Annotated[
-        Samples | None,
-        typer.Option("--samples", rich_help_panel=_FILES, help="Sample type; default float in wav, int24 in flac."),
+        Samples | None, _files("--samples", help="Sample type; default float in wav, int24 in flac.")
     ] = None,
-    int24: Annotated[bool, typer.Option("--int24", rich_help_panel=_FILES, help="--samples int24.")] = False,
-    float32: Annotated[bool, typer.Option("--float32", rich_help_panel=_FILES, help="--samples float.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", rich_help_panel=_FILES, help="Replace outputs that exist.")
-    ] = False,
+    int24: Annotated[bool, _files("--int24", help="--samples int24.")] = False,
+    float32: Annotated[bool, _files("--float32", help="--samples float.")] = False,
+    overwrite: Annotated[bool, _files("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option(
+        _files(
             "--skip-existing",
-            rich_help_panel=_FILES,
             help="Pass over songs that the same checkpoint and settings separated before; replace other results.",
         ),
     ] = False,
-    start: Annotated[
-        str | None, typer.Option(metavar="TIME", rich_help_panel=_PART, help="Where to begin: 62.5 or 1:02.5.")
-    ] = None,
-    duration: Annotated[
-        str | None, typer.Option(metavar="TIME", rich_help_panel=_PART, help="How much to separate.")
-    ] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", rich_help_panel=_PART, help="30 s around the loudest singing.")
-    ] = False,
-    name: Annotated[
-        str, typer.Option("-n", "--name", rich_help_panel=_HOW, help="Checkpoint: a name, or its folder.")
-    ] = "open",
+    start: Annotated[str | None, _part(metavar="TIME", help="Where to begin: 62.5 or 1:02.5.")] = None,
+    duration: Annotated[str | None, _part(metavar="TIME", help="How much to separate.")] = None,
+    preview: Annotated[bool, _part("--preview", help="30 s around the loudest singing.")] = False,
+    name: Annotated[str, _how("-n", "--name", help="Checkpoint: a name, or its folder.")] = "open",
     list_models: Annotated[
-        bool,
-        typer.Option(
-            "--list-models",
-            is_eager=True,
-            callback=_list_models,
-            rich_help_panel=_HOW,
-            help="List the checkpoints that have names.",
-        ),
+        bool, _how("--list-models", is_eager=True, callback=_list_models, help="List the checkpoints that have names.")
     ] = False,
     preset: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_HOW,
-            help="By cost fast, balanced (default), best; by taste clean (less bleed) or full.",
-        ),
+        str | None, _how(help="By cost fast, balanced (default), best; by taste clean (less bleed) or full.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=0, rich_help_panel=_HOW, help="Sampling steps; 0 leaves diffusion out.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_HOW, help="Of the noise: same seed, same output.")] = 0,
+    steps: Annotated[int | None, _how(min=0, help="Sampling steps; 0 leaves diffusion out.")] = None,
+    seed: Annotated[int, _how(min=0, help="Of the noise: same seed, same output.")] = 0,
     candidates: Annotated[
-        int | None,
-        typer.Option(
-            min=2, rich_help_panel=_HOW, help="Also write how far this many seeds lie apart each second: CSV, plot."
-        ),
+        int | None, _how(min=2, help="Also write how far this many seeds lie apart each second: CSV, plot.")
     ] = None,
     estimate: Annotated[
         Path | None,
-        typer.Option(
+        _how(
             metavar="VOCALS",
-            rich_help_panel=_HOW,
             help="Begin at vocals that another separator made: a song's file, or a folder matched by name as by "
             "ldm-sep evaluate.",
         ),
     ] = None,
     estimate_weight: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            rich_help_panel=_HOW,
-            help="Share of them in the mean with the predictor's own; default 0.35.",
-        ),
+        float | None, _how(min=0, max=1, help="Share of them in the mean with the predictor's own; default 0.35.")
     ] = None,
-    segment: Annotated[float | None, typer.Option(rich_help_panel=_HOW, help="Seconds separated at a time.")] = None,
-    overlap: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_HOW, help="Share of a segment shared with the next, 0 to 0.5."),
-    ] = None,
-    device: Annotated[
-        str, typer.Option("-d", "--device", rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:N or mps.")
-    ] = "auto",
+    segment: Annotated[float | None, _how(help="Seconds separated at a time.")] = None,
+    overlap: Annotated[float | None, _how(help="Share of a segment shared with the next, 0 to 0.5.")] = None,
+    device: Annotated[str, _run("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[
-        int | None,
-        typer.Option(
-            "-j", "--jobs", "--threads", min=1, rich_help_panel=_RUN, help="CPU cores to use; default all there are."
-        ),
+        int | None, _run("-j", "--jobs", "--threads", min=1, help="CPU cores to use; default all there are.")
     ] = None,
     progress: Annotated[
-        Shown,
-        typer.Option(
-            "--progress", rich_help_panel=_RUN, help="auto is a bar on a terminal and lines elsewhere; on stderr."
-        ),
+        Shown, _run("--progress", help="auto is a bar on a terminal and lines elsewhere; on stderr.")
     ] = "auto",
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", rich_help_panel=_RUN, help="Warnings and errors alone.")
-    ] = False,
-    max_hours: Annotated[float, typer.Option(min=0, rich_help_panel=_RUN, help="Longest song; 0 for any length.")] = 12,
+    quiet: Annotated[bool, _run("-q", "--quiet", help="Warnings and errors alone.")] = False,
+    max_hours: Annotated[float, _run(min=0, help="Longest song; 0 for any length.")] = 12,
     codec_weights: Annotated[
-        Path | None,
-        typer.Option(rich_help_panel=_RUN, help="The pretrained EnCodec's weight file, instead of its download."),
+        Path | None, _run(help="The pretrained EnCodec's weight file, instead of its download.")
     ] = None,
 ) -> None:
     """Separate songs into vocals and the exact remainder."""
+    from ldm_sep.separation.options import Options
+
     formats: dict[str, Suffix | None]
     formats = {"--format": format, "--flac": "flac" if flac else None, "--mp3": "mp3" if mp3 else None}
     suffix: Suffix | None = one_of("file types", formats)
@@ -171,8 +117,6 @@ def separate(
         raise ConfigError("--candidates: compares what begins at noise alone; leave --estimate out")
     if estimate_weight is not None and estimate is None:
         raise ConfigError("--estimate-weight: is the share of given vocals; name them by --estimate")
-    options = {"preset": preset, "steps": steps, "seed": seed, "segment": segment, "overlap": overlap}
-    options["estimate_weight"] = estimate_weight
     choices = Choices(
         inputs=inputs,
         out=out,
@@ -192,6 +136,14 @@ def separate(
         overwrite=overwrite,
         skip_existing=skip_existing,
         quiet=quiet,
-        options={**options, "threads": threads},
+        options=Options(
+            preset=preset,
+            steps=steps,
+            seed=seed,
+            estimate_weight=estimate_weight,
+            segment=segment,
+            overlap=overlap,
+            threads=threads,
+        ),
     )
     run(choices, choose_show(progress, quiet))

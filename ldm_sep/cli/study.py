@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ldm_sep.cli import study_results
+from ldm_sep.cli.progress import counting, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Listening studies: plan, prepare, serve, analyse.")
 
@@ -50,12 +51,8 @@ def plan(
     Studies are simulated and analysed as `ldm-sep study analyse` will do it. Without a pilot the variances are those of
     3,000 public ratings of separated vocals.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
     from ldm_sep.errors import ConfigError, need_package
-    from ldm_sep.files import make_folder, replacing
+    from ldm_sep.files import make_folder, write_text
     from ldm_sep.study import plan as planning
     from ldm_sep.study.methods import questions
     from ldm_sep.study.power import Design
@@ -75,17 +72,13 @@ def plan(
         components, origin = planning.components_for(method, PUBLIC_RATINGS), PUBLIC_ORIGIN
     design = Design(listeners, songs, systems, each)
     made = planning.make_plan(design, components, len(questions(method)), seconds, origin, seed)
-    table = Table(*planning.HEAD, box=SIMPLE_HEAD, pad_edge=False)
-    for row in planning.table(made):
-        table.add_row(*row)
-    Console().print(table)
+    print_table(planning.HEAD, planning.table(made))
     for line in planning.words(made):
         typer.echo(line)
     if out is not None:
         need_package("a plot", "matplotlib")
         make_folder(out)
-        with replacing(out / "plan.md") as path:
-            path.write_text(planning.markdown(made), encoding="utf-8")
+        write_text(out / "plan.md", planning.markdown(made))
         planning.draw(out / "plan.png", design, components, origin, seed)
         typer.echo(str(out / "plan.md"))
 
@@ -135,7 +128,6 @@ def prepare(
 ) -> None:
     """Make a study from folders of stems: excerpts where somebody sings, equally loud, unnamed, in balanced orders."""
     from ldm_sep.cli.evaluate import parse_estimates
-    from ldm_sep.cli.progress import counting
     from ldm_sep.files import shown
     from ldm_sep.study import methods
     from ldm_sep.study.prepare import Settings

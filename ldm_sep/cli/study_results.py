@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ldm_sep.cli.progress import print_table
+
 if TYPE_CHECKING:
     from ldm_sep.study.analysis import Analysis
     from ldm_sep.study.collect import Collected
@@ -103,9 +105,8 @@ def _collect(
         if answers is not None and study is not None:
             return collect.collect(study, _key_of(study, key), answers)
         if webmushra is not None and study is not None:
-            key_path = _key_of(study, key)
-            rows = read_results(webmushra, *collect.load_pair(study, key_path))
-            return collect.collect_ratings(study, key_path, rows)
+            pair = collect.load_pair(study, _key_of(study, key))
+            return collect.collect_ratings(*pair, read_results(webmushra, *pair))
     raise ConfigError("name a study with --answers or --webmushra, or a table alone with --ratings")
 
 
@@ -115,18 +116,10 @@ def _key_of(study: Path, key: Path | None) -> Path:
 
 
 def _print_means(done: Analysis) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from ldm_sep.files import shown
     from ldm_sep.study import tables
 
-    titled = [(result.question.id, tables.means(result)) for result in done.questions]
-    titled += [("preference", one) for one in tables.ab(done)]
-    for name, table in titled:
-        drawn = Table(*table.head, title=name, box=SIMPLE_HEAD)
-        for row in table.rows:
-            drawn.add_row(*(Text(shown(cell)) for cell in row))
-        Console().print(drawn)
+    for result in done.questions:
+        means = tables.means(result)
+        print_table(means.head, means.rows, result.question.id)
+    for table in tables.ab(done):
+        print_table(table.head, table.rows, "preference")
