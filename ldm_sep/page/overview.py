@@ -43,93 +43,52 @@ def write_overview(sound: Path, folder: Path, lane: str) -> float:
         peaks_path.open("wb") as peaks_out,
         levels_path.open("wb") as levels_out,
     ):
-        peaks, levels = _Peaks(reader.info.sample_rate), _Levels(reader.info.sample_rate, reader.info.channels)
-        for block in reader.blocks(_BLOCK):
+        rate, channels = reader.info.sample_rate, reader.info.channels
+        levels = _Levels(rate)
+        # Blocks of whole seconds: each begins with a bin of peaks and a frame of levels.
+        seconds = max(1, _BLOCK // rate)
+        # What the windows of the coming frames cover, from half a window before the first of them on.
+        held = np.zeros((channels, levels.length // 2), np.float32)
+        for block in reader.blocks(seconds * rate):
             loudest = max(loudest, float(np.abs(block).max()))
-            peaks_out.write(peaks.push(block).tobytes())
-            levels_out.write(levels.push(block).tobytes())
-        peaks_out.write(peaks.flush().tobytes())
-        levels_out.write(levels.flush().tobytes())
+            peaks_out.write(_peaks(block, rate).tobytes())
+            held = np.concatenate([held, block], 1)
+            if held.shape[1] >= seconds * rate + levels.length:
+                levels_out.write(levels(held, seconds * FRAMES_PER_SECOND).tobytes())
+                held = held[:, seconds * rate :]
+        left = held.shape[1] - levels.length // 2
+        held = np.pad(held, ((0, 0), (0, levels.length)))
+        levels_out.write(levels(held, -(-left * FRAMES_PER_SECOND // rate)).tobytes())
     return loudest
 
 
-class _Peaks:
-    """Extremes of bins that begin at the samples ``floor(k * rate / 200)``."""
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._start = self._bin = 0
-        self._low = self._high = np.zeros(0, np.float32)
-
-    def push(self, block: np.ndarray) -> np.ndarray:
-        """Peaks of the bins that are complete."""
-        self._low = np.concatenate([self._low, block.min(0)])
-        self._high = np.concatenate([self._high, block.max(0)])
-        last = ((self._start + len(self._low)) * PEAKS_PER_SECOND) // self._rate
-        edges = np.arange(self._bin, last + 1) * self._rate // PEAKS_PER_SECOND - self._start
-        if len(edges) < 2:
-            return np.zeros((0, 2), np.int8)
-        found = self._reduce(edges[:-1], edges[-1])
-        self._low, self._high = self._low[edges[-1] :], self._high[edges[-1] :]
-        self._start += int(edges[-1])
-        self._bin = last
-        return found
-
-    def flush(self) -> np.ndarray:
-        """Peaks of the last, shorter bin."""
-        return self._reduce(np.zeros(1, int), len(self._low)) if len(self._low) else np.zeros((0, 2), np.int8)
-
-    def _reduce(self, starts: np.ndarray, end: int) -> np.ndarray:
-        low = np.minimum.reduceat(self._low[:end], starts)
-        high = np.maximum.reduceat(self._high[:end], starts)
-        # Rounded away from zero, so that quiet sound stays visible.
-        scaled = np.stack([np.floor(np.minimum(low, 0) * 127), np.ceil(np.maximum(high, 0) * 127)], 1)
-        return np.clip(scaled, -127, 127).astype(np.int8)
+def _peaks(block: np.ndarray, rate: int) -> np.ndarray:
+    """Extremes of the bins that begin at the samples ``floor(k * rate / 200)`` of ``block (C, T)``: int8 ``(N, 2)``."""
+    starts = np.arange(-(-block.shape[1] * PEAKS_PER_SECOND // rate)) * rate // PEAKS_PER_SECOND
+    low, high = np.minimum.reduceat(block.min(0), starts), np.maximum.reduceat(block.max(0), starts)
+    # Rounded away from zero, so that quiet sound stays visible.
+    scaled = np.stack([np.floor(np.minimum(low, 0) * 127), np.ceil(np.maximum(high, 0) * 127)], 1)
+    return np.clip(scaled, -127, 127).astype(np.int8)
 
 
 class _Levels:
-    """Levels of mel bands in Hann windows around the samples ``floor(k * rate / 50)``; power is the channels' mean."""
+    """Levels of mel bands in Hann windows of ``length`` samples; power is the channels' mean."""
 
-    def __init__(self, rate: int, channels: int) -> None:
+    def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._length = 1 << max(6, round(math.log2(rate * _WINDOW_SECONDS)))
-        self._window = np.hanning(self._length).astype(np.float32)
-        hz = np.fft.rfftfreq(self._length, 1 / rate)
+        self.length = 1 << max(6, round(math.log2(rate * _WINDOW_SECONDS)))
+        self._window = np.hanning(self.length).astype(np.float32)
+        hz = np.fft.rfftfreq(self.length, 1 / rate)
         top = max(1000.0, min(rate / 2, _TOP_HZ))
         filters = triangles(slaney_edges(top, BANDS), hz, least_width=hz[1])
         # Scaled so that a full-scale sine has 0 dB with any length of window.
         self._filters = (filters * (2 / self._window.sum()) ** 2).T.astype(np.float32)
-        self._held = np.zeros((channels, self._length // 2), np.float32)
-        # Position in the sound of the first sample that is held.
-        self._start = -(self._length // 2)
-        self._frame = self._taken = 0
 
-    def push(self, block: np.ndarray) -> np.ndarray:
-        """Levels of the frames whose windows are complete."""
-        self._held = np.concatenate([self._held, block], 1)
-        self._taken += block.shape[1]
-        end = self._start + self._held.shape[1]
-        # The last frame k with floor(k * rate / 50) + length / 2 <= end.
-        last = ((end - self._length // 2 + 1) * FRAMES_PER_SECOND - 1) // self._rate
-        return self._frames(last)
-
-    def flush(self) -> np.ndarray:
-        """Levels of the frames that begin before the end, with silence behind it."""
-        self._held = np.pad(self._held, ((0, 0), (0, self._length)))
-        return self._frames((self._taken * FRAMES_PER_SECOND - 1) // self._rate)
-
-    def _frames(self, last: int) -> np.ndarray:
-        numbers = np.arange(self._frame, last + 1)
-        if not len(numbers):
-            return np.zeros((0, BANDS), np.uint8)
-        starts = numbers * self._rate // FRAMES_PER_SECOND - self._length // 2 - self._start
-        views = np.lib.stride_tricks.sliding_window_view(self._held, self._length, axis=1)
-        power = sum(
-            np.abs(np.fft.rfft(channel[starts] * self._window)).astype(np.float32) ** 2 for channel in views
-        ) / len(views)
-        level = 10 * np.log10(power @ self._filters + 1e-12)
-        self._frame = last + 1
-        cut = max(0, self._frame * self._rate // FRAMES_PER_SECOND - self._length // 2 - self._start)
-        self._held = self._held[:, cut:]
-        self._start += cut
+    def __call__(self, wave: np.ndarray, frames: int) -> np.ndarray:
+        """Of ``frames`` windows that begin at the samples ``floor(k * rate / 50)`` of ``wave (C, T)``."""
+        starts = np.arange(frames) * self._rate // FRAMES_PER_SECOND
+        power = np.zeros((frames, self.length // 2 + 1), np.float32)
+        for channel in np.lib.stride_tricks.sliding_window_view(wave, self.length, axis=1):
+            power += np.abs(np.fft.rfft(channel[starts] * self._window)).astype(np.float32) ** 2
+        level = 10 * np.log10(power / len(wave) @ self._filters + 1e-12)
         return np.clip(np.rint(255 * (1 - level / _FLOOR_DB)), 0, 255).astype(np.uint8)

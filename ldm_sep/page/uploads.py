@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 # Bytes that are collected before they are written.
-_PART = 1 << 20
+_BUFFER = 1 << 20
 # A sender who pauses longer, or is slower than this on the whole, gives its place to others.
 _PAUSE_SECONDS = 30.0
 _GRACE_SECONDS = 60.0
@@ -51,14 +51,9 @@ async def _write(parts: AsyncIterator[bytes], path: Path) -> int:
     from starlette.concurrency import run_in_threadpool
 
     total = 0
-    held = bytearray()
-    with path.open("wb") as file:
+    with path.open("wb", buffering=_BUFFER) as file:
         async for part in parts:
-            held += part
-            if len(held) >= _PART:
-                total += await run_in_threadpool(file.write, bytes(held))
-                held.clear()
-        total += await run_in_threadpool(file.write, bytes(held))
+            total += await run_in_threadpool(file.write, part)
     return total
 
 

@@ -50,10 +50,10 @@ def packaged_files(package: str) -> dict[str, Asset]:
     """Name -> file, of what a browser can be given of this package and of ``static/`` in ``package``.
 
     They are looked up by name in this table, never on the disk: no request can lead out of the folder. HTML files hold
-    what is their page's own; the rest is that of ``page.html`` here.
+    what is their page's own; the rest is that of ``frame.html`` here.
     """
     assets = {}
-    before, behind = (files("ldm_sep.web") / "page.html").read_bytes().split(b"<!-- of the page -->\n")
+    before, behind = (files("ldm_sep.web") / "frame.html").read_bytes().split(b"<!-- of the page -->\n")
     for entry in chain.from_iterable((files(name) / "static").iterdir() for name in ("ldm_sep.web", package)):
         suffix = "." + entry.name.rpartition(".")[2]
         if entry.is_file() and suffix in MEDIA_TYPES:
