@@ -1,4 +1,4 @@
-"""The songs that a command line names, one by one: no list of all is ever made."""
+"""The songs that a command line names, one by one: they are never all in memory."""
 
 import csv
 import glob

@@ -102,5 +102,5 @@ def identity(source: str, recipe: str) -> str:
 
 
 def folder_name(name: str, key: str) -> str:
-    """Of a song's stems, below the catalogue's folder: songs of one name do not meet in one."""
+    """The folder of a song's stems, below the catalogue's; songs of one name get different ones."""
     return f"{name}-{key[:_DIGITS]}"

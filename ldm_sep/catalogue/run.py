@@ -19,7 +19,7 @@ from ldm_sep.workers import work_through
 
 
 class Engine(Protocol):
-    """What separates songs: a row for each attempt, as they come. Attempts are taken as somebody becomes free."""
+    """What separates songs: a row for each attempt, in any order. Attempts are taken as workers become free."""
 
     def __call__(self, attempts: Iterable[Attempt], recipe: Recipe) -> Generator[Row | Refusal, None, None]: ...
 

@@ -39,7 +39,7 @@ class SeparatorCache:
 
 
 def tries_on(device: str) -> int:
-    """How many processes may end before a song is given up: on the CPU the last of the tries would be no other."""
+    """How many processes may end before a song is given up. The last of the tries differs by the CPU alone."""
     return len(_TRIES) - 1 if device == "cpu" else len(_TRIES)
 
 

@@ -35,11 +35,6 @@ def require_usable(key: str, value: Tensor) -> None:
         raise CheckpointError(f"{name} holds directions of length zero")
 
 
-def _renamed(key: str) -> str:
-    # Earlier versions called the levels of the U-Net stages.
-    return key.replace("unet.stages.", "unet.levels.")
-
-
 def _refused(path: Path, problem: str) -> CheckpointError:
     return CheckpointError(f"{path}: {problem}; fetch the checkpoint again")
 
@@ -58,7 +53,8 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
     """
     expected = {k: v for k, v in module.state_dict().items() if not k.startswith(ignore or ("\0",))}
     with _opened(path) as file:
-        names = {_renamed(name): name for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        # Earlier versions called the levels of the U-Net stages.
+        names = {name.replace("unet.stages.", "unet.levels."): name for name in file.keys()}  # noqa: SIM118 - no mapping
         stored = {key.removeprefix(prefix): name for key, name in names.items() if key.startswith(prefix)}
         if wrong := sorted(expected.keys() ^ stored.keys()):
             which = "missing" if wrong[0] in expected else "not expected"

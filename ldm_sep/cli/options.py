@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ldm_sep.data.tracks import Layout as LayoutName
 
 if TYPE_CHECKING:
     from ldm_sep.config import Config
 
 
-# docs/data.md describes each.
-LayoutName = Literal["musdb18hq", "stems", "pairs", "csv", "roles"]
 ConfigPath = Annotated[Path, typer.Argument(help="An experiment's TOML file, such as configs/open_stage1.toml.")]
 Data = Annotated[
     list[Path],

@@ -1,6 +1,5 @@
 """Batches of vocals and accompaniment, mixed and varied on the device, a pure function of (seed, step, rank)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +70,8 @@ class Mixer:
         ]
         self._loops = [backing for backing in self._backings if backing.is_loop]
         # Weighted by the square root of the length, so that long recordings do not crowd out short ones.
-        self._backing_weights = _normalised([backing.part.frames**0.5 for backing in self._backings])
+        weights = np.array([backing.part.frames**0.5 for backing in self._backings])
+        self._backing_weights = weights / weights.sum()
         if not self._backings or not (self._songs or self.voices.singers):
             raise DataError("the training split needs at least one recording of vocals and one of accompaniment")
 
@@ -146,8 +146,3 @@ class Mixer:
             loop = self.decoded.crop(part, 0, part.frames)
             wave = loop.repeat(1, -(-length // part.frames))[:, :length]
         return resample_to(wave, self.frames)
-
-
-def _normalised(weights: Sequence[float]) -> np.ndarray:
-    total = np.asarray(weights, float)
-    return total / total.sum() if len(total) else total

@@ -35,7 +35,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Page:
-    """What the endpoints stand on."""
+    """What the endpoints work with."""
 
     manifest: Manifest
     shelf: Shelf
@@ -61,7 +61,7 @@ class Again(Record):
 
 
 def guarded(page: Page, act: Handler) -> Handler:
-    """``act`` for those who may use the page, with what can go wrong as a refusal in words."""
+    """``act`` for those who may use the page; errors become refusals in plain words."""
 
     async def handler(request: "Request") -> "Response":
         from starlette.requests import ClientDisconnect
@@ -88,7 +88,7 @@ def guarded(page: Page, act: Handler) -> Handler:
 
 
 def job_endpoints(page: Page) -> list[Endpoint]:
-    """The door, the checkpoint, and the songs with their orders."""
+    """Endpoints of access, of the checkpoint, and of the songs with their orders."""
     from starlette.concurrency import run_in_threadpool
 
     async def door(request: "Request") -> "Response":
@@ -151,7 +151,7 @@ def job_endpoints(page: Page) -> list[Endpoint]:
 
 
 def view(page: Page, job: Job) -> dict[str, Any]:
-    """What is told of a job."""
+    """A job as JSON, with its place in the queue."""
     table = job.model_dump(mode="json", exclude={"queued"})
     expires = None
     if job.state not in ACTIVE:

@@ -1,4 +1,4 @@
-"""What the processes that do the work tell the server, and how they tell it while they work."""
+"""Messages from the working processes to the server, and how they are sent during the work."""
 
 import queue
 import threading
@@ -56,7 +56,7 @@ Event = Started | Advanced | Finished | Failed | Lost
 
 
 def as_they_come(act: Callable[[Callable[[Event], None]], None]) -> Iterator[Event]:
-    """What ``act(tell)`` tells, while it goes on in a thread of its own; an exception of it comes last."""
+    """The events that ``act(tell)`` sends, as they come, while it runs in a thread. Its exception is raised last."""
     told: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
@@ -76,7 +76,7 @@ def as_they_come(act: Callable[[Callable[[Event], None]], None]) -> Iterator[Eve
 
 
 def named(line: str, name: str, *paths: Path) -> str:
-    """A line about files or folders for somebody who knows them as ``name``, and is not to know where they are."""
+    """``line`` with ``name`` for each of ``paths``: the user knows them by it, and the server's paths are not shown."""
     for path in paths:
         line = line.replace(shown(path), shown(name))
     return line

@@ -1,4 +1,4 @@
-"""How far the jobs are, and what that says about those behind them."""
+"""How far the jobs are, and how long those behind them have to wait."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ class Running:
     cancelled: bool = False
 
     def end(self) -> None:
-        """Kill the process; `Line` calls it again when a process that has not said which it is does."""
+        """Kill the process, if its id is known. `Line` calls this again when the id comes later."""
         self.unwanted = True
         if self.pid is not None:
             with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""An upload becomes samples, in a process that a hostile file can do no more to than end it."""
+"""Decoding of uploads, each in a process of its own, which is all that a hostile file can end."""
 
 import os
 from collections.abc import Iterator

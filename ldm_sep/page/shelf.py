@@ -91,7 +91,7 @@ class Shelf:
             return changed
 
     def change_until_restart(self, job: Job, **news: object) -> None:
-        """The same in memory only: for what a new start is not to know, or a full disk cannot take."""
+        """The same in memory only: for what a restart should not see, or a full disk cannot take."""
         with self._lock:
             if job.id in self._jobs:
                 self._jobs[job.id] = self._jobs[job.id].model_copy(update=news)

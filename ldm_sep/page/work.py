@@ -35,7 +35,7 @@ class Separation:
 
 
 class Bench:
-    """Where songs are separated: called with one `Separation` after another, it loads the checkpoint at the first."""
+    """Separates songs: called with one `Separation` after another, it loads the checkpoint at the first."""
 
     def __init__(self, checkpoint: str, device: str, threads: int | None) -> None:
         self._checkpoint, self._device, self._threads = checkpoint, device, threads

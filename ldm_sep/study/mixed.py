@@ -24,7 +24,7 @@ class ModelDifference:
 
 @dataclass(frozen=True)
 class MixedModel:
-    """``differences`` of systems; standard deviations by effect; ``note`` where the fit did not come to rest."""
+    """``differences`` of systems; standard deviations by effect; ``note`` where the fit did not converge."""
 
     differences: tuple[ModelDifference, ...]
     deviations: dict[str, float]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ldm_sep.markdown import markdown_table
+from ldm_sep.study import methods
 from ldm_sep.study.power import Design, Precision, around, curves, simulate
 from ldm_sep.study.records import Method
 from ldm_sep.study.variance import PUBLIC_SCALE, Components
@@ -16,7 +17,6 @@ _SONGS = (4, 6, 8, 12, 16, 24, 36, 48)
 _HEARD = 2.0
 _RATING_SECONDS = 5.0
 LONGEST_MINUTES = 30
-SCALES: dict[Method, tuple[float, float]] = {"p835": (1, 5), "mushra": (0, 100), "bs2132": (0, 100)}
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ def components_for(method: Method, components: Components) -> Components:
     """``components`` of a scale from 1 to 5, stretched to the scale of ``method``. Listeners use long scales with more
     spread than this, or with less, so a pilot's own are better.
     """
-    low, high = SCALES[method]
-    return components.scaled((high - low) / (PUBLIC_SCALE[1] - PUBLIC_SCALE[0]))
+    scale = methods.questions(method)[0]
+    return components.scaled((scale.maximum - scale.minimum) / (PUBLIC_SCALE[1] - PUBLIC_SCALE[0]))
 
 
 def make_plan(design: Design, components: Components, questions: int, seconds: float, origin: str, seed: int) -> Plan:

@@ -26,7 +26,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class Rejected:
-    """A listener who goes, by which of `RULES`, with the numbers."""
+    """A listener who is left out: which of `RULES` was broken, and its numbers."""
 
     listener: str
     rule: str

@@ -58,7 +58,8 @@ def draw_excerpt(song: Song, seconds: float, least_sung: float, rng: np.random.G
     equally likely. If there is none, the highest share that any excerpt has.
 
     Where somebody sings is told by the true vocals: frames within 40 dB of the loudest (`active_frames`). Without them,
-    it is where most of the estimates say so. DataError for files of different lengths, or shorter than ``seconds``.
+    it is where most of the estimates say so. 0 for a song shorter than ``seconds``. DataError for files of different
+    lengths.
     """
     length = _common_length(song)
     if length < seconds:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """``tokens`` None: no token is needed (``local``), and what a request shows is taken at its word.
+    """Checks the tokens of requests. ``tokens`` None: none is needed (``local``), and a request may show any name.
 
     A request shows a token in its Authorization header or, where ``cookie`` names one, in a cookie, for what a browser
     asks for by itself: pictures, downloads. Wrong tokens are counted by address and soon refused unread.

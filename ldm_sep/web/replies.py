@@ -1,4 +1,4 @@
-"""Bodies in and replies out."""
+"""Reading of request bodies, and replies."""
 
 import asyncio
 import json
