@@ -46,7 +46,6 @@ def make_recipe(
         options=options,
         settings=Settings(plan=plan, suffix=suffix, subtype=subtype or default_subtype(suffix)),
         stems=tuple(stems),
-        subtype=subtype,
         device=device,
         codec_weights=codec_weights,
         longest=longest,

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ldm_sep.audio import Subtype
 from ldm_sep.records import Record
 from ldm_sep.separation.naming import Stem
 from ldm_sep.separation.options import Options
@@ -37,7 +36,7 @@ class Entry:
 class Recipe:
     """What is done with every song: checkpoint, options and form of the stems, and ``out``, a folder or a URI.
 
-    ``checkpoint_sha256`` and ``settings`` are what the first come to.
+    ``checkpoint_sha256`` and ``settings``: what checkpoint, options and form come to.
     """
 
     out: str
@@ -46,7 +45,6 @@ class Recipe:
     options: Options
     settings: Settings
     stems: tuple[Stem, ...]
-    subtype: Subtype | None
     device: str
     codec_weights: Path | None
     longest: float | None

@@ -154,7 +154,7 @@ def _separated(attempt: Attempt, recipe: Recipe, cache: SeparatorCache, path: Pa
             separator,
             path,
             Place.plain(folder, recipe.stems, recipe.settings.suffix),
-            separator.settings(options, suffix=recipe.settings.suffix, subtype=recipe.subtype),
+            separator.settings(options, suffix=recipe.settings.suffix, subtype=recipe.settings.subtype),
             longest=recipe.longest,
             progress=Progress(None),
             notice=lambda line: None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from ipaddress import ip_address
 from itertools import chain
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from ldm_sep.errors import ConfigError, LdmSepError, need_package
@@ -38,15 +39,7 @@ class Endpoint:
     handler: Callable[["Request"], Awaitable["Response"]]
 
 
-@dataclass(frozen=True)
-class Asset:
-    """One file that belongs to the program."""
-
-    data: bytes
-    media_type: str
-
-
-def packaged_files(package: str) -> dict[str, Asset]:
+def packaged_files(package: str) -> dict[str, bytes]:
     """Name -> file, of what a browser can be given of this package and of ``static/`` in ``package``.
 
     They are looked up by name in this table, never on the disk: no request can lead out of the folder. HTML files hold
@@ -55,16 +48,15 @@ def packaged_files(package: str) -> dict[str, Asset]:
     assets = {}
     before, behind = (files("ldm_sep.web") / "frame.html").read_bytes().split(b"<!-- of the page -->\n")
     for entry in chain.from_iterable((files(name) / "static").iterdir() for name in ("ldm_sep.web", package)):
-        suffix = "." + entry.name.rpartition(".")[2]
+        suffix = PurePath(entry.name).suffix
         if entry.is_file() and suffix in MEDIA_TYPES:
             own = entry.read_bytes()
-            data = before + own + behind if suffix == ".html" else own
-            assets[entry.name] = Asset(data, MEDIA_TYPES[suffix])
+            assets[entry.name] = before + own + behind if suffix == ".html" else own
     return assets
 
 
 def create_app(
-    endpoints: Sequence[Endpoint], assets: Mapping[str, Asset], *, names: frozenset[str], limits: Limits
+    endpoints: Sequence[Endpoint], assets: Mapping[str, bytes], *, names: frozenset[str], limits: Limits
 ) -> "ASGIApp":
     """An ASGI application: ``assets`` below /static/, index.html at /, and ``endpoints``, all behind a `Guard`.
 
@@ -78,10 +70,11 @@ def create_app(
     from starlette.routing import Route
 
     async def static(request: "Request") -> Response:
-        asset = assets.get(request.path_params.get("name", "index.html"))
-        if asset is None:
+        name = request.path_params.get("name", "index.html")
+        if name not in assets:
             raise RefusedError(404, "There is no such page here.")
-        return Response(asset.data, headers={"content-type": asset.media_type, "cache-control": "no-cache"})
+        kind = MEDIA_TYPES[PurePath(name).suffix]
+        return Response(assets[name], headers={"content-type": kind, "cache-control": "no-cache"})
 
     async def on_error(request: "Request", error: Exception) -> Response:
         match error:
