@@ -55,13 +55,19 @@ class DependencyError(LdmSepError):
     """An optional package that a function needs and that is not installed."""
 
 
+def reason(error: BaseException) -> str:
+    """What the operating system or a library said, on one line, without the path that the message already names."""
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 @contextmanager
 def unwritable(kind: type[LdmSepError], path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
     """An OSError in the block becomes a ``kind``, which says that ``path`` cannot be written, and why."""
     try:
         yield
     except OSError as error:
-        raise kind(f"{os.fspath(path)}: cannot be written ({error.strerror or error}); {remedy}") from None
+        raise kind(f"{os.fspath(path)}: cannot be written ({reason(error)}); {remedy}") from None
 
 
 def need_package(purpose: str, package: str, distribution: str | None = None) -> None:

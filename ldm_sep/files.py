@@ -43,11 +43,6 @@ def native(path: Path) -> str | bytes:
     return str(path) if sys.platform == "win32" else os.fsencode(path)
 
 
-def reason(error: Exception) -> str:
-    """What the operating system said, without the path that the message already names."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
-
-
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a whole file, as 64 hex digits. OSError where it cannot be read."""
     with path.open("rb") as file:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ldm_sep.files import reason, shown
+from ldm_sep.errors import reason
+from ldm_sep.files import shown
 
 AUDIO_SUFFIXES: tuple[str, ...]
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".m4a", ".mp4", ".aac", ".wma")

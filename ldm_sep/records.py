@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ldm_sep.errors import ConfigError, LdmSepError
-from ldm_sep.files import read_regular, reason, require_regular
+from ldm_sep.errors import ConfigError, LdmSepError, reason
+from ldm_sep.files import read_regular, require_regular
 
 # Deeper than any file of ours; deep nesting exhausts the stack of whatever walks through it.
 _DEEPEST = 32

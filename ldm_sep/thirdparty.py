@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from ldm_sep.errors import LdmSepError
+from ldm_sep.errors import LdmSepError, reason
 
 # Two threads that import at once must not take the stand-in away from each other.
 _IMPORTING = threading.RLock()
@@ -57,7 +57,7 @@ def _import_package(name: str, distribution: str) -> ModuleType:
             ) from error
         except ImportError as error:
             raise LdmSepError(
-                f"the package {name} does not import ({_first_line(error)}); "
+                f"the package {name} does not import ({reason(error)}); "
                 f"run: pip install --force-reinstall --no-deps {distribution}"
             ) from error
 
@@ -70,7 +70,7 @@ def _torchaudio_or_stand_in(package: str) -> Iterator[None]:
         importlib.import_module("torchaudio")
         importlib.import_module("torchaudio.transforms")
     except Exception as error:  # a broken wheel may raise anything at all
-        cause = f"{type(error).__name__}: {_first_line(error)}"
+        cause = f"{type(error).__name__}: {reason(error)}"
     else:
         yield
         return
@@ -110,7 +110,3 @@ def _stand_ins(package: str, cause: str) -> dict[str, ModuleType]:
         module.__dict__["__getattr__"] = refuse
     torchaudio.__dict__.update(__path__=[], transforms=transforms)
     return {module.__name__: module for module in (torchaudio, transforms)}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]

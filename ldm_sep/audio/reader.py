@@ -13,8 +13,8 @@ import numpy as np
 from ldm_sep.audio.decoder import Decoder
 from ldm_sep.audio.info import AudioInfo, FsPath, Notice
 from ldm_sep.audio.samples import checked_samples
-from ldm_sep.errors import AudioError
-from ldm_sep.files import reason, shown
+from ldm_sep.errors import AudioError, reason
+from ldm_sep.files import shown
 
 _BLOCK = 65_536
 # What files mean that give a number of channels and no more. FFmpeg takes three for 2.1, where the voice would be lost.

@@ -11,8 +11,8 @@ import soundfile as sf
 from ldm_sep.audio.encoders import FileSink, WavEncoder
 from ldm_sep.audio.info import MAX_CHANNELS, MAX_RATE, MIN_RATE, FsPath
 from ldm_sep.audio.samples import LOUDEST, require_below
-from ldm_sep.errors import AudioError, OutputError
-from ldm_sep.files import reason, replacing, shown
+from ldm_sep.errors import AudioError, OutputError, reason
+from ldm_sep.files import replacing, shown
 
 Subtype = Literal["float", "int24", "int16"]
 
@@ -213,6 +213,5 @@ def _writable_target(path: Path) -> Path:
                 kind = "a folder; name a file inside it" if stat.S_ISDIR(mode) else "not a regular file; choose another"
                 raise AudioError(f"{shown(path)}: is {kind}")
     except (OSError, ValueError, RuntimeError) as error:
-        said = reason(error) if isinstance(error, OSError | ValueError) else str(error)
-        raise AudioError(f"{shown(path)}: is not a name for a file ({said}); choose another name") from error
+        raise AudioError(f"{shown(path)}: is not a name for a file ({reason(error)}); choose another name") from error
     return target

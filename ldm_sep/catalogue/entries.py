@@ -13,8 +13,8 @@ from pydantic import Field
 
 from ldm_sep.catalogue.rows import Entry
 from ldm_sep.catalogue.storage import local_path, walk_objects
-from ldm_sep.errors import ConfigError
-from ldm_sep.files import as_file_name, reason, shown
+from ldm_sep.errors import ConfigError, reason
+from ldm_sep.files import as_file_name, shown
 from ldm_sep.listing import AUDIO_SUFFIXES, walk_audio
 from ldm_sep.records import Record, checked, read_json
 from ldm_sep.separation.naming import SIDECAR, STEMS, track_name

@@ -19,8 +19,8 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from ldm_sep.catalogue.rows import Entry, Row, identity
-from ldm_sep.errors import ConfigError
-from ldm_sep.files import locked, make_folder, reason, replacing, shown
+from ldm_sep.errors import ConfigError, reason
+from ldm_sep.files import locked, make_folder, replacing, shown
 
 # No line that was written here is longer.
 _LONGEST = 1 << 20

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ldm_sep.errors import AudioError, ConfigError, OutputError, need_package
-from ldm_sep.files import as_file_name, reason, require_regular, shown
+from ldm_sep.errors import AudioError, ConfigError, OutputError, need_package, reason
+from ldm_sep.files import as_file_name, require_regular, shown
 from ldm_sep.listing import AUDIO_SUFFIXES, status_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ldm_sep.errors import CheckpointError
-from ldm_sep.files import reason, require_regular, shown
+from ldm_sep.errors import CheckpointError, reason
+from ldm_sep.files import require_regular, shown
 
 # Bytes: the paper's separator has 0.5 GB.
 LARGEST = 16 << 30

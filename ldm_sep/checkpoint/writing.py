@@ -14,7 +14,7 @@ from ldm_sep.checkpoint.manifest import FORMAT, Provenance, read_manifest
 from ldm_sep.checkpoint.weights import require_usable
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config
-from ldm_sep.errors import CheckpointError, unwritable
+from ldm_sep.errors import CheckpointError, reason, unwritable
 from ldm_sep.files import complete_swap, replacing, sha256_of, write_text
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
@@ -41,7 +41,7 @@ def require_replaceable(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot hold a checkpoint ({error.strerror}); name another folder") from None
+        raise CheckpointError(f"{folder}: cannot hold a checkpoint ({reason(error)}); name another folder") from None
     if others := sorted(names - _FILES):
         raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; move one of them away")
     try:

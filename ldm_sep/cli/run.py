@@ -14,8 +14,8 @@ import typer
 
 from ldm_sep.cli.choices import Choices
 from ldm_sep.cli.progress import Outcome, Show
-from ldm_sep.errors import AudioError, ConfigError, LdmSepError
-from ldm_sep.files import reason, shown
+from ldm_sep.errors import AudioError, ConfigError, LdmSepError, reason
+from ldm_sep.files import shown
 
 if TYPE_CHECKING:
     from ldm_sep.separation.planning import PlannedSong

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ldm_sep.codec.encodec_48khz import Encodec48kHz
-from ldm_sep.errors import CheckpointError
-from ldm_sep.files import reason, require_regular, sha256_of
+from ldm_sep.errors import CheckpointError, reason
+from ldm_sep.files import require_regular, sha256_of
 from ldm_sep.records import read_pickled
 
 WEIGHTS_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_48khz-7e698e3e.th"
@@ -65,7 +65,7 @@ def _downloaded(path: Path) -> Any:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection open
         raise CheckpointError(
-            f"{WEIGHTS_URL}: the download to {path} failed ({' '.join(str(error).split()) or type(error).__name__}); "
+            f"{WEIGHTS_URL}: the download to {path} failed ({reason(error)}); "
             "put the file there by other means, choose another cache folder with LDM_SEP_CACHE, or name a local copy "
             "with --codec-weights"
         ) from error

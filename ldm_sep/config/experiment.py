@@ -12,8 +12,8 @@ from ldm_sep.config.fields import Line
 from ldm_sep.config.networks import CodecConfig, PredictorConfig, SeparatorConfig, UNetConfig
 from ldm_sep.config.sampling import SamplingConfig
 from ldm_sep.config.training import CodecTrainingConfig, DataConfig, MixConfig, SeparatorTrainingConfig
-from ldm_sep.errors import ConfigError
-from ldm_sep.files import read_regular, reason
+from ldm_sep.errors import ConfigError, reason
+from ldm_sep.files import read_regular
 from ldm_sep.records import LARGEST_TEXT, Record, checked, require_shallow
 
 # Files that may extend one another in a row.

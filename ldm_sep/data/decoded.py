@@ -15,7 +15,7 @@ from torch import Tensor
 from ldm_sep.audio import read, resample
 from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.data.tracks import Track
-from ldm_sep.errors import DataError
+from ldm_sep.errors import DataError, reason
 from ldm_sep.files import complete_leftovers, locked, replacing, shown, write_text
 
 # 6 dB of headroom: lossy files and sums of stems pass 1.0 now and then.
@@ -71,7 +71,7 @@ class DecodedAudio:
                     _decode(tracks, sample_rate, data, index, progress, tell)
             except OSError as error:
                 raise DataError(
-                    f"{error.filename or cache}: the decoded audio cannot be kept there ({error.strerror}); "
+                    f"{error.filename or cache}: the decoded audio cannot be kept there ({reason(error)}); "
                     "name another --cache"
                 ) from None
         parts = [[Part(**p) if p else None for p in pair] for pair in json.loads(index.read_text(encoding="utf-8"))]

@@ -6,8 +6,7 @@ from pathlib import Path
 from ldm_sep.data.folders import MUSDB_VALID, read_musdb18hq, read_pairs, read_stems
 from ldm_sep.data.tables import read_csv, read_roles
 from ldm_sep.data.tracks import Layout, Track
-from ldm_sep.errors import DataError
-from ldm_sep.files import reason
+from ldm_sep.errors import DataError, reason
 
 # What --data names, by layout.
 LAYOUTS: dict[Layout, str] = {

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from ldm_sep.config.fields import Line
 from ldm_sep.data.tracks import Clip, Split, Track
-from ldm_sep.errors import DataError, unwritable
-from ldm_sep.files import read_regular, reason, replacing
+from ldm_sep.errors import DataError, reason, unwritable
+from ldm_sep.files import read_regular, replacing
 from ldm_sep.records import LARGEST_TEXT, Record, read_table
 
 FileName = Annotated[Line, Field(min_length=1)]

@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ldm_sep.errors import BusyError, DataError, unwritable
+from ldm_sep.errors import BusyError, DataError, reason, unwritable
 from ldm_sep.evaluate.match import TrackFiles
-from ldm_sep.files import locked, read_regular, reason, replacing
+from ldm_sep.files import locked, read_regular, replacing
 from ldm_sep.metrics import METRICS, Score
 from ldm_sep.separation.naming import Stem
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ldm_sep.checkpoint.manifest import Manifest
-from ldm_sep.errors import ConfigError
-from ldm_sep.files import reason, shown
+from ldm_sep.errors import ConfigError, reason
+from ldm_sep.files import shown
 from ldm_sep.page.line import ActiveError, FullError, Line
 from ldm_sep.page.records import ACTIVE, Bounds, Job, Order, Settings, Stretch
 from ldm_sep.page.shelf import Shelf

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Literal
 
-from ldm_sep.errors import LdmSepError
-from ldm_sep.files import reason, shown
+from ldm_sep.errors import LdmSepError, reason
+from ldm_sep.files import shown
 from ldm_sep.page.events import Advanced, Event, Failed, Finished, Lost, Started
 from ldm_sep.page.outlook import Outlook, Running, outlook
 from ldm_sep.page.reading import Reading, read_upload

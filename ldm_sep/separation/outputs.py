@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ldm_sep.errors import AudioError, OutputError
-from ldm_sep.files import reason, replacing_together, shown
+from ldm_sep.errors import AudioError, OutputError, reason
+from ldm_sep.files import replacing_together, shown
 
 
 def check_targets(source: Path, targets: Iterable[Path]) -> None:

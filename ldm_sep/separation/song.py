@@ -13,8 +13,8 @@ import numpy as np
 
 import ldm_sep
 from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes, probe, survey
-from ldm_sep.errors import AudioError
-from ldm_sep.files import reason, sha256_of, shown
+from ldm_sep.errors import AudioError, reason
+from ldm_sep.files import sha256_of, shown
 from ldm_sep.separation.given import check_length, read_in_step, require_predictor
 from ldm_sep.separation.naming import Place, Stem
 from ldm_sep.separation.outputs import appearing_together, check_room, check_targets
@@ -89,22 +89,12 @@ def separate_song(
         check_room(
             place.folder, len(targets) * expected_bytes(frames, channels, rate, settings.suffix, settings.subtype)
         )
-        song = InputFacts(
-            file=called or _relative(path, place.folder),
-            sha256=sha256 or hash_of(path),
-            sample_rate=rate,
-            channels=channels,
-            frames=total,
-        )
+        song = _facts(called or _relative(path, place.folder), sha256 or hash_of(path), reader, total)
         given, blocks = None, None
         if estimate is not None:
             voices = stack.enter_context(AudioReader(estimate, stereo=True, notice=lambda line: None))
-            given = InputFacts(
-                file=_relative(estimate, place.folder),
-                sha256=estimate_sha256 or hash_of(estimate),
-                sample_rate=voices.info.sample_rate,
-                channels=voices.info.channels,
-                frames=given_frames,
+            given = _facts(
+                _relative(estimate, place.folder), estimate_sha256 or hash_of(estimate), voices, given_frames
             )
             blocks = read_in_step(voices, rate, channels, first, frames)
         names = [*place.stems.values(), place.sidecar]
@@ -192,6 +182,11 @@ def blocks_of(reader: AudioReader, frames: int | None) -> Iterator[np.ndarray]:
     while left and (block := reader.take(min(BLOCK, left))).shape[1]:
         left -= block.shape[1]
         yield block
+
+
+def _facts(file: str, sha256: str, reader: AudioReader, frames: int) -> InputFacts:
+    info = reader.info
+    return InputFacts(file=file, sha256=sha256, sample_rate=info.sample_rate, channels=info.channels, frames=frames)
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ldm_sep.errors import StudyError
+from ldm_sep.errors import StudyError, reason
 from ldm_sep.study.records import LINE, Answer, Milestone, Study
 
 
@@ -64,7 +64,7 @@ def load_lines(path: Path) -> tuple[list[Answer | Milestone], list[str]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise StudyError(f"{path}: not readable ({error.strerror}); check its permissions") from None
+        raise StudyError(f"{path}: not readable ({reason(error)}); check its permissions") from None
     lines: list[Answer | Milestone] = []
     notes = []
     rows = data.split(b"\n")

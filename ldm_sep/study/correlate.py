@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldm_sep.errors import StudyError
+from ldm_sep.errors import StudyError, reason
 from ldm_sep.evaluate.rows import row_from_json
 from ldm_sep.files import shown
 from ldm_sep.metrics import METRICS
@@ -40,9 +40,7 @@ def read_scores(path: Path) -> dict[tuple[str, str], dict[str, float]]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
-        raise StudyError(
-            f"{shown(path)}: not readable ({error.strerror}); name scores.jsonl of an evaluation"
-        ) from None
+        raise StudyError(f"{shown(path)}: not readable ({reason(error)}); name scores.jsonl of an evaluation") from None
     rows = [row for row in map(row_from_json, lines) if row is not None]
     found = {
         (row.track, row.system): {name: score.value for name, score in row.scores.items() if score.value is not None}

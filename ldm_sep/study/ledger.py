@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ldm_sep.errors import StudyError, unwritable
-from ldm_sep.files import reason, sync
+from ldm_sep.errors import StudyError, reason, unwritable
+from ldm_sep.files import sync
 from ldm_sep.study.answers import counted, load_lines
 from ldm_sep.study.records import LINE, Answer, Milestone
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldm_sep.errors import BusyError, StudyError, need_package
-from ldm_sep.files import locked, make_folder, reason, sha256_of, write_text
+from ldm_sep.errors import BusyError, StudyError, need_package, reason
+from ldm_sep.files import locked, make_folder, sha256_of, write_text
 from ldm_sep.records import Record, checked
 from ldm_sep.study.desk import HEARD_SECONDS, Desk, OutOfTurnError, Position
 from ldm_sep.study.ledger import SaveError

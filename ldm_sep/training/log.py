@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ldm_sep.config import OptimiserConfig
-from ldm_sep.errors import CheckpointError
-from ldm_sep.files import read_regular, reason, replacing
+from ldm_sep.errors import CheckpointError, reason
+from ldm_sep.files import read_regular, replacing
 from ldm_sep.metrics import spectrogram
 
 # Limit in bytes of a log that a resumed training goes on with.

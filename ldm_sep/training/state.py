@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ldm_sep.checkpoint.weights import LARGEST
 from ldm_sep.config import Config
-from ldm_sep.errors import CheckpointError
-from ldm_sep.files import reason, replacing, require_regular, shown
+from ldm_sep.errors import CheckpointError, reason
+from ldm_sep.files import replacing, require_regular, shown
 from ldm_sep.records import Record, checked, read_json, read_pickled
 
 _KEEP_STATES = 2

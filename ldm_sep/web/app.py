@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
-from ldm_sep.errors import ConfigError, LdmSepError, need_package
+from ldm_sep.errors import ConfigError, LdmSepError, need_package, reason
 from ldm_sep.web.guard import Guard, Limits
 from ldm_sep.web.replies import RefusedError, refuse
 
@@ -106,8 +106,9 @@ def open_socket(host: str, port: int) -> tuple[socket.socket, bool]:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"--host {host} --port {port}: cannot listen there ({why}); choose another port") from None
+        raise ConfigError(
+            f"--host {host} --port {port}: cannot listen there ({reason(error)}); choose another port"
+        ) from None
     return opened, ip_address(str(address[0]).partition("%")[0]).is_loopback
 
 

@@ -18,8 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from ldm_sep.errors import LdmSepError
-from ldm_sep.files import reason
+from ldm_sep.errors import LdmSepError, reason
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

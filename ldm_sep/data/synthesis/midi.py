@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ldm_sep.errors import DataError, need_package
-from ldm_sep.files import reason, require_regular
+from ldm_sep.errors import DataError, need_package, reason
+from ldm_sep.files import require_regular
 
 if TYPE_CHECKING:
     from mido import MidiFile
