@@ -6,8 +6,6 @@ from pathlib import Path
 # Before numpy and torch are imported, here and in every process that a test starts: several threads on the tiny arrays
 # of these tests spend their time waiting for each other, the more so beside other work.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", MPLBACKEND="Agg")
-# What numba compiles takes 20 s of CPU. One process of the suite does it for all.
-os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".cache/numba")
 
 import signal
 import subprocess

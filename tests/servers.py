@@ -1,13 +1,18 @@
-"""A real server process."""
+"""Servers: a real process, or a thread of this one."""
 
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import uvicorn
 from conftest import ROOT
+
+from ldm_sep.web.app import open_socket
 
 Served = tuple[subprocess.Popen[str], str, list[str]]
 
@@ -38,3 +43,18 @@ def serving(*words: object, patience: float = 30) -> Iterator[Served]:
             process.terminate()
         process.wait(patience)
         process.stdout.close()
+
+
+@contextmanager
+def serving_here(app: Any) -> Iterator[str]:
+    """The address at which a thread of this process serves ``app``, for browsers."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
+    opened, _ = open_socket("127.0.0.1", 0)
+    with opened:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{opened.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

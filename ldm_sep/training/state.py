@@ -91,8 +91,7 @@ def saving(run: Path, step: int) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch and safetensors have their own errors for a full disk.
         raise CheckpointError(
-            f"{run}: step {step} could not be saved ({_first_line(error)}); see that there is room, and go on with "
-            "--resume"
+            f"{run}: step {step} could not be saved ({reason(error)}); see that there is room, and go on with --resume"
         ) from error
 
 
@@ -199,8 +198,4 @@ def _moments(path: Path) -> dict[int, dict[str, Tensor]]:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: damaged ({_first_line(error)}); {_REMEDY}")
-
-
-def _first_line(error: Exception) -> str:
-    return (reason(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(f"{path}: damaged ({reason(error)}); {_REMEDY}")

@@ -7,8 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from catalogues import bytes_of, here, make_songs, nobody, recipe_for, rows_of
-from conftest import RATE, played
+from conftest import RATE, ROOT, played
 
 from ldm_sep.catalogue import Recipe, Row, catalogue, local_engine
 from ldm_sep.catalogue.rows import Attempt, Refusal
@@ -43,39 +42,47 @@ def undisturbed(untrained: Path, long_song: Path, tmp_path_factory: pytest.TempP
     return out
 
 
-def children() -> list[int]:
-    task = Path(f"/proc/{os.getpid()}/task")
-    return [int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()]
+# Imported by every Python process that finds it. The first worker in the midst of a song after some others ends,
+# once their rows are there, and with it whatever else is to end.
+DEADLY = """
+import importlib, os, signal, time
+from pathlib import Path
+
+writer = importlib.import_module("ldm_sep.audio.writer").AudioWriter
+write, songs, journal, killed = writer.write, set(), Path({journal!r}), Path({killed!r})
+
+def deadly(self, block):
+    write(self, block)
+    songs.add(self.path.parent)
+    if len(songs) > {before} and not killed.exists():
+        while {before} and journal.read_bytes().count(b"\\n") < {before}:
+            time.sleep(0.01)
+        killed.touch()
+        for process in {processes}:
+            os.kill(process, signal.SIGKILL)
+
+writer.write = deadly
+"""
 
 
-@contextmanager
-def killing(out: Path) -> Iterator[None]:
-    """Kills the worker once, when what it writes is under way."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.is_set() and not any(out.rglob(".ldm-sep-*.part")):
-            time.sleep(0.002)
-        for pid in children():
-            os.kill(pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def deadly(folder: Path, out: Path, before: int, processes: str) -> str:
+    """The PYTHONPATH, by a file in ``folder``, for kills in the midst of the song after ``before`` others."""
+    text = DEADLY.format(
+        journal=str(out / "songs.jsonl"), killed=str(folder / "done once"), before=before, processes=processes
+    )
+    (folder / "sitecustomize.py").write_text(text)
+    return os.pathsep.join([str(folder), str(ROOT)])
 
 
 def test_a_killed_worker_costs_a_try_and_no_byte(
-    untrained: Path, long_song: Path, undisturbed: Path, tmp_path: Path
+    untrained: Path, long_song: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with killing(tmp_path):
-        tally = catalogue([str(long_song)], recipe_for(tmp_path, untrained), ENGINE)
-    assert (tally.done, tally.failed) == (1, 0)
-    assert bytes_of(tmp_path) == bytes_of(undisturbed)
-    row = rows_of(tmp_path)["long"]
+    out = tmp_path / "out"
+    monkeypatch.setenv("PYTHONPATH", deadly(tmp_path, out, 0, "[os.getpid()]"))
+    tally = catalogue([str(long_song)], recipe_for(out, untrained), ENGINE)
+    assert (tally.done, tally.failed) == (1, 0) and (tmp_path / "done once").exists()
+    assert bytes_of(out) == bytes_of(undisturbed)
+    row = rows_of(out)["long"]
     assert row["tries"] == 2
     assert row["warnings"] == ["a process that separated it ended (signal 9, perhaps for lack of memory)"]
 
@@ -152,7 +159,7 @@ def test_a_song_that_kills_its_workers_is_tried_with_less_on_the_cpu_and_given_u
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(untrained: Path, tmp_path: Path) -> None:
-    songs = make_songs(tmp_path / "songs", seconds=4.0)
+    songs = make_songs(tmp_path / "songs")
     whole = tmp_path / "whole"
     catalogue([str(songs)], recipe_for(whole, untrained), here)
     out = tmp_path / "killed"
@@ -163,22 +170,12 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(untrained: Path, tmp_path: P
         " partial(local_engine, workers=1))\n"
     )
 
-    def run(until: Callable[[], bool]) -> None:
-        path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
-        with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}) as process:
-            while process.poll() is None and not until():
-                time.sleep(0.005)
-            process.kill()
-
-    def unfinished() -> bool:
-        return any(out.rglob(".ldm-sep-*"))
-
-    def some_rows() -> bool:
-        with suppress(FileNotFoundError):
-            return (out / "songs.jsonl").read_bytes().count(b"\n") >= 2
-        return False
-
-    run(lambda: some_rows() and unfinished())
+    # The run first, then the worker, which would end by itself.
+    path = [deadly(tmp_path, out, 2, "[os.getppid(), os.getpid()]"), *map(str, Path(__file__).parents[:2])]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL and any(out.rglob(".ldm-sep-*"))
     before = (out / "songs.jsonl").read_bytes()
     assert before.count(b"\n") >= 2
     tally = catalogue([str(songs)], recipe_for(out, untrained), here)

@@ -3,16 +3,14 @@
 import asyncio
 import io
 import json
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile as sf
-import uvicorn
 from conftest import played, sung
 from servers import Served, serving
 from starlette.testclient import TestClient
@@ -24,7 +22,6 @@ from ldm_sep.page.media import page_app
 from ldm_sep.page.records import Bounds
 from ldm_sep.page.shelf import Shelf
 from ldm_sep.page.work import Bench
-from ldm_sep.web.app import open_socket
 from ldm_sep.web.door import Door
 from ldm_sep.web.guard import LOOPBACK_NAMES
 from ldm_sep.web.tokens import Tokens
@@ -97,21 +94,6 @@ def until(condition: Callable[[], Any], shown: Callable[[], Any] = str, seconds:
         assert time.monotonic() < end, shown()
         time.sleep(0.1)
     return found
-
-
-@contextmanager
-def listening(house: House) -> Iterator[str]:
-    """The address of the page in this process, for browsers."""
-    server = uvicorn.Server(uvicorn.Config(house.app, log_config=None, lifespan="off", ws="none"))
-    opened, _ = open_socket("127.0.0.1", 0)
-    with opened:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{opened.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def workers_of(pid: int) -> list[int]:

@@ -9,7 +9,8 @@ import pytest
 import soundfile as sf
 from browser import Listener, window
 from selenium.webdriver.common.keys import Keys
-from songs import RATE, House, as_file, listening, song, until
+from servers import serving_here
+from songs import RATE, House, as_file, song, until
 
 wide = window(1200, 900)
 
@@ -54,7 +55,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, untrained: Path) -> Iterator
 
 @pytest.fixture(scope="module")
 def address(house: House) -> Iterator[str]:
-    with listening(house) as one:
+    with serving_here(house.app) as one:
         yield one
 
 

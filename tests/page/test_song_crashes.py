@@ -15,7 +15,8 @@ import httpx2
 import numpy as np
 import pytest
 from conftest import ROOT
-from songs import RATE, House, as_file, listening, server, song, until, workers_of
+from servers import serving_here
+from songs import RATE, House, as_file, server, song, until, workers_of
 
 from ldm_sep.audio import read
 from ldm_sep.errors import ConfigError
@@ -160,9 +161,9 @@ def test_a_killed_server_forgets_nothing_and_shows_nothing_half_done(tmp_path: P
             serve(folder, checkpoint=str(untrained), port=0)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
-    with server(folder, untrained) as (_, address, _):
-        done = httpx2.get(f"{address}/api/jobs/{short['id']}").json()
-        assert done["state"] == "done" and done["take"] == 1
+    with House(folder, untrained) as again:
+        done = again.job(short)
+    assert done["state"] == "done" and done["take"] == 1
 
 
 def check_the_client_in_the_guide(folder: Path, address: str) -> None:
@@ -185,7 +186,7 @@ def test_a_slow_download_keeps_nobody_waiting_and_stays_that_of_its_time(house: 
     job = house.await_state(house.add(as_file(wave), preset="fast"), "done")
     path = f"/api/jobs/{job['id']}/files/vocals.wav"
     before = house.client.get(path).content
-    with listening(house) as address:
+    with serving_here(house.app) as address:
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as reader:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)

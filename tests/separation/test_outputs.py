@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -146,23 +148,40 @@ def test_an_mp3_of_absurd_samples_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+@contextmanager
+def killed_at_the_end(leader: subprocess.Popen[str]) -> Iterator[None]:
+    """A process and its children, whatever becomes of the test."""
+    try:
+        yield
+    finally:
+        os.killpg(leader.pid, signal.SIGKILL)
+
+
 def test_kill_9_in_a_loop_never_mixes_two_runs(trained: Path, song: Path) -> None:
     out = song.parent / "out"
+    # The networks are loaded once, by the process that the others are copies of.
     code = (
-        "import sys\nfrom ldm_sep.separation.separator import Options, Separator\n"
+        "import os, sys\nfrom ldm_sep.separation.separator import Options, Separator\n"
         "separator = Separator.load(sys.argv[1], device='cpu')\n"
-        "for seed in range(10**6):\n"
-        "    separator.separate_file(sys.argv[2], sys.argv[3], Options(steps=1, seed=seed))\n"
-        "    print(seed, flush=True)\n"
+        "for _ in sys.stdin:\n"
+        "    if os.fork() == 0:\n"
+        "        for seed in range(10**6):\n"
+        "            separator.separate_file(sys.argv[2], sys.argv[3], Options(steps=1, seed=seed))\n"
+        "            print(os.getpid(), flush=True)\n"
+        "    os.wait()\n"
+        "    print('ended', flush=True)\n"
     )
     words = [sys.executable, "-c", code, trained / "stage2/separator", song, out]
     mixture = read(song)[0]
-    for delay in (0.0, 0.003, 0.03, 0.1):
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert process.stdout.readline() == b"0\n"
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        stems = [read(path)[0] for path in sorted(out.glob("*.wav"))]
-        assert len(stems) < 2 or np.abs(sum(stems) - mixture).max() <= 2**-24
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(words, cwd=ROOT, **pipes) as process, killed_at_the_end(process):
+        for delay in (0.0, 0.003, 0.03, 0.1):
+            process.stdin.write("begin\n")
+            process.stdin.flush()
+            pid = int(process.stdout.readline())
+            time.sleep(delay)
+            os.kill(pid, signal.SIGKILL)
+            while process.stdout.readline() != "ended\n":
+                pass
+            stems = [read(path)[0] for path in sorted(out.glob("*.wav"))]
+            assert len(stems) < 2 or np.abs(sum(stems) - mixture).max() <= 2**-24

@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import httpx2
 import numpy as np
 import soundfile as sf
 from listening import Caller
-from servers import Served, serving
+from servers import Served, serving, serving_here
 from starlette.testclient import TestClient
 
 from ldm_sep.study.desk import Desk
@@ -92,6 +92,17 @@ def server(study: Path, answers: Path, host: str = "127.0.0.1", port: int = 0) -
     with serving(*words) as served:
         wait_until_up(served[0], served[1])
         yield served
+
+
+@contextmanager
+def study_page(folder: Path) -> Iterator[str]:
+    """The address of the study in ``folder``/study, served by this process; its answers go to ``folder``/answers."""
+    (folder / "answers").mkdir(exist_ok=True)
+    with (
+        closing(Desk(load_study(folder / "study"), folder / "answers")) as desk,
+        serving_here(study_app(folder / "study", desk, Entrance(desk, None), LOOPBACK_NAMES)) as address,
+    ):
+        yield address
 
 
 def wait_until_up(process: subprocess.Popen[str], address: str) -> None:

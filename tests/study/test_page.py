@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Listener, window
-from serving import make_study, saved_lines, saved_ratings, server
+from serving import make_study, saved_lines, saved_ratings, study_page
 
 from ldm_sep.study.records import Method
 
@@ -26,7 +26,7 @@ def test_from_consent_to_the_last_answer(
     checked = method == "p835"
     stimuli = 1 if method == "p835" else 3
     study = make_study(tmp_path / "study", method, seconds=1.0, stimuli=stimuli, headphones=checked)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         browser.web.get_log("performance")
         browser.web.get_log("browser")
         browser.open(f"{address}/#1")
@@ -79,7 +79,7 @@ def test_from_consent_to_the_last_answer(
 @pytest.mark.parametrize("method", METHODS)
 def test_every_page_fits_its_window(tmp_path: Path, wide: Listener, phone: Listener, method: Method) -> None:
     make_study(tmp_path / "study", method, seconds=1.0, stimuli=12 if method != "p835" else 1, headphones=False)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         for number, browser in enumerate((wide, phone), 1):
             browser.open(address)
             browser.await_heading("Which listener")
@@ -98,7 +98,7 @@ def test_every_page_fits_its_window(tmp_path: Path, wide: Listener, phone: Liste
 def test_text_stands_out_from_its_ground(tmp_path: Path, wide: Listener, scheme: str) -> None:
     """WCAG 2.2, 1.4.3: a contrast of 4.5 to 1 for text; 1.4.11: 3 to 1 for the edges of what can be pressed."""
     make_study(tmp_path / "study", "p835", seconds=0.5, headphones=False)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         wide.web.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         wide.open(f"{address}/#1")

@@ -7,7 +7,7 @@ import pytest
 from browser import Listener, is_open, window
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from serving import make_study, saved_lines, saved_ratings, server
+from serving import make_study, saved_lines, saved_ratings, study_page
 
 from ldm_sep.study.records import Method
 
@@ -20,7 +20,7 @@ wide = window(1200, 900)
 def test_the_headphone_check_is_that_of_woods_et_al_and_can_be_done_again(tmp_path: Path, wide: Listener) -> None:
     make_study(tmp_path / "study", "ab", seconds=1.0)
     places = []
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         wide.to_the_first_page(address)
         for trial in range(6):
             wide.await_heading(f"Headphone check, {trial + 1} of 6")
@@ -58,7 +58,7 @@ def test_the_headphone_check_is_that_of_woods_et_al_and_can_be_done_again(tmp_pa
 
 def test_sounds_share_one_clock_and_one_is_heard(tmp_path: Path, wide: Listener) -> None:
     make_study(tmp_path / "study", "mushra", stimuli=3, seconds=4.0, headphones=False)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         wide.to_the_first_page(address)
         wide.script("started.length = 0")
         for name, hertz in (("Reference", 150), ("Sound B", 300), ("Sound A", 200), ("Sound C", 400)):
@@ -86,7 +86,7 @@ def test_sounds_share_one_clock_and_one_is_heard(tmp_path: Path, wide: Listener)
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_rated_unheard_and_no_page_is_passed_unrated(tmp_path: Path, wide: Listener, method: Method) -> None:
     make_study(tmp_path / "study", method, stimuli=2 if method != "p835" else 1, seconds=1.0, headphones=False)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         wide.to_the_first_page(address)
         scales = "fieldset" if method in ("p835", "ab") else ".row input"
         count = len(wide.all(scales))
@@ -131,7 +131,7 @@ def test_a_page_is_done_by_keys_alone(tmp_path: Path, wide: Listener, method: Me
         training=0,
         headphones=method == "p835",
     )
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         wide.open(f"{address}/#1")
         wide.await_heading("About this study")
         wide.keys(Keys.TAB, " ", Keys.ENTER)

@@ -6,14 +6,14 @@ from pathlib import Path
 import httpx2
 from browser import Listener, window
 from listening import Caller
-from serving import make_study, saved_ratings, server
+from serving import make_study, saved_ratings, server, study_page
 
 wide, phone = window(1200, 900), window(360, 740)
 
 
 def test_a_reload_loses_nothing_and_a_second_device_goes_on(tmp_path: Path, wide: Listener, phone: Listener) -> None:
     make_study(tmp_path / "study", "mushra", stimuli=2, seconds=1.0, headphones=False)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         wide.to_the_first_page(address)
         wide.rate_page("mushra", 4)
         wide.web.refresh()
@@ -36,7 +36,7 @@ def test_a_reload_loses_nothing_and_a_second_device_goes_on(tmp_path: Path, wide
 
 def test_doubled_tabs_do_not_double_answers(tmp_path: Path, wide: Listener) -> None:
     make_study(tmp_path / "study", "ab", seconds=1.0, headphones=False, training=0)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _):
+    with study_page(tmp_path) as address:
         wide.to_the_first_page(address)
         first = wide.web.current_window_handle
         wide.web.switch_to.new_window("tab")
@@ -89,7 +89,7 @@ def test_a_killed_server_and_a_full_disk_lose_nothing_on_the_page(tmp_path: Path
 
 def test_the_experimenter_sees_how_far_and_not_how(tmp_path: Path, wide: Listener) -> None:
     make_study(tmp_path / "study", "ab", seconds=0.5, headphones=True, listeners=3)
-    with server(tmp_path / "study", tmp_path / "answers") as (_, address, _), httpx2.Client(base_url=address) as client:
+    with study_page(tmp_path) as address, httpx2.Client(base_url=address) as client:
         Caller(client, "1").finish()
         second = Caller(client, "2")
         second.rate(second.answers(second.arrive()))

@@ -111,7 +111,7 @@ def test_a_freeze_killed_and_given_again_equals_an_uninterrupted_one(
 ) -> None:
     words = [
         *("data", "freeze", ROOT / "configs/tiny.toml", "--data", stems_folder, "--cache", trained / "cache"),
-        *("--init", trained / "stage1/separator", "--hours", "0.05", "--varied", "0.5", "--waves"),
+        *("--init", trained / "stage1/separator", "--hours", "0.025", "--varied", "0.5", "--waves"),
     ]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
@@ -127,7 +127,7 @@ def test_a_freeze_killed_and_given_again_equals_an_uninterrupted_one(
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with pytest.raises(DataError, match=r"of 288 items; go on with the same 'ldm-sep data freeze'"):
+    with pytest.raises(DataError, match=r"of 144 items; go on with the same 'ldm-sep data freeze'"):
         Pack(killed)
     # What a crash may leave behind the last whole item.
     with (killed / "z0.f16").open("ab") as file:
@@ -135,7 +135,7 @@ def test_a_freeze_killed_and_given_again_equals_an_uninterrupted_one(
     for folder in (killed, whole):
         done = run_here(*words, "--out", folder)
         assert done.returncode == 0, done.stderr
-        assert "288 items of 0.64 s" in done.stdout
+        assert "144 items of 0.64 s" in done.stdout
     assert bytes_of(killed) == bytes_of(whole)
     refused = run_here(*words, "--out", killed, "--seed", "9")
     assert refused.returncode == 1 and "made with seed 0, not 9" in refused.stderr.splitlines()[-1]
@@ -188,7 +188,8 @@ def test_training_from_a_pack_reduces_the_loss_and_mixes_nothing(
     words = [
         *("train", ROOT / "configs/tiny.toml", "--data", stems_folder, "--cpu", "--cache", tmp_path / "cache"),
         *("--init", trained / "stage1/separator", "--pack", pack, "--steps", 150, "--set", "training.batch_size=8"),
-        *("--set", "training.learning_rate=5e-3"),
+        *("--set", "training.learning_rate=5e-3", "--set", "training.validate_every=150"),
+        *("--set", "training.save_every=150"),
     ]
     done = run_here(*words, "--run", tmp_path / "run")
     assert done.returncode == 0, done.stderr

@@ -72,10 +72,13 @@ def test_the_predictor_is_trained_at_the_speeds_at_which_it_will_hear(trained: P
 
 def test_stage_0_trains_the_predictor_alone_and_stage_1_goes_on_from_it(trained: Path, stems_folder: Path) -> None:
     stage0 = trained / "stage0.toml"
-    stage0.write_text('extends = "tiny.toml"\nname = "tiny0"\n[training]\nstage = 0\nlearning_rate = 1e-2\n')
+    stage0.write_text(
+        'extends = "tiny.toml"\nname = "tiny0"\n[training]\nstage = 0\nlearning_rate = 1e-2\n'
+        "steps = 30\nvalidate_every = 30\nsave_every = 30\n"
+    )
     common = ["--data", stems_folder, "--cache", trained / "cache", "--cpu"]
     for words in (
-        ["train", stage0, "--run", trained / "stage0", "--codec", trained / "codec_run/codec", "--steps", 30, *common],
+        ["train", stage0, "--run", trained / "stage0", "--codec", trained / "codec_run/codec", *common],
         ["train", ROOT / "configs/tiny.toml", "--run", trained / "from0", "--init", trained / "stage0/separator"],
     ):
         done = run_here(*words, *([] if words[-1] == "--cpu" else common))
@@ -133,7 +136,7 @@ def test_the_pretrained_codecs_path_from_weight_file_to_separated_song(stems_fol
     config.write_text(
         'name = "encodec_tiny"\n[codec]\nkind = "encodec_48khz"\n[data]\nlayout = "stems"\n'
         "[unet]\ntime_features = 16\nlevels = [{ channels = 16, factor = 2, inject = true }]\n"
-        "[training]\nstage = 1\nsteps = 2\nbatch_size = 1\nseconds = 0.64\nlearning_rate = 1e-3\n"
+        "[training]\nstage = 1\nsteps = 2\nbatch_size = 1\nseconds = 0.32\nlearning_rate = 1e-3\n"
         "[sampling]\nsteps = 2\nsegment = 1.0\n"
     )
     common = ["--data", stems_folder, "--cache", tmp_path / "cache", "--cpu", "--codec-weights", weights]
@@ -142,6 +145,7 @@ def test_the_pretrained_codecs_path_from_weight_file_to_separated_song(stems_fol
         ["train", config, "--run", tmp_path / "run", "--codec", tmp_path / "codec", *common],
         [
             *("separate", next(stems_folder.glob("valid/*/vocals.wav")), "-o", tmp_path / "out", "-d", "cpu"),
+            *("--duration", "2"),
             *("-n", tmp_path / "run/separator", "--codec-weights", weights),
         ],
     ):
@@ -151,4 +155,4 @@ def test_the_pretrained_codecs_path_from_weight_file_to_separated_song(stems_fol
     assert whitening["std"].shape == (128, 1) and float(whitening["std"].min()) > 0
     # The codec's weights are Meta's and stay in their own file.
     assert not (tmp_path / "run/separator/codec.safetensors").exists()
-    assert sf.info(tmp_path / "out/vocals/vocals.wav").frames == 6 * 16000
+    assert sf.info(tmp_path / "out/vocals/vocals.wav").frames == 2 * 16000
