@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -52,15 +51,15 @@ class Nodes:
         self._environment = environment
         # The names of sockets must be short.
         self._folder = tempfile.mkdtemp(prefix="ray")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
-        head = ("--head", f"--port={port}", f"--temp-dir={self._folder}", "--include-dashboard=false")
-        self.started = [self._start(*head)]
-        self.started.append(self._start(f"--address={self.address}"))
+        # Ray takes a port that is free, and says which.
+        head = ("--head", "--port=0", f"--temp-dir={self._folder}", "--include-dashboard=false")
+        self.started: list[subprocess.Popen[str]] = []
+        said = self._start("--address='", *head)
+        self.address = said.rpartition("--address='")[2].partition("'")[0]
+        self._start("Ray runtime started", f"--address={self.address}")
 
-    def _start(self, *words: str) -> subprocess.Popen[str]:
+    def _start(self, sign: str, *words: str) -> str:
+        """Start a node; what it said up to the line with ``sign``."""
         common = ("--node-ip-address=127.0.0.1", "--num-cpus=1", f"--object-store-memory={STORE}", "--block")
         node = subprocess.Popen(
             [sys.executable, "-u", "-c", START, "start", *words, *common],
@@ -70,13 +69,13 @@ class Nodes:
             start_new_session=True,
             env=self._environment,
         )
-        assert node.stdout is not None
+        self.started.append(node)
         said = ""
-        while "Ray runtime started" not in said:
+        while sign not in said:
             line = node.stdout.readline()
             assert line, said
             said += line
-        return node
+        return said
 
     def actors(self, node: int) -> list[psutil.Process]:
         """Those of the catalogue on a node."""
@@ -97,7 +96,7 @@ class Nodes:
         self.started[node].stdout.close()
 
     def close(self) -> None:
-        for node in (1, 0):
+        for node in reversed(range(len(self.started))):
             self.remove(node)
         shutil.rmtree(self._folder, ignore_errors=True)
 
