@@ -177,11 +177,8 @@ def _session(study: Study, number: int) -> dict[str, Any]:
 
 
 def _place(position: Position) -> dict[str, Any]:
-    table = position.model_dump(mode="json")
-    if table["page"] is not None:
-        # The page lists what it plays. The trial's own list would also name the stimuli of other pages.
-        del table["page"]["trial"]["stimuli"]
-    return table
+    # The page lists what it plays. The trial's own list would also name the stimuli of other pages.
+    return position.model_dump(mode="json", exclude={"page": {"trial": {"stimuli"}}})
 
 
 def _of(number: int, row: Any) -> Any:

@@ -1,8 +1,9 @@
 """An analysis as tables: Markdown for reading, CSV and JSON for whatever comes next."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
 
 from ldm_sep.markdown import csv_table, markdown_escape, markdown_table
 from ldm_sep.study.analysis import Analysis, QuestionResult
@@ -193,7 +194,4 @@ def differences_csv(analysis: Analysis) -> str:
 
 def to_json(analysis: Analysis) -> str:
     """Everything, by the names of the records."""
-    table = asdict(analysis)
-    for result, own in zip(table["questions"], analysis.questions, strict=True):
-        result["question"] = own.question.model_dump()
-    return json.dumps(table, ensure_ascii=False, indent=1) + "\n"
+    return TypeAdapter(Analysis).dump_json(analysis, indent=1).decode() + "\n"
