@@ -48,9 +48,9 @@ class Player:
     url: str
 
 
-def loudest_part(wave: np.ndarray, sample_rate: int, seconds: float = SECONDS) -> slice:
-    """The ``seconds`` of ``wave (C, T)`` that hold the most energy, to a tenth of a second; all of a shorter wave."""
-    length = round(seconds * sample_rate)
+def loudest_part(wave: np.ndarray, sample_rate: int) -> slice:
+    """The 30 s of ``wave (C, T)`` that hold the most energy, to a tenth of a second; all of a shorter wave."""
+    length = round(SECONDS * sample_rate)
     start = loudest_window(wave, length, max(1, sample_rate // 10))
     return slice(start, min(start + length, wave.shape[1]))
 

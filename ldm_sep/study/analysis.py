@@ -61,7 +61,6 @@ def analyse(
     scores: Scores | None = None,
     with_model: bool = True,
     keep_all: bool = False,
-    seed: int = 0,
 ) -> Analysis:
     """Analyse what `collect` found.
 
@@ -89,7 +88,7 @@ def analyse(
     choices = [row for row in kept if isinstance(row, Choice)]
     errors = [repeat_error([row for row in ratings if row.listener == name]) for name in listeners]
     repeated = [error for error in errors if error is not None]
-    strong = strengths(choices, seed) if choices else []
+    strong = strengths(choices) if choices else []
     return Analysis(
         title=collected.title,
         method=collected.method,
@@ -99,12 +98,12 @@ def analyse(
         unfinished={name: share for name, share in shares.items() if share < 1},
         repeat_error=float(np.mean(repeated)) if repeated else None,
         questions=tuple(
-            _question(question, ratings, systems, against, scores, with_model, seed)
+            _question(question, ratings, systems, against, scores, with_model)
             for question in collected.questions
             if any(row.question == question.id for row in ratings)
         ),
         strengths=tuple(strong),
-        preferences=tuple(preferences(choices, [one.system for one in strong], seed)) if choices else (),
+        preferences=tuple(preferences(choices, [one.system for one in strong])) if choices else (),
         notes=collected.notes,
     )
 
@@ -116,11 +115,10 @@ def _question(
     against: str | None,
     scores: Scores | None,
     with_model: bool,
-    seed: int,
 ) -> QuestionResult:
     own = columns(ratings, question.id)
     tables = tabulate(own)
-    means = system_means(tables, (question.minimum, question.maximum), seed)
+    means = system_means(tables, (question.minimum, question.maximum))
     compared = [one.system for one in means if one.system in systems]
     ordinal = question.maximum - question.minimum < 10
     items = sorted(map(str, np.unique(own.item)))
@@ -129,8 +127,8 @@ def _question(
         tables.values.shape[1],
         len(items),
         tuple(means),
-        tuple(differences(tables, compared, against, seed)),
+        tuple(differences(tables, compared, against)),
         agreement(tables, ordinal=ordinal),
         mixed.fit(own, compared) if with_model else None,
-        tuple(correlate(tables, items, scores, seed)) if scores is not None else (),
+        tuple(correlate(tables, items, scores)) if scores is not None else (),
     )

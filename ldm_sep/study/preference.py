@@ -45,7 +45,7 @@ class Preference:
     p_holm: float | None
 
 
-def strengths(choices: Sequence[Choice], seed: int = 0, resamples: int = RESAMPLES) -> list[Strength]:
+def strengths(choices: Sequence[Choice]) -> list[Strength]:
     """The strongest first. The interval is that of a bootstrap over listeners and items at once, which is on the wide
     side where each listener hears a part of the items (`ldm_sep.study.two_way`).
     """
@@ -55,7 +55,7 @@ def strengths(choices: Sequence[Choice], seed: int = 0, resamples: int = RESAMPL
     items, item = np.unique([choice.item for choice in choices], return_inverse=True)
     first, second = pairs.reshape(-1, 2).T
     share = np.array([choice.share for choice in choices])
-    by_listener, by_item = resampled_counts(len(listeners), len(items), seed, resamples)
+    by_listener, by_item = resampled_counts(len(listeners), len(items), seed=0, resamples=RESAMPLES)
     # The first table is that of the study, the others are resampled.
     weights = np.concatenate([np.ones((1, len(choices))), by_listener[:, listener] * by_item[:, item]])
     one, other = np.eye(len(systems))[first], np.eye(len(systems))[second]
@@ -90,12 +90,12 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
     return np.log(p)
 
 
-def preferences(choices: Sequence[Choice], order: Sequence[str], seed: int = 0) -> list[Preference]:
+def preferences(choices: Sequence[Choice], order: Sequence[str]) -> list[Preference]:
     """Every pair of ``order`` that was compared, with the two-way interval of its share and Holm's correction."""
     choices = [choice for choice in choices if choice.presentation == 0]
     listeners, rows = np.unique([choice.listener for choice in choices], return_inverse=True)
     items, columns = np.unique([choice.item for choice in choices], return_inverse=True)
-    counts = resampled_counts(len(listeners), len(items), seed)
+    counts = resampled_counts(len(listeners), len(items), seed=0)
     found = []
     for first, second in combinations(order, 2):
         values = np.zeros((len(listeners), len(items)))

@@ -13,6 +13,8 @@ from ldm_sep.signal.stereo import mid_side
 # relative error of anything quieter would only compare noise with noise.
 _LOG_FLOOR = 1e-6
 _COMPLEX_FLOOR = 1e-3
+# At most; short windows have fewer bins.
+_MEL_BANDS = 96
 
 
 def loss_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
@@ -42,19 +44,13 @@ class MultiScaleSpectralLoss(nn.Module):
     outweighs sound.
     """
 
-    def __init__(
-        self,
-        sample_rate: int,
-        sizes: Sequence[int] = (512, 1024, 2048),
-        mel_bands: int = 96,
-        complex_weight: float = 1.0,
-    ) -> None:
+    def __init__(self, sample_rate: int, sizes: Sequence[int] = (512, 1024, 2048), complex_weight: float = 1.0) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
         self.complex_weight = complex_weight
         for n in self.sizes:
             self.register_buffer(f"window_{n}", torch.hann_window(n), persistent=False)
-            filters = loss_filters(n // 2 + 1, min(mel_bands, n // 8), sample_rate)
+            filters = loss_filters(n // 2 + 1, min(_MEL_BANDS, n // 8), sample_rate)
             self.register_buffer(f"mel_{n}", filters, persistent=False)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
