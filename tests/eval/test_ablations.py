@@ -1,14 +1,12 @@
 """Rows of the sampler's dials hold what the separator really does at that setting."""
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
+import ablations
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 
 from ldm_sep.data.items import Item, read_items
 from ldm_sep.method.level import normalising_gain
@@ -16,16 +14,8 @@ from ldm_sep.metrics import measure
 from ldm_sep.separation.separator import Options, Separator
 
 
-@pytest.fixture(scope="module")
-def ablations() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ablations", ROOT / "eval/ablations.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_rows_are_the_mean_scores_of_their_setting(
-    ablations: ModuleType, trained: Path, stems_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, stems_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     songs = [f"{split}/song {n} – ü" for n, split in ((0, "train"), (2, "valid"))]
     table = tmp_path / "items.csv"
@@ -90,7 +80,7 @@ def test_rows_are_the_mean_scores_of_their_setting(
     assert f"| T = 16 | {by_name['T = 16']['known/si_sdr_gain']:.2f} |" in printed
 
 
-def test_without_diffusion_the_predictors_estimate_remains(ablations: ModuleType, trained: Path) -> None:
+def test_without_diffusion_the_predictors_estimate_remains(trained: Path) -> None:
     separator = Separator.load(trained / "stage2/separator", device="cpu")
     rows = {row.name: row for row in ablations.settings(Options(), separator)}
     model = separator.model
@@ -104,7 +94,7 @@ def test_without_diffusion_the_predictors_estimate_remains(ablations: ModuleType
     torch.testing.assert_close(model.separate(mixture, [noise], 1), expected, atol=1e-5, rtol=0)
 
 
-def test_an_oracles_sample_is_as_far_from_the_posterior_mean_as_the_truth(ablations: ModuleType, trained: Path) -> None:
+def test_an_oracles_sample_is_as_far_from_the_posterior_mean_as_the_truth(trained: Path) -> None:
     separator = Separator.load(trained / "stage2/separator", device="cpu")
     model, once = separator.model, Options(steps=1)
     generator = torch.Generator().manual_seed(0)
@@ -125,7 +115,7 @@ def test_an_oracles_sample_is_as_far_from_the_posterior_mean_as_the_truth(ablati
     assert (drawn - mean).square().mean() == pytest.approx(float((truth - mean).square().mean()), rel=0.1)
 
 
-def test_what_the_mixture_lends_is_its_phase_or_its_bins(ablations: ModuleType) -> None:
+def test_what_the_mixture_lends_is_its_phase_or_its_bins() -> None:
     generator = torch.Generator().manual_seed(0)
     vocals, rest = (0.1 * torch.randn(1, 2, 16384, generator=generator) for _ in range(2))
     rest[..., 8192:] = 0

@@ -1,14 +1,12 @@
 """A card says what was measured, and nothing else of it changes."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
+import card
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from ldm_sep.audio import AudioWriter
 from ldm_sep.checkpoint.reading import load_separator
@@ -16,15 +14,7 @@ from ldm_sep.errors import CheckpointError, DataError
 from ldm_sep.evaluate import evaluate, match_tracks
 
 
-@pytest.fixture(scope="module")
-def card() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("card", ROOT / "eval/card.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_card_holds_the_measured_means_and_intervals(card: ModuleType, trained: Path, tmp_path: Path) -> None:
+def test_the_card_holds_the_measured_means_and_intervals(trained: Path, tmp_path: Path) -> None:
     checkpoint, results = tmp_path / "tiny", tmp_path / "results"
     shutil.copytree(trained / "stage2/separator", checkpoint)
     rng = np.random.default_rng(0)
@@ -62,7 +52,7 @@ def test_the_card_holds_the_measured_means_and_intervals(card: ModuleType, train
     assert (checkpoint / "README.md").read_text().count("| noise | mixture |") == 1
 
 
-def test_mistakes_name_the_folder(card: ModuleType, trained: Path, tmp_path: Path) -> None:
+def test_mistakes_name_the_folder(trained: Path, tmp_path: Path) -> None:
     checkpoint = str(trained / "stage2/separator")
     with pytest.raises(DataError, match=r"holds no summary\.json; run"):
         card.main(["--checkpoint", checkpoint, "--results", str(tmp_path)])

@@ -1,9 +1,9 @@
 """The table of codecs holds what their round trips really do."""
 
-import importlib.util
 import json
 from pathlib import Path
 
+import codec_sizes
 import numpy as np
 import pytest
 import torch
@@ -17,9 +17,6 @@ from ldm_sep.metrics import si_sdr
 def test_rows_are_the_round_trips_of_trained_and_fresh_codecs(
     trained: Path, stems_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = importlib.util.spec_from_file_location("codec_sizes", ROOT / "eval/codec_sizes.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     table = tmp_path / "items.csv"
     song = "train/song 0 – ü"
     table.write_text(
@@ -29,7 +26,7 @@ def test_rows_are_the_round_trips_of_trained_and_fresh_codecs(
     )
     folder = trained / "codec_run/codec"
     words = ["--data", stems_folder, "--items", table, "--codec", folder, "--codec", ROOT / "configs/tiny.toml"]
-    script.main([*map(str, words), "--repeats", "1", "--out", str(tmp_path / "out")])
+    codec_sizes.main([*map(str, words), "--repeats", "1", "--out", str(tmp_path / "out")])
     ours, fresh = json.loads((tmp_path / "out/codec_sizes.json").read_text())["rows"]
     _, codec, _ = load_codec(folder)
     (item,) = read_items(table, stems_folder, 16000, 160)

@@ -1,30 +1,21 @@
 """Table II on two tiny songs, and on the held-out items of a table."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
+import musdb
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, ROOT, played, sung
+from conftest import RATE, played, sung
 
 from ldm_sep.errors import ConfigError, DataError
 from ldm_sep.separation.separator import Options
 
 
-@pytest.fixture(scope="module")
-def musdb() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("musdb", ROOT / "eval/musdb.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_two_songs_make_the_table_and_are_separated_once(
-    musdb: ModuleType, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(2):
         song = tmp_path / f"musdb/test/Artist – Söng {number}"
@@ -57,7 +48,7 @@ def test_two_songs_make_the_table_and_are_separated_once(
 
 
 def test_held_out_items_are_evaluated_by_group(
-    musdb: ModuleType, trained: Path, stems_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, stems_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "items.csv"
     header = "group,vocals,vocals_start,accompaniment,accompaniment_start,gain_db,seconds\n"
@@ -89,9 +80,7 @@ def test_held_out_items_are_evaluated_by_group(
     assert (tmp_path / "out/known/scores.jsonl").read_bytes() == before
 
 
-def test_other_settings_of_the_same_weights_are_separated_anew(
-    musdb: ModuleType, trained: Path, tmp_path: Path
-) -> None:
+def test_other_settings_of_the_same_weights_are_separated_anew(trained: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(trained / "stage2/separator", tmp_path / "separator"))
     before = musdb.estimates_folder(tmp_path, str(folder), Options())
     facts = json.loads((folder / "config.json").read_text())
@@ -100,7 +89,7 @@ def test_other_settings_of_the_same_weights_are_separated_anew(
     assert musdb.estimates_folder(tmp_path, str(folder), Options()) != before
 
 
-def test_mistakes_come_before_the_work(musdb: ModuleType, trained: Path, tmp_path: Path) -> None:
+def test_mistakes_come_before_the_work(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--jobs must be at least 1"):
         musdb.main(["--musdb", str(tmp_path), "--jobs", "0"])
     with pytest.raises(DataError, match="no such table"):
@@ -108,7 +97,7 @@ def test_mistakes_come_before_the_work(musdb: ModuleType, trained: Path, tmp_pat
         musdb.main([*map(str, words), "--out", str(tmp_path / "out")])
 
 
-def test_another_folder_is_refused(musdb: ModuleType, tmp_path: Path) -> None:
+def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no folder test"):
         musdb.main(["--musdb", str(tmp_path), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

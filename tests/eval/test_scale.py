@@ -1,11 +1,11 @@
 """The cost of catalogues, measured on songs of half a second, and what the guide says of their rows."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
+import scale
 from conftest import ROOT
 
 from ldm_sep.catalogue import Row
@@ -14,9 +14,6 @@ from ldm_sep.catalogue import Row
 def test_engines_are_measured_and_what_is_done_is_checked(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = importlib.util.spec_from_file_location("scale", ROOT / "eval/scale.py")
-    scale = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scale)
     sizes = ["--songs", "5", "--seconds", "0.5", "--workers", "1", "--actors", "", "--entries", "300"]
     scale.main(["--name", str(untrained), *sizes, "--out", str(tmp_path)])
     record = json.loads((tmp_path / "scale.json").read_text())

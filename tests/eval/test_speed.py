@@ -1,15 +1,14 @@
 """The cost tables of a tiny checkpoint, and the arithmetic behind them."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import beside
 import numpy as np
 import pytest
+import speed
 import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,16 +18,7 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.separation.separator import Options, Separator
 
 
-@pytest.fixture(scope="module")
-def speed() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speed", ROOT / "eval/speed.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_figure_is_measured_printed_and_written(
-    speed: ModuleType,
     trained: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -73,7 +63,7 @@ def test_every_figure_is_measured_printed_and_written(
         assert words in printed
 
 
-def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, trained: Path) -> None:
+def test_operations_and_parameters_are_those_of_the_networks(trained: Path) -> None:
     separator = Separator.load(trained / "stage2/separator", device="cpu")
     codec = separator.model.codec
     sizes, work = speed.parameters(separator), speed.flops(separator, Options())
@@ -101,7 +91,7 @@ def test_operations_and_parameters_are_those_of_the_networks(speed: ModuleType, 
     assert counter.get_total_flops() == pytest.approx(2 * frames * (bands + residual), rel=0.02)
 
 
-def test_a_preset_is_measured_at_its_own_settings(speed: ModuleType, trained: Path) -> None:
+def test_a_preset_is_measured_at_its_own_settings(trained: Path) -> None:
     separator = Separator.load(trained / "stage2/separator", device="cpu")
     default, best = (speed.flops(separator, Options(preset=preset)) for preset in (None, "best"))
     with FlopCounterMode(display=False) as counter:
@@ -114,13 +104,13 @@ def test_a_preset_is_measured_at_its_own_settings(speed: ModuleType, trained: Pa
     assert speed.flops(separator, Options(steps=0)) == {"predictor": default["predictor"]}
 
 
-def test_mistakes_are_named(speed: ModuleType) -> None:
+def test_mistakes_are_named() -> None:
     for words in (["--durations", "abc"], ["--durations", "0,5"], ["--repeats", "0"]):
         with pytest.raises(ConfigError, match="--durations"):
             speed.main(words)
 
 
-def test_the_line_is_least_squares(speed: ModuleType) -> None:
+def test_the_line_is_least_squares() -> None:
     line = speed.fit_line([1, 2, 3, 4], [1.5, 2.0, 2.5, 3.0])
     assert (line.slope, line.intercept, line.r2) == pytest.approx((0.5, 1.0, 1.0))
     durations = np.array([5.0, 10, 20, 40])
