@@ -1,5 +1,6 @@
 """What the tests of both U-Nets share: sizes, inputs, and the package's network."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +30,14 @@ def inputs(frames: int = 12, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     random = torch.Generator().manual_seed(seed)
     z_t, cond = torch.randn(2, 2, 6, frames, generator=random)
     return z_t, torch.rand(2, generator=random), cond
+
+
+def half_pixel_linear(cond: Tensor, frames: int) -> Tensor:
+    """Linear interpolation between frame centres, by numpy."""
+    before = np.arange(cond.shape[-1]) + 0.5
+    after = (np.arange(frames) + 0.5) * cond.shape[-1] / frames
+    rows = [np.interp(after, before, row) for row in cond.flatten(0, 1).numpy()]
+    return torch.tensor(np.stack(rows), dtype=cond.dtype).unflatten(0, cond.shape[:2])
 
 
 def package_unet(out_channels: int | None) -> nn.Module:

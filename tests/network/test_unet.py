@@ -3,16 +3,13 @@
 import copy
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from small_unets import LEVELS, inputs, package_unet, paper_sizes, small_sizes
+from small_unets import LEVELS, half_pixel_linear, inputs, package_unet, paper_sizes, small_sizes
 from torch import Tensor, nn
 
-from ldm_sep.errors import ConfigError
 from ldm_sep.network.levels import LevelSizes, UNetSizes
 from ldm_sep.network.unet import Level, UNet1d
 
@@ -25,14 +22,6 @@ def make(levels: tuple[LevelSizes, ...] = LEVELS, seed: int = 0, out_channels: i
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return net
-
-
-def half_pixel_linear(cond: Tensor, frames: int) -> Tensor:
-    """Linear interpolation between frame centres, by numpy."""
-    before = np.arange(cond.shape[-1]) + 0.5
-    after = (np.arange(frames) + 0.5) * cond.shape[-1] / frames
-    rows = [np.interp(after, before, row) for row in cond.flatten(0, 1).numpy()]
-    return torch.tensor(np.stack(rows), dtype=cond.dtype).unflatten(0, cond.shape[:2])
 
 
 def smallest_change(before: Tensor, after: Tensor) -> float:
@@ -212,25 +201,3 @@ def test_a_copy_is_equal_and_independent(duplicate: Callable[[nn.Module], nn.Mod
             parameter.add_(0.5)
     assert torch.equal(net(*inputs()), before)
     assert not torch.allclose(twin(*inputs()), before)
-
-
-def test_weights_pass_through_safetensors_strictly(tmp_path: Path) -> None:
-    net, other = make(seed=0), make(seed=1)
-    save_file(net.state_dict(), tmp_path / "net.safetensors")
-    other.load_state_dict(load_file(tmp_path / "net.safetensors"), strict=True)
-    assert torch.equal(net(*inputs()), other(*inputs()))
-
-
-@pytest.mark.parametrize(
-    ("levels", "message"),
-    [((), "none"), ((LevelSizes(18, 1, 1),), "multiple of 8"), ((LevelSizes(16, 0, 1),), "1 or more")],
-)
-def test_sizes_that_cannot_be_built_are_named(levels: tuple[LevelSizes, ...], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        UNet1d(UNetSizes(6, levels))
-
-
-def test_a_condition_of_another_length_is_refused() -> None:
-    z_t, t, cond = inputs()
-    with pytest.raises(ValueError, match=r"must be \(B, 6, N\)"):
-        make()(z_t, t, cond[..., :-1])

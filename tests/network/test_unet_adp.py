@@ -1,31 +1,18 @@
 """UNetV0 behind our call: its count, its tied layers, and copies."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from small_unets import inputs, package_unet, paper_sizes, small_sizes
-from torch import Tensor
+from small_unets import half_pixel_linear, inputs, package_unet, paper_sizes, small_sizes
 
-from ldm_sep.errors import ConfigError
-from ldm_sep.network.levels import LevelSizes, UNetSizes
 from ldm_sep.network.unet_adp import UNetADP
 
 
 def make(seed: int = 0, out_channels: int | None = None) -> UNetADP:
     torch.manual_seed(seed)
     return UNetADP(small_sizes(out_channels))
-
-
-def half_pixel_linear(cond: Tensor, frames: int) -> Tensor:
-    """Linear interpolation between frame centres, by numpy."""
-    before = np.arange(cond.shape[-1]) + 0.5
-    after = (np.arange(frames) + 0.5) * cond.shape[-1] / frames
-    rows = [np.interp(after, before, row) for row in cond.flatten(0, 1).numpy()]
-    return torch.tensor(np.stack(rows), dtype=cond.dtype).unflatten(0, cond.shape[:2])
 
 
 def test_paper_size_has_the_package_s_parameter_count() -> None:
@@ -54,13 +41,6 @@ def test_any_length_is_extended_by_its_mirror_image(frames: int) -> None:
         torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (0, -frames % 6)), mode="symmetric")) for x in (z_t, cond)
     ]
     torch.testing.assert_close(net(z_t, t, cond), net(longer[0], t, longer[1])[..., :frames])
-
-
-def test_weights_pass_through_safetensors_strictly(tmp_path: Path) -> None:
-    net, other = make(seed=0), make(seed=1)
-    save_file(net.state_dict(), tmp_path / "net.safetensors")
-    other.load_state_dict(load_file(tmp_path / "net.safetensors"), strict=True)
-    assert torch.equal(net(*inputs()), other(*inputs()))
 
 
 def test_a_second_network_with_the_same_weights_is_equal_and_independent() -> None:
@@ -99,18 +79,3 @@ def test_time_and_condition_matter_and_items_of_a_batch_do_not_meet() -> None:
     changed[:, :, 4] += 1
     assert (net(z_t, t, changed) - together).abs().amax(dim=(1, 2)).min() > 1e-4
     assert (net(z_t, 1 - t, cond) - together).abs().amax(dim=(1, 2)).min() > 1e-4
-
-
-@pytest.mark.parametrize(
-    ("levels", "message"),
-    [((), "no|none"), ((LevelSizes(18, 1, 1),), "multiple of 8"), ((LevelSizes(16, 0, 1),), "1 or more")],
-)
-def test_sizes_that_cannot_be_built_are_named(levels: tuple[LevelSizes, ...], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        UNetADP(UNetSizes(6, levels))
-
-
-def test_a_condition_of_another_length_is_refused() -> None:
-    z_t, t, cond = inputs()
-    with pytest.raises(ValueError, match=r"must be \(B, 6, N\)"):
-        make()(z_t, t, cond[..., :-1])
