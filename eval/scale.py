@@ -112,7 +112,7 @@ def pretend(attempts: Iterable[Attempt], recipe: Recipe) -> Generator[Row | Refu
     for attempt in attempts:
         key = recipe.key("0" * 64)
         folder = folder_name(attempt.entry.name, key)
-        stems = {stem: StemFacts(file=f"{stem}.{recipe.suffix}", **facts) for stem in recipe.stems}
+        stems = {stem: StemFacts(file=f"{stem}.{recipe.settings.suffix}", **facts) for stem in recipe.stems}
         Path(recipe.out, folder).mkdir(parents=True)
         for fact in stems.values():
             Path(recipe.out, folder, fact.file).write_bytes(b"x")
