@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from script import run_script
+from script import items_digest, run_script
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm_sep.data.items import Item, items_digest, read_items
+from ldm_sep.data.items import Item, read_items
 from ldm_sep.errors import ConfigError
 from ldm_sep.evaluate import parse_metrics
 from ldm_sep.figures import need_matplotlib

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from clock import warm_seconds
-from script import run_script
+from script import items_digest, run_script
 
 from ldm_sep.build import build_codec
 from ldm_sep.checkpoint.names import find_checkpoint
@@ -27,7 +27,7 @@ from ldm_sep.checkpoint.reading import load_codec
 from ldm_sep.checkpoint.writing import parameter_count
 from ldm_sep.codec.base import Codec
 from ldm_sep.config import load_config
-from ldm_sep.data.items import Item, items_digest, read_items
+from ldm_sep.data.items import Item, read_items
 from ldm_sep.device import choose_device
 from ldm_sep.errors import ConfigError
 from ldm_sep.figures import need_matplotlib

@@ -18,13 +18,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from script import run_script
+from script import items_digest, run_script
 
 from ldm_sep.audio import AudioWriter, probe
 from ldm_sep.build import codec_sample_rate
 from ldm_sep.checkpoint.manifest import read_manifest
 from ldm_sep.checkpoint.names import find_checkpoint
-from ldm_sep.data.items import items_digest, read_items
+from ldm_sep.data.items import read_items
 from ldm_sep.errors import ConfigError, DataError
 from ldm_sep.evaluate import TrackFiles, evaluate, match_tracks, parse_metrics
 from ldm_sep.metrics import DEFAULT_METRICS, check_installed

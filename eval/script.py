@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ldm_sep.errors import LdmSepError
+from ldm_sep.errors import DataError, LdmSepError
+from ldm_sep.files import sha256_of
 
 
 def run_script(main: Callable[[], None], file: str) -> None:
@@ -13,3 +14,11 @@ def run_script(main: Callable[[], None], file: str) -> None:
         main()
     except LdmSepError as error:
         sys.exit(f"{Path(file).name}: {error}")
+
+
+def items_digest(table: Path) -> str:
+    """First 12 digits of the SHA-256 of a table of items: the same table, the same items. DataError without one."""
+    try:
+        return sha256_of(table)[:12]
+    except OSError:
+        raise DataError(f"{table}: no such table of validation items") from None

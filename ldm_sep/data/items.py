@@ -14,7 +14,6 @@ from ldm_sep.config.fields import Line
 from ldm_sep.data.tables import FileName
 from ldm_sep.data.tracks import Track
 from ldm_sep.errors import DataError
-from ldm_sep.files import sha256_of
 from ldm_sep.records import Record, read_table
 from ldm_sep.signal.loudness import loudest_window
 
@@ -46,14 +45,6 @@ class Item:
     def mixture(self) -> np.ndarray:
         """vocals + accompaniment (2, T)."""
         return self.vocals + self.accompaniment
-
-
-def items_digest(table: Path) -> str:
-    """First 12 digits of the SHA-256 of a table of items: the same table, the same items. DataError without one."""
-    try:
-        return sha256_of(table)[:12]
-    except OSError:
-        raise DataError(f"{table}: no such table of validation items") from None
 
 
 def _crop(path: Path, start: float, frames: int, sample_rate: int) -> np.ndarray:
