@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ldm_sep.checkpoint.manifest import Manifest
 from ldm_sep.errors import ConfigError, reason
 from ldm_sep.files import shown
-from ldm_sep.page.line import ActiveError, FullError, Line
+from ldm_sep.page.job_queue import ActiveError, FullError, JobQueue
+from ldm_sep.page.job_store import JobStore
 from ldm_sep.page.records import ACTIVE, Bounds, Job, Order, Settings, Stretch
-from ldm_sep.page.shelf import Shelf
 from ldm_sep.page.uploads import receive
 from ldm_sep.records import Record, checked
 from ldm_sep.separation.options import presets
@@ -38,14 +38,14 @@ class Page:
     """What the endpoints work with."""
 
     manifest: Manifest
-    shelf: Shelf
-    line: Line
+    store: JobStore
+    queue: JobQueue
     bounds: Bounds
     door: Door
 
     def job(self, request: "Request") -> Job:
         """The job that the path names. RefusedError if there is none."""
-        job = self.shelf.get(request.path_params["id"])
+        job = self.store.get(request.path_params["id"])
         if job is None:
             raise RefusedError(404, "There is no such song here; it may have been deleted.")
         return job
@@ -108,7 +108,7 @@ def job_endpoints(page: Page) -> list[Endpoint]:
         return json_reply(_model(page))
 
     async def list_jobs(request: "Request") -> "Response":
-        return json_reply({"jobs": [view(page, job) for job in await run_in_threadpool(page.shelf.all)]})
+        return json_reply({"jobs": [view(page, job) for job in await run_in_threadpool(page.store.all)]})
 
     async def add(request: "Request") -> "Response":
         query = request.query_params
@@ -117,8 +117,8 @@ def job_endpoints(page: Page) -> list[Endpoint]:
         order = _order(
             page, Again(preset=query.get("preset") or None, seed=int(seed) if seed.isdecimal() else -1), None
         )
-        with page.line.place():
-            job = await receive(request, page.shelf, page.bounds, name, order)
+        with page.queue.place():
+            job = await receive(request, page.store, page.bounds, name, order)
         return json_reply(view(page, job), 201)
 
     async def one(request: "Request") -> "Response":
@@ -126,16 +126,16 @@ def job_endpoints(page: Page) -> list[Endpoint]:
 
     async def delete(request: "Request") -> "Response":
         job = page.job(request)
-        await run_in_threadpool(page.line.delete, job)
+        await run_in_threadpool(page.queue.delete, job)
         return json_reply({"deleted": job.id})
 
     async def again(request: "Request") -> "Response":
         job = page.job(request)
         order = _order(page, checked(Again, await read_json(request), "the request"), job)
-        return json_reply(view(page, await run_in_threadpool(page.line.renew, job, order)), 202)
+        return json_reply(view(page, await run_in_threadpool(page.queue.renew, job, order)), 202)
 
     async def cancel(request: "Request") -> "Response":
-        return json_reply(view(page, await run_in_threadpool(page.line.cancel, page.job(request))))
+        return json_reply(view(page, await run_in_threadpool(page.queue.cancel, page.job(request))))
 
     return [
         Endpoint("GET", "/api/door", door),
@@ -157,7 +157,7 @@ def view(page: Page, job: Job) -> dict[str, Any]:
     if job.state not in ACTIVE:
         expires = ((job.finished or job.created) + timedelta(days=page.bounds.keep_days)).isoformat()
     seconds = job.sound.seconds if job.sound else None
-    return table | asdict(page.line.outlook(job)) | {"seconds": seconds, "expires": expires}
+    return table | asdict(page.queue.outlook(job)) | {"seconds": seconds, "expires": expires}
 
 
 def _model(page: Page) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ldm_sep.files import as_file_name
 from ldm_sep.page import pictures, sounds
 from ldm_sep.page.api import UPLOADS, Page, guarded, job_endpoints
+from ldm_sep.page.job_store import MIXTURE
 from ldm_sep.page.records import LANES, Job
-from ldm_sep.page.shelf import MIXTURE
 from ldm_sep.separation.naming import STEMS
 from ldm_sep.web.app import Endpoint, create_app, packaged_files
 from ldm_sep.web.guard import Limits
@@ -99,12 +99,12 @@ def _lane(page: Page, request: "Request") -> tuple[Path, str, Job]:
         raise RefusedError(404, "This is not the result any more, or not yet; ask for the song again.")
     if lane != "mixture" and not job.take:
         raise RefusedError(404, "This song has not been separated yet.")
-    return (page.shelf.folder(job) if lane == "mixture" else page.shelf.take(job, job.take)), lane, job
+    return (page.store.folder(job) if lane == "mixture" else page.store.take(job, job.take)), lane, job
 
 
 def _source(page: Page, job: Job, request: "Request", stem: str, suffix: str) -> tuple[Path, dict[Path, float]]:
     """The file that is asked for, and what it is made of where it is not there yet, with gains."""
-    mixture, take = page.shelf.folder(job) / MIXTURE, page.shelf.take(job, job.take)
+    mixture, take = page.store.folder(job) / MIXTURE, page.store.take(job, job.take)
     made = take / "made"
     if stem == "blend":
         gains = {one: _number(request, one, 1.0, _MOST_GAIN) for one in STEMS}

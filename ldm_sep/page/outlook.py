@@ -25,7 +25,7 @@ class Running:
     cancelled: bool = False
 
     def end(self) -> None:
-        """Kill the process, if its id is known. `Line` calls this again when the id comes later."""
+        """Kill the process, if its id is known. `JobQueue` calls this again when the id comes later."""
         self.unwanted = True
         if self.pid is not None:
             with suppress(ProcessLookupError):

@@ -9,11 +9,11 @@ from ldm_sep.checkpoint.names import find_checkpoint
 from ldm_sep.errors import CheckpointError, need_package
 from ldm_sep.files import locked, make_folder, shown
 from ldm_sep.page.api import COOKIE, Page
-from ldm_sep.page.line import Line
+from ldm_sep.page.job_queue import JobQueue
+from ldm_sep.page.job_store import JobStore
 from ldm_sep.page.media import page_app
 from ldm_sep.page.records import Bounds
-from ldm_sep.page.shelf import Shelf
-from ldm_sep.page.work import Bench
+from ldm_sep.page.work import SeparationWorker
 from ldm_sep.web.app import address_of, open_socket, run
 from ldm_sep.web.door import Door
 from ldm_sep.web.guard import LOOPBACK_NAMES
@@ -49,18 +49,18 @@ def serve(
         raise CheckpointError(f"{shown(checkpoint)}: is a codec; name a separator, see 'ldm-sep models list'")
     make_folder(folder)
     with locked(folder):
-        shelf = Shelf(folder)
-        for note in shelf.notes:
+        store = JobStore(folder)
+        for note in store.notes:
             report(note)
         opened, local = open_socket(host, port)
-        with opened, closing(Line(shelf, Bench(checkpoint, device, threads), bounds, report)) as line:
+        with opened, closing(JobQueue(store, SeparationWorker(checkpoint, device, threads), bounds, report)) as jobs:
             address = address_of(host, opened)
             tokens = None if local else _tokens(folder, address, report)
-            page = Page(manifest, shelf, line, bounds, Door(tokens, COOKIE))
+            page = Page(manifest, store, jobs, bounds, Door(tokens, COOKIE))
             allowed = LOOPBACK_NAMES | {name.lower() for name in (host, *names)}
             report(f"checkpoint {shown(manifest.config.name)}; songs are kept in {shown(folder)}")
             report(f"open {address}/ (Ctrl+C stops; what is in the queue goes on at the next start)")
-            line.start()
+            jobs.start()
             run(page_app(page, allowed), opened)
     report(f"stopped; the songs are in {shown(folder)}")
 

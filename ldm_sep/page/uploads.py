@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldm_sep.page.job_store import UPLOAD, JobStore, now
 from ldm_sep.page.records import Bounds, Job, Order
-from ldm_sep.page.shelf import UPLOAD, Shelf, now
 from ldm_sep.web.replies import RefusedError
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ _LEAST_BYTES_PER_SECOND = 20_000
 _SPARE_BYTES = 200 << 20
 
 
-async def receive(request: "Request", shelf: Shelf, bounds: Bounds, name: str, order: Order) -> Job:
-    """The body of ``request`` as a new job on the shelf. RefusedError for one that is empty, too slow or too large for
+async def receive(request: "Request", store: JobStore, bounds: Bounds, name: str, order: Order) -> Job:
+    """The body of ``request`` as a new job in the store. RefusedError for one that is empty, too slow or too large for
     the disk; OSError if that is full; and whatever the request raises when its sender goes away. Nothing is left then.
     """
     from starlette.concurrency import run_in_threadpool
 
     declared = int(request.headers.get("content-length", "0"))
-    incoming = await run_in_threadpool(shelf.incoming)
+    incoming = await run_in_threadpool(store.incoming)
     try:
         if declared + _SPARE_BYTES > (await run_in_threadpool(shutil.disk_usage, incoming)).free:
             raise RefusedError(507, "There is no room for this file on the server now.")
@@ -40,10 +40,10 @@ async def receive(request: "Request", shelf: Shelf, bounds: Bounds, name: str, o
             raise RefusedError(400, "The file is empty.")
         # 128 random bits: who was not told an id does not find it.
         job = Job(id=secrets.token_urlsafe(16), name=name, created=now(), queued=now(), order=order)
-        await run_in_threadpool(shelf.put, job, incoming)
+        await run_in_threadpool(store.put, job, incoming)
         return job
     finally:
-        await run_in_threadpool(shelf.discard, incoming)
+        await run_in_threadpool(store.discard, incoming)
 
 
 async def _write(parts: AsyncIterator[bytes], path: Path) -> int:

@@ -34,7 +34,7 @@ class Separation:
     out: Path
 
 
-class Bench:
+class SeparationWorker:
     """Separates songs: called with one `Separation` after another, it loads the checkpoint at the first."""
 
     def __init__(self, checkpoint: str, device: str, threads: int | None) -> None:

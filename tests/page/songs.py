@@ -17,11 +17,11 @@ from starlette.testclient import TestClient
 
 from ldm_sep.checkpoint.manifest import read_manifest
 from ldm_sep.page.api import COOKIE, Page
-from ldm_sep.page.line import Line
+from ldm_sep.page.job_queue import JobQueue
+from ldm_sep.page.job_store import JobStore
 from ldm_sep.page.media import page_app
 from ldm_sep.page.records import Bounds
-from ldm_sep.page.shelf import Shelf
-from ldm_sep.page.work import Bench
+from ldm_sep.page.work import SeparationWorker
 from ldm_sep.web.door import Door
 from ldm_sep.web.guard import LOOPBACK_NAMES
 from ldm_sep.web.tokens import Tokens
@@ -48,20 +48,20 @@ class House:
 
     def __init__(self, folder: Path, checkpoint: Path, bounds: Bounds = Bounds(), tokens: Tokens | None = None) -> None:
         self.reports: list[str] = []
-        self.shelf = Shelf(folder)
-        self.line = Line(self.shelf, Bench(str(checkpoint), "cpu", 1), bounds, self.reports.append)
-        self.page = Page(read_manifest(checkpoint), self.shelf, self.line, bounds, Door(tokens, COOKIE))
+        self.store = JobStore(folder)
+        self.queue = JobQueue(self.store, SeparationWorker(str(checkpoint), "cpu", 1), bounds, self.reports.append)
+        self.page = Page(read_manifest(checkpoint), self.store, self.queue, bounds, Door(tokens, COOKIE))
         self.app = page_app(self.page, LOOPBACK_NAMES)
         self.client = TestClient(self.app, ADDRESS, raise_server_exceptions=False)
 
     def __enter__(self) -> "House":
-        self.line.start()
+        self.queue.start()
         self.client.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.client.__exit__(*error)
-        self.line.close()
+        self.queue.close()
 
     def add(self, data: bytes, name: str = "song.wav", **query: Any) -> dict[str, Any]:
         """Upload a song; what is told of it."""

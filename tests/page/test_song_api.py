@@ -188,7 +188,7 @@ def test_a_stretch_is_renewed_and_everything_else_stays_bit_by_bit(house: House)
 def test_songs_are_listed_and_deleted_with_everything_that_was_made(house: House) -> None:
     job = house.await_state(house.add(as_file(song(1))), "done")
     assert job["id"] in [one["id"] for one in house.client.get("/api/jobs").json()["jobs"]]
-    folder = house.shelf.folder(house.shelf.get(job["id"]))
+    folder = house.store.folder(house.store.get(job["id"]))
     assert folder.is_dir()
     assert house.client.delete(f"/api/jobs/{job['id']}").json() == {"deleted": job["id"]}
     assert not folder.exists() and not list(folder.parent.glob(".*"))

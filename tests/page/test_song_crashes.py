@@ -20,8 +20,8 @@ from songs import RATE, House, as_file, server, song, until, workers_of
 
 from ldm_sep.audio import read
 from ldm_sep.errors import ConfigError
+from ldm_sep.page.job_store import JobStore
 from ldm_sep.page.server import serve
-from ldm_sep.page.shelf import Shelf
 
 # Work enough to be in the midst of it.
 LONG = {"preset": "best"}
@@ -47,7 +47,7 @@ def midway(house: House, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(house: House, job: dict[str, Any]) -> Path:
-    return house.shelf.root / "jobs" / job["id"]
+    return house.store.root / "jobs" / job["id"]
 
 
 def test_a_killed_worker_costs_an_attempt_and_a_second_one_the_song(house: House) -> None:
@@ -105,7 +105,7 @@ def test_a_full_disk_fails_the_song_and_leaves_nothing_half_written(house: House
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (100_000, hard))
     job = house.await_state(house.add(as_file(song(5)), "my song.wav"), "done", "failed")
     assert job["state"] == "failed" and "written" in job["error"] and job["take"] == 0
-    assert str(house.shelf.root) not in job["error"]
+    assert str(house.store.root) not in job["error"]
     assert stems_below(folder_of(house, job)) == []
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (hard, hard))
     assert house.client.post(f"/api/jobs/{job['id']}/order", json={}).status_code == 202
@@ -113,19 +113,19 @@ def test_a_full_disk_fails_the_song_and_leaves_nothing_half_written(house: House
 
 
 def test_a_result_that_cannot_be_recorded_is_none(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    change = Shelf.change
+    change = JobStore.change
 
-    def full(shelf: Shelf, job: Any, **news: Any) -> Any:
+    def full(store: JobStore, job: Any, **news: Any) -> Any:
         if news.get("state") == "done":
             raise OSError(28, "No space left on device")
-        return change(shelf, job, **news)
+        return change(store, job, **news)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Shelf, "change", full)
+        patch.setattr(JobStore, "change", full)
         job = house.await_state(house.add(as_file(song(1))), "done", "failed")
     assert job["state"] == "failed" and job["take"] == 0 and "No space left" in job["error"]
     # What a new start reads is that it waits still.
-    again = Shelf(house.shelf.root)
+    again = JobStore(house.store.root)
     assert next(one for one in again.all() if one.id == job["id"]).state == "queued"
 
 

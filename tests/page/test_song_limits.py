@@ -18,8 +18,8 @@ import soundfile as sf
 from songs import ADDRESS, RATE, House, as_file, deliver, song, until
 
 from ldm_sep.page import uploads
+from ldm_sep.page.job_store import now
 from ldm_sep.page.records import Bounds
-from ldm_sep.page.shelf import now
 from ldm_sep.web.tokens import load_tokens
 
 SMALL = Bounds(upload=400_000, minutes=0.1, places=3, memory=300 << 20)
@@ -35,13 +35,13 @@ def house(tmp_path_factory: pytest.TempPathFactory, untrained: Path) -> Iterator
 def clean(house: House) -> Iterator[House]:
     """The page, which holds nothing before and nothing unfinished afterwards."""
     yield house
-    for job in house.shelf.all():
-        house.line.delete(job)
+    for job in house.store.all():
+        house.queue.delete(job)
     assert left(house) == []
 
 
 def left(house: House) -> list[str]:
-    root = house.shelf.root
+    root = house.store.root
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.name not in ("jobs", "incoming"))
 
 
@@ -81,7 +81,7 @@ def test_an_empty_upload_is_refused(clean: House) -> None:
 def test_a_file_that_cannot_be_used_is_told_at_once_in_its_owner_s_words(clean: House, data: bytes, words: str) -> None:
     job = clean.await_state(clean.add(data, "my demo.wav"), "done", "failed", "queued")
     assert job["state"] == "failed" and words in job["error"] and job["take"] == 0
-    assert "my demo.wav" in job["error"] and str(clean.shelf.root) not in job["error"]
+    assert "my demo.wav" in job["error"] and str(clean.store.root) not in job["error"]
     assert clean.client.get(f"/api/jobs/{job['id']}/files/vocals.wav").status_code == 409
     assert clean.client.get(f"/api/jobs/{job['id']}/files/mixture.wav").status_code == 409
     # Nothing of the song was kept but the upload, for another try.
@@ -92,7 +92,7 @@ def test_a_decoder_has_only_so_much_memory(clean: House, tmp_path: Path, monkeyp
     # A small file of many channels: decoding keeps some seconds of all of them.
     path = tmp_path / "wide.flac"
     sf.write(path, np.zeros((4 * 655_350, 8), np.int16), 655_350, "PCM_16")
-    monkeypatch.setattr(clean.line, "bounds", SMALL.model_copy(update={"memory": 1 << 20}))
+    monkeypatch.setattr(clean.queue, "bounds", SMALL.model_copy(update={"memory": 1 << 20}))
     job = clean.await_state(clean.add(path.read_bytes()), "done", "failed")
     assert job["state"] == "failed" and "memory" in job["error"]
 
@@ -101,10 +101,10 @@ def test_a_decoder_has_only_so_much_time(clean: House, monkeypatch: pytest.Monke
     longer = SMALL.model_copy(update={"minutes": 1})
     # Long enough that the decoder is still at work when its time is found to be over.
     silence = as_file(np.zeros((2, 40 * 44100), np.float32), "FLAC", rate=44100)
-    monkeypatch.setattr(clean.line, "bounds", longer.model_copy(update={"decoding_seconds": 0.0001}))
+    monkeypatch.setattr(clean.queue, "bounds", longer.model_copy(update={"decoding_seconds": 0.0001}))
     job = clean.await_state(clean.add(silence), "queued", "done", "failed")
     assert job["state"] == "failed" and "was not decoded within" in job["error"]
-    monkeypatch.setattr(clean.line, "bounds", longer)
+    monkeypatch.setattr(clean.queue, "bounds", longer)
     # Another try, with more time, reads the same upload.
     reply = clean.client.post(f"/api/jobs/{job['id']}/order", json={})
     assert reply.status_code == 202 and clean.await_state(job, "done", "failed")["state"] == "done"
@@ -123,7 +123,7 @@ def test_a_full_queue_says_when_to_come_again(clean: House) -> None:
     with ThreadPoolExecutor(3) as senders:
         sent = [senders.submit(deliver, clean.app, slow) for _ in range(3)]
         # Places are taken while uploads last, so that nobody uploads in vain.
-        until(lambda: len(list((clean.shelf.root / "incoming").iterdir())) == 3)
+        until(lambda: len(list((clean.store.root / "incoming").iterdir())) == 3)
         refused = clean.client.post("/api/jobs", content=data)
         assert refused.status_code == 429 and "full" in refused.json()["error"]
         assert int(refused.headers["retry-after"]) > 0
@@ -212,17 +212,17 @@ def test_over_a_network_nothing_is_told_without_the_token(tmp_path: Path, untrai
 
 def test_songs_go_by_age_and_by_size_and_what_waits_stays(clean: House) -> None:
     jobs = [clean.await_state(clean.add(as_file(song(2)), f"{k}.wav"), "done") for k in range(3)]
-    shelf = clean.shelf
+    store = clean.store
 
     def there() -> list[str]:
-        return [job.name for job in shelf.all()]
+        return [job.name for job in store.all()]
 
-    size = shelf.size(shelf.get(jobs[0]["id"]))
+    size = store.size(store.get(jobs[0]["id"]))
     assert size > 3 * 2 * RATE * 2 * 4
-    assert shelf.sweep(1, 10 * size, now()) == [] and len(there()) == 3
+    assert store.sweep(1, 10 * size, now()) == [] and len(there()) == 3
     # The oldest goes first.
-    assert [job.name for job in shelf.sweep(1, int(2.5 * size), now())] == ["0.wav"]
-    shelf.change_until_restart(shelf.get(jobs[1]["id"]), state="queued")
-    assert [job.name for job in shelf.sweep(1, 10, now() + timedelta(days=2))] == ["2.wav"]
+    assert [job.name for job in store.sweep(1, int(2.5 * size), now())] == ["0.wav"]
+    store.change_until_restart(store.get(jobs[1]["id"]), state="queued")
+    assert [job.name for job in store.sweep(1, 10, now() + timedelta(days=2))] == ["2.wav"]
     assert there() == ["1.wav"]
     assert clean.client.get(f"{ADDRESS}/api/jobs/{jobs[2]['id']}").status_code == 404

@@ -9,11 +9,11 @@ from typing import Literal
 from ldm_sep.errors import LdmSepError, reason
 from ldm_sep.files import shown
 from ldm_sep.page.events import Advanced, Event, Failed, Finished, Lost, Started
+from ldm_sep.page.job_store import MIXTURE, UPLOAD, JobStore, now
 from ldm_sep.page.outlook import Outlook, Running, outlook
 from ldm_sep.page.reading import Reading, read_upload
 from ldm_sep.page.records import ACTIVE, Bounds, Job, Order, State
-from ldm_sep.page.shelf import MIXTURE, UPLOAD, Shelf, now
-from ldm_sep.page.work import Bench, Separation
+from ldm_sep.page.work import Separation, SeparationWorker
 from ldm_sep.workers import work_through
 
 _SWEEP_SECONDS = 600.0
@@ -31,15 +31,17 @@ class ActiveError(Exception):
     """The job is waiting or being worked on."""
 
 
-class Line:
-    """Works through the jobs of ``shelf`` in two threads, from `start` to `close`. Several threads may call it.
+class JobQueue:
+    """Works through the jobs of ``store`` in two threads, from `start` to `close`. Several threads may call it.
 
     A separation whose process crashes is tried once more. A decoder that crashes, or takes too long, has failed.
     """
 
-    def __init__(self, shelf: Shelf, bench: Bench, bounds: Bounds, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: JobStore, worker: SeparationWorker, bounds: Bounds, report: Callable[[str], None]
+    ) -> None:
         self.bounds = bounds
-        self._shelf, self._bench, self._report = shelf, bench, report
+        self._store, self._worker, self._report = store, worker, report
         self._changed = threading.Condition(threading.RLock())
         self._stopping = False
         self._reserved = 0
@@ -70,9 +72,9 @@ class Line:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place in the queue for what the block adds to the shelf. FullError if all are taken."""
+        """A place in the queue for what the block adds to the store. FullError if all are taken."""
         with self._changed:
-            active = [job for job in self._shelf.all() if job.state in ACTIVE]
+            active = [job for job in self._store.all() if job.state in ACTIVE]
             if len(active) + self._reserved >= self.bounds.places:
                 waits = [eta for job in active if (eta := self.outlook(job).eta_seconds) is not None]
                 raise FullError(min(waits, default=60.0))
@@ -85,14 +87,14 @@ class Line:
                 self._changed.notify_all()
 
     def renew(self, job: Job, order: Order) -> Job:
-        """Have ``order`` done with a job that is on the shelf. FullError, ActiveError; OSError if the disk is full."""
+        """Have ``order`` done with a job that is in the store. FullError, ActiveError; OSError if the disk is full."""
         with self.place(), self._changed:
-            current = self._shelf.get(job.id) or job
+            current = self._store.get(job.id) or job
             if current.state in ACTIVE:
                 raise ActiveError
             self._crashed.discard(job.id)
             state: State = "reading" if current.sound is None else "queued"
-            return self._shelf.change(current, state=state, queued=now(), order=order, error=None)
+            return self._store.change(current, state=state, queued=now(), order=order, error=None)
 
     def cancel(self, job: Job) -> Job:
         """End what is due or being done for ``job``; a result that was there before stays."""
@@ -103,25 +105,25 @@ class Line:
                 running.end()
                 # A killed process is gone in milliseconds; one that is just starting takes a little longer.
                 self._changed.wait_for(lambda: job.id not in self._running, timeout=20)
-            current = self._shelf.get(job.id) or job
+            current = self._store.get(job.id) or job
             if current.state in ACTIVE:
                 self._end(current, "cancelled", None)
-            return self._shelf.get(job.id) or current
+            return self._store.get(job.id) or current
 
     def delete(self, job: Job) -> None:
-        """Cancel a job and take it off the shelf."""
+        """Cancel a job and remove it from the store."""
         self.cancel(job)
-        self._shelf.delete(job)
+        self._store.delete(job)
 
     def outlook(self, job: Job) -> Outlook:
         """Where a job stands in the queue, and how long it will take."""
         with self._changed:
-            return outlook(job, self._shelf.all(), self._running, self._pace)
+            return outlook(job, self._store.all(), self._running, self._pace)
 
     # -- the work
 
     def _work(self, state: Literal["reading", "queued"]) -> None:
-        function: Callable = read_upload if state == "reading" else self._bench
+        function: Callable = read_upload if state == "reading" else self._worker
         while not self._stopping:
             due = self._due(state)
             # Separations share a process, which keeps the checkpoint loaded. Each upload gets a new one, which a
@@ -149,22 +151,22 @@ class Line:
                     return
                 self._running[job.id] = Running(state, time.monotonic())
                 if state == "queued":
-                    self._shelf.change_until_restart(job, state="separating")
-            folder = self._shelf.folder(job)
+                    self._store.change_until_restart(job, state="separating")
+            folder = self._store.folder(job)
             if state == "reading":
                 seconds, memory = 60 * self.bounds.minutes, self.bounds.memory
                 yield Reading(job.id, job.name, folder / UPLOAD, folder / MIXTURE, seconds, memory)
             else:
-                before, out = (self._shelf.take(job, number) for number in (job.take, job.take + 1))
+                before, out = (self._store.take(job, number) for number in (job.take, job.take + 1))
                 yield Separation(job.id, job.name, folder / MIXTURE, job.order or Order(), before, out)
 
     def _next(self, state: State) -> Job | None:
-        due = [job for job in self._shelf.all() if job.state == state and job.id not in self._running]
+        due = [job for job in self._store.all() if job.state == state and job.id not in self._running]
         return min(due, key=lambda job: job.queued, default=None)
 
     def _take(self, event: Event) -> None:
         with self._changed:
-            running, job = self._running.get(event.id), self._shelf.get(event.id)
+            running, job = self._running.get(event.id), self._store.get(event.id)
             if running is None or job is None:
                 return
             if isinstance(event, Started):
@@ -182,7 +184,7 @@ class Line:
                 self._settle(job, running, event)
             except OSError as error:
                 why = f"{shown(job.name)}: the result could not be recorded ({reason(error)}); free disk space"
-                self._shelf.change_until_restart(job, state="done" if job.take else "failed", order=None, error=why)
+                self._store.change_until_restart(job, state="done" if job.take else "failed", order=None, error=why)
             self._changed.notify_all()
 
     def _watch(self, job: Job, running: Running) -> None:
@@ -201,8 +203,8 @@ class Line:
     def _settle(self, job: Job, running: Running, event: Finished | Failed | Lost) -> None:
         """Write down how a job ended."""
         if isinstance(event, Finished) and running.state == "reading":
-            self._shelf.change(job, state="queued", sound=event.sound, peaks=event.peaks, notes=event.notes)
-            (self._shelf.folder(job) / UPLOAD).unlink(missing_ok=True)
+            self._store.change(job, state="queued", sound=event.sound, peaks=event.peaks, notes=event.notes)
+            (self._store.folder(job) / UPLOAD).unlink(missing_ok=True)
         elif isinstance(event, Finished):
             self._finish(job, time.monotonic() - running.began, event)
         elif isinstance(event, Failed):
@@ -217,7 +219,7 @@ class Line:
             self._end(job, "failed", f"{shown(job.name)}: was not decoded within {limits}; convert it to wav or flac")
         elif job.id not in self._crashed:
             self._crashed.add(job.id)
-            self._shelf.change_until_restart(job, state="queued")
+            self._store.change_until_restart(job, state="queued")
         else:
             said = f"{shown(job.name)}: its process ended ({event.why}); free memory, or choose the preset fast"
             self._end(job, "failed", said)
@@ -227,7 +229,7 @@ class Line:
         if order.stretch is None and job.sound is not None:
             self._pace[order.settings.preset] = seconds / max(job.sound.seconds, 1.0)
         self._crashed.discard(job.id)
-        done = self._shelf.change(
+        done = self._store.change(
             job,
             state="done",
             finished=now(),
@@ -238,21 +240,21 @@ class Line:
             peaks=job.peaks | event.peaks,
             notes=tuple(dict.fromkeys([*job.notes, *event.notes])),
         )
-        self._shelf.clear_takes(done)
+        self._store.clear_takes(done)
         self._swept = float("-inf")
 
     def _end(self, job: Job, state: Literal["failed", "cancelled"], why: str | None) -> None:
         """Record that an order failed or was cancelled. An earlier result stays."""
         news = {"state": "done" if job.take else state, "error": why}
         # An upload that was not decoded may be read again, with the order that it came with.
-        self._shelf.change(job, **news, order=None if job.take else job.order)
-        self._shelf.clear_takes(job)
+        self._store.change(job, **news, order=None if job.take else job.order)
+        self._store.clear_takes(job)
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept < _SWEEP_SECONDS:
             return
         self._swept = time.monotonic()
-        for job in self._shelf.sweep(self.bounds.keep_days, self.bounds.keep_bytes, now()):
+        for job in self._store.sweep(self.bounds.keep_days, self.bounds.keep_bytes, now()):
             self._report(
                 f"deleted {shown(job.name)}, {'' if job.finished else 'not '}separated, for its age or for room"
             )

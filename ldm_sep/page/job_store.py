@@ -16,7 +16,7 @@ _RECORD = "job.json"
 UPLOAD, MIXTURE = "upload", "mixture.wav"
 
 
-class Shelf:
+class JobStore:
     """All jobs below ``folder``, in memory and on the disk. Several threads may call it.
 
     A change counts when it is on the disk. What a killed server left half-made is removed at the start; a record that
@@ -97,7 +97,7 @@ class Shelf:
                 self._jobs[job.id] = self._jobs[job.id].model_copy(update=news)
 
     def delete(self, job: Job) -> None:
-        """Take a job off the shelf, with its files."""
+        """Remove a job with its files."""
         with self._lock:
             self._jobs.pop(job.id, None)
             path = self.folder(job)
