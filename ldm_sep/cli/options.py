@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,29 +29,14 @@ def _checkpoint(name: str) -> Path:
     return find_checkpoint(name)
 
 
-Init = Annotated[
-    Path | None,
-    typer.Option(
-        parser=_checkpoint, metavar="NAME", help="A checkpoint's name or folder, whose weights to start from."
-    ),
-]
+_named = partial(typer.Option, parser=_checkpoint, metavar="NAME")
+Init = Annotated[Path | None, _named(help="A checkpoint's name or folder, whose weights to start from.")]
 CodecFrom = Annotated[
-    Path | None,
-    typer.Option(
-        "--codec",
-        parser=_checkpoint,
-        metavar="NAME",
-        help="A trained codec's folder, or a separator whose codec to take.",
-    ),
+    Path | None, _named("--codec", help="A trained codec's folder, or a separator whose codec to take.")
 ]
 PredictorFrom = Annotated[
     Path | None,
-    typer.Option(
-        "--predictor",
-        parser=_checkpoint,
-        metavar="NAME",
-        help="A separator's name or folder, of any codec, whose predictor to take.",
-    ),
+    _named("--predictor", help="A separator's name or folder, of any codec, whose predictor to take."),
 ]
 Changes = Annotated[
     list[str],

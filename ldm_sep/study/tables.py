@@ -7,9 +7,11 @@ from pydantic import TypeAdapter
 
 from ldm_sep.markdown import csv_table, markdown_escape, markdown_table
 from ldm_sep.study.analysis import Analysis, QuestionResult
+from ldm_sep.study.compare import Difference
 from ldm_sep.study.correlate import Correlation
 from ldm_sep.study.methods import SHORT
 from ldm_sep.study.mixed import MixedModel
+from ldm_sep.study.preference import Preference
 from ldm_sep.study.screening import RULES
 from ldm_sep.study.two_way import Bounds, ends
 
@@ -61,17 +63,14 @@ def means(result: QuestionResult) -> Table:
     return Table("Mean ratings", ("version", "mean", "95 % interval", "ratings"), rows, note)
 
 
+def _compared(one: Difference | Preference, sign: str, value: str, interval: str) -> Cells:
+    pair = f"{one.first} {sign} {one.second}"
+    return pair, value, interval, p_value(_p(one.bounds)), p_value(one.p_holm), str(one.n)
+
+
 def _differences(result: QuestionResult) -> Table:
     rows = tuple(
-        (
-            f"{one.first} - {one.second}",
-            number(one.difference),
-            _interval(*ends(one.bounds)),
-            p_value(_p(one.bounds)),
-            p_value(one.p_holm),
-            str(one.n),
-        )
-        for one in result.differences
+        _compared(one, "-", number(one.difference), _interval(*ends(one.bounds))) for one in result.differences
     )
     head = ("first - second", "difference", "95 % interval", "p", "p (Holm)", "pairs")
     return Table("Differences", head, rows, INTERVALS)
@@ -116,14 +115,7 @@ def ab(analysis: Analysis) -> list[Table]:
     )
     note = "Bradley-Terry: log odds to be preferred, relative to the mean of all; no preference counts as half a win."
     pairs = tuple(
-        (
-            f"{one.first} over {one.second}",
-            f"{one.share:.0%}",
-            _interval(*ends(one.bounds), "{:.0%}".format),
-            p_value(_p(one.bounds)),
-            p_value(one.p_holm),
-            str(one.n),
-        )
+        _compared(one, "over", f"{one.share:.0%}", _interval(*ends(one.bounds), "{:.0%}".format))
         for one in analysis.preferences
     )
     head = ("first over second", "preferred", "95 % interval", "p", "p (Holm)", "choices")
