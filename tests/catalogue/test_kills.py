@@ -42,8 +42,8 @@ def undisturbed(untrained: Path, long_song: Path, tmp_path_factory: pytest.TempP
     return out
 
 
-# Imported by every Python process that finds it. The first worker in the midst of a song after some others ends,
-# once their rows are there, and with it whatever else is to end.
+# For every Python process that finds it. The worker that writes the first song after ``before`` others waits for their
+# rows in the journal, and then kills ``processes``, once.
 DEADLY = """
 import importlib, os, signal, time
 from pathlib import Path

@@ -33,7 +33,7 @@ def test_encodes_and_decodes_as_the_package_does(model: torch.nn.Module) -> None
         assert torch.equal(z, model.encoder(wave))
         assert torch.equal(codec.decode(z), model.decoder(z))
         assert codec.decode(z).shape == wave.shape
-        # What the package itself would send: the same codes from the quantiser's read access.
+        # The package sends the same codes as our encoder and its quantiser give.
         model.set_target_bandwidth(6.0)
         mono = wave.mean(1, keepdim=True).pow(2).mean(2, keepdim=True).sqrt()
         codes = codec.quantizer.encode(codec.encode(wave / (mono + 1e-8)), 150, 6.0)

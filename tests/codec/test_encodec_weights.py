@@ -117,7 +117,7 @@ def test_download_is_kept_and_later_loads_need_no_network(
     for file in (None, kept):
         with refused(kept, "it is damaged", "remove it", f"get it again from {encodec_weights.WEIGHTS_URL}"):
             load_encodec_48khz(file)
-    # Whoever follows that advice has them again.
+    # Following that advice works.
     kept.unlink()
     assert same(load_encodec_48khz(), model)
     assert len(requests) == 2 and kept.read_bytes() == weights.read_bytes()
@@ -180,7 +180,7 @@ def test_cache_that_cannot_be_written(
 ) -> None:
     offer(weights)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # To the process a disk that is full is a file that cannot grow.
+    # A limit on the size of files stands for a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     try:
         with refused(cache / weights.name, "File too large", "LDM_SEP_CACHE"):

@@ -105,7 +105,7 @@ def test_it_can_start_as_an_mdct_whose_bins_are_its_latents() -> None:
     mid, side = 0.1 * torch.randn(2, 50 * codec.hop)
     with torch.no_grad():
         z = codec.encode(torch.stack([mid + side, mid - side])[None] / 2**0.5)[0]
-    # Quieter, by one gain, and but for both ends, where SEANet mirrors.
+    # Up to one gain, and up to both ends, where SEANet mirrors.
     bins = torch.cat([MDCT(codec.hop)(mid)[:14], MDCT(codec.hop)(side)[:2]])[:, 2:-2]
     found = z[:, 2:-2]
     found = found * (found * bins).sum() / found.square().sum()

@@ -88,7 +88,7 @@ def test_a_hiss_above_a_sung_vowel_stays_a_hiss(exponent: float) -> None:
     frames = np.lib.stride_tricks.sliding_window_view(np.stack([wave[0], estimate[0]]), 2048, 1)[:, ::480]
     power = np.abs(np.fft.rfft(frames * np.hanning(2048)))[..., 342:854] ** 2  # 8 to 20 kHz
     distance = np.sqrt(np.square(np.log10(power[0] / power[1])).mean())
-    # As far apart as two independent noises of one level are; what has partials or holes is farther from noise.
+    # The distance of two independent noises of equal level. Partials or holes would increase it.
     assert distance == pytest.approx(np.pi / 3**0.5 / np.log(10), rel=0.12)
 
 
@@ -122,7 +122,7 @@ def test_noise_on_the_latents_is_as_loud_as_the_exponent_says() -> None:
         codec = SpectralCodec(48000, SpectralSizes(**sizes, width=8, blocks=1, exponent=p)).eval()
         z = codec.encode(wave).detach()
         noisy = z + 0.1 * z.std(2, keepdim=True) * torch.randn(z.shape, generator=generator)
-        # Of the bins that are carried, not of the few copied above them.
+        # Only the coded bins count, not the replicated ones above them.
         clean, heard = (codec.encoder.mdct(codec.decode(latents).detach())[:, :, :60] for latents in (z, noisy))
         ratio = 10 * np.log10(float(clean.square().sum() / (heard - clean).square().sum()))
         x = np.random.default_rng(0).normal(size=1_000_000)

@@ -51,7 +51,7 @@ def test_karaoke_keeps_the_centre_and_loses_the_sides() -> None:
     centre, side = noise(3)[0], noise(3)[1]
     mixture = np.stack([centre + side, centre - side])
     assert np.allclose(karaoke(mixture), np.stack([centre, centre]), atol=1e-7)
-    # With what the trick keeps, L - R, it makes the mixture.
+    # With the side signal, which the trick removes, it adds up to the mixture.
     assert np.allclose(karaoke(mixture) + np.stack([side, -side]), mixture, atol=1e-7)
 
 

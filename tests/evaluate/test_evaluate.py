@@ -149,7 +149,7 @@ def test_rows_are_in_the_file_as_soon_as_they_are_told(songs: Path) -> None:
     before = psutil.Process().children()
     with pytest.raises(Killed) as held:
         evaluate(tracks, ["ours"], songs / "o", metrics=("sdr",), spectrograms=False, report=stop)
-    # Nor does anything go on, though the error is held, and with it what it passed through.
+    # The workers have ended, although the error is still held, and with it the frames it passed through.
     assert psutil.Process().children() == before and held.value
     assert len((songs / "o/scores.jsonl").read_text().splitlines()) == 2
     assert not (songs / "o/summary.json").exists()

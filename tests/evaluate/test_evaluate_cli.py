@@ -26,7 +26,7 @@ def test_one_command_gives_tables_plots_and_a_report(folders: Path) -> None:
     out = folders / "out"
     words = ["--reference", folders / "ref", "--estimates", f"ours={folders / 'est'}", "--mixtures", folders / "mix"]
     words += ["--baseline", "irm", "--metrics", "sdr,lsd", "--jobs", "2", "--published", "--out", out]
-    # A setting that stops the import of matplotlib.
+    # This MPLBACKEND stops the import of matplotlib.
     done = run_cli("evaluate", *words, MPLBACKEND="nonsense")
     (folders / "est" / "C.wav").unlink()
     assert done.returncode == 0, done.stderr

@@ -124,7 +124,7 @@ def test_a_metric_that_fails_costs_no_other_and_is_tried_again(songs: Path, monk
 def test_a_full_disk_is_one_line_that_names_the_file(songs: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     tracks = match_tracks(songs / "ref", {"ours": songs / "ours"})
-    # Longer files than this fail as they do on a full disk.
+    # Files beyond this size fail as on a full disk.
     for limit, name in ((300, "scores.jsonl"), (3000, "plots/sdr.png")):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
@@ -134,7 +134,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(songs: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert str(error.value).startswith(f"{songs / 'o' / name}: cannot be written (")
         assert "\n" not in str(error.value)
-    # What was known before is known still.
+    # The scores from before are kept.
     _, told = run(songs)
     assert told.rows == []
     assert sorted(path.name for path in (songs / "o").iterdir()) == sorted(

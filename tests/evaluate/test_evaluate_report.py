@@ -157,7 +157,7 @@ def test_the_report_is_one_file_without_network_and_shows_names_as_text(summary:
         assert tag not in ("link", "iframe", "object", "base")
         for name in ("src", "href", "srcset", "data"):
             address = attributes.get(name) or "#"
-            # Inside the page, on it, or in the folder beside it.
+            # Embedded in the page, a place on it, or in the folder beside it.
             assert address.startswith(("data:image/", "#", "excerpts/"))
     assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
     assert [tag for tag, _ in page.tags].count("script") == 1

@@ -194,7 +194,7 @@ def test_levels_of_anti_phase_stereo_are_those_of_its_channels() -> None:
 def test_values_that_are_not_finite_never_leave_the_model(mixture: torch.Tensor) -> None:
     separator = small_separator(gated=True)
     next(separator.unet.parameters()).data.fill_(torch.nan)
-    # One that a batch of songs outlives.
+    # It concerns this song alone: a folder of songs goes on after a CheckpointError.
     with pytest.raises(CheckpointError, match="not finite"):
         separator.separate(mixture, [torch.zeros(2, 32, 60)], 1)
 

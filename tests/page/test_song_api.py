@@ -179,7 +179,7 @@ def test_a_stretch_is_renewed_and_everything_else_stays_bit_by_bit(house: House)
     inside = slice(first + fade, last - fade)
     assert np.array_equal(after[:, inside], house.file(other, "vocals.wav")[0][:, inside])
     assert np.abs(after - before)[:, inside].max() > 1e-3
-    # The seed of the song takes it back.
+    # Renewed with the song's own seed, the stretch is as it was.
     again = renew(0)
     assert np.array_equal(again[:, inside], before[:, inside])
     assert [one["seed"] for one in house.job(job)["stretches"]] == [4, 0]

@@ -185,7 +185,7 @@ def test_playing_is_gapless_and_keys_do_what_buttons_do(wide: Listener, house: H
     here = wide.script(slider)
     wide.keys("r")
     assert pressed(wide, "Loop") and wide.script(slider) == pytest.approx(here, abs=0.05)
-    # Another try for that bar, while the one of before is heard.
+    # The looped stretch is renewed with another seed while the old one plays.
     wide.keys("n")
     wide.wait(lambda: [one.text for one in wide.all(".past li") if "seed 1" in one.text])
     after = house.job(job)

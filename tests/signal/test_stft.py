@@ -20,7 +20,7 @@ def test_both_ways_are_those_of_torch(samples: int, length: int, hop: int) -> No
     runs = stft_runs(wave, window, hop)
     assert [run.shape[2] for run in runs[:-1]] == [RUN] * (len(runs) - 1)
     torch.testing.assert_close(torch.cat(runs, 2).flatten(0, 1).mT, expected, atol=1e-4, rtol=1e-5)
-    # Spectra that are those of no wave.
+    # Masked spectra, which no wave has exactly.
     mask = torch.rand(expected.shape, generator=torch.Generator().manual_seed(0))
     masked = (run * part for run, part in zip(runs, mask.mT.unflatten(0, (2, 3)).split(RUN, 2), strict=True))
     back = torch.istft(expected * mask, length, hop, window=window, length=samples).unflatten(0, (2, 3))

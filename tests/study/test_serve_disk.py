@@ -42,7 +42,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
         assert os.strerror(code) in reply.json()["error"] and str(lab.answers) not in reply.text
         monkeypatch.undo()
     assert (lab.answers / "1.jsonl").read_bytes() == before
-    # Nobody was told that it is saved: the page is still the one to answer, and the same events are taken now.
+    # The answers were not confirmed: the page is still open, and the same events are accepted now.
     assert tab.where()["page"] == place["page"]
     reply = tab.rate(rows)
     assert reply.status_code == 200 and reply.json()["repeated"] is False

@@ -49,7 +49,7 @@ def test_from_stems_over_a_browser_to_the_report(tmp_path: Path) -> None:
         seen += [
             client.get(path, headers={"authorization": "Bearer 1"}).text for path in ("/api/session", "/api/progress")
         ]
-    # What is what was nowhere to be seen.
+    # No page and no reply told a system, a song or a place.
     told = "\n".join(seen)
     secrets = [*SYSTEMS, "söng", str(tmp_path), "key", *(one.sha256 for one in key.stimuli)]
     assert told and [word for word in secrets if word in told.replace("keys", "")] == []

@@ -59,7 +59,7 @@ def test_a_state_comes_back_as_it_was_saved(state: Path) -> None:
         assert (again / name).read_bytes() == (state / name).read_bytes()
     moments, before = (torch.load(s / "optimizer.pt")["state"] for s in (again, state))
     assert all(torch.equal(moments[i][k], before[i][k]) for i in before for k in before[i])
-    # What the rates are is for the settings to say.
+    # The learning rate comes from the settings, not from the file.
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 

@@ -108,7 +108,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> No
     weights = [float(r["weight"]) for r in csv.DictReader((tmp_path / "validation.csv").read_text().splitlines())]
     assert 0 < weights[-1] < 2
     losses = {r["step"]: float(r["loss"]) for r in csv.DictReader((tmp_path / "train.csv").read_text().splitlines())}
-    # Nothing is known of a step that was skipped; nothing else is spoilt by it.
+    # A skipped step has no loss. All other losses are unharmed.
     assert [step for step, loss in losses.items() if not 0 < loss < 5] == ["3"]
     assert module.set_to_train == [True] * 6
     # Averaged weights are kept apart from the live ones.
@@ -135,7 +135,7 @@ def test_lines_come_as_time_goes_by_and_say_how_long_the_rest_will_take(tmp_path
     # Means are over the steps since the last line that were taken.
     assert told[1].losses == {"loss": (2 + 4) / 2} and told[1].skipped == 1
     assert told[1].rate == told[5].rate == 0.25
-    # What a validation takes is no step's time, but the rest will have it too.
+    # Validations do not count into the time of a step. They do count into the time that is left.
     assert told[4].losses == {"weight": 0.5} and told[4].rate is None
     assert told[4].minutes_left == pytest.approx(80 / 60) and told[-1].minutes_left == 0
     rows = list(csv.DictReader((tmp_path / "train.csv").read_text().splitlines()))

@@ -53,5 +53,5 @@ def test_no_band_hears_the_whole_spectrum(n_fft: int, bands: int) -> None:
     filters = loss_filters(n_fft // 2 + 1, bands, 48000)
     heard = filters > 0
     assert bool(heard.any(1).all())
-    # Few and neighbouring bins at the bottom, where bands are narrower than bins.
+    # The lowest bands are narrower than a bin and hold at most four.
     assert int(heard[:8].sum(1).max()) <= 4

@@ -96,7 +96,7 @@ def test_thresholded_snr_is_the_snr_in_bels_down_to_its_floor() -> None:
     quieter = reference * (1 - 10**-0.5)
     assert float(thresholded_snr_loss(quieter, reference, mixture, floor=1e-9)) == pytest.approx(-1, abs=1e-3)
     assert float(thresholded_snr_loss(reference, reference, mixture)) == pytest.approx(-3, abs=0.05)
-    # Over silence, what sounds as loud as the mixture costs 30 dB.
+    # An estimate as loud as the mixture over a silent reference costs 30 dB.
     assert float(thresholded_snr_loss(mixture, 0 * reference, mixture)) == pytest.approx(3, abs=0.01)
 
 

@@ -61,7 +61,7 @@ def test_a_configuration_is_written_for_every_layout_and_names_nobody_elses_data
         assert config.name == "my songs" and config.card.licence == "unknown" and config.card.limitations == ()
         assert len(config.card.training_data) == 1 and config.card.training_data[0].startswith("my songs: ")
         assert config.card.start == ("open" if start == "open" else "")
-        # Of melodies and speakers that are not there nothing is asked.
+        # The configuration asks for no melodies and no speech, since there are none.
         assert config.mix.melodic == 0 and not config.data.speech
 
 

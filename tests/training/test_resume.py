@@ -46,7 +46,7 @@ def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(trained: Path, ste
     assert "resumed" in resumed.stderr and "changed" not in resumed.stderr
     other = run_here(*words, "--resume", "--set", "unet.time_features=24", "--steps", "9")
     assert other.returncode == 1 and "undo what changed" in other.stderr and "delete" not in other.stderr
-    # What a failed start asked for is not remembered.
+    # Settings of a start that failed are not recorded.
     failed = run_here(*words, "--resume", "--set", "mix.reverb=0.7", "--items", "none.csv")
     assert failed.returncode == 1 and "none.csv" in failed.stderr
     changed = run_here(*words, "--resume", "--set", "mix.reverb=0.5", "--set", "training.steps=9")

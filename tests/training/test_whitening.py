@@ -39,7 +39,7 @@ def test_whitening_is_measured_on_vocals_and_mixtures_in_equal_shares_at_the_wor
     std = scale * np.sqrt((0.1**2 + 0.05**2) / 2)
     torch.testing.assert_close(measured.std.reshape(2, 1), std.float(), rtol=0.02, atol=0)
     torch.testing.assert_close(measured.mean.reshape(2, 1), offset, rtol=0, atol=0.01)
-    # A codec that wants a level of its own hears both at that.
+    # A codec with an input level of its own gets vocals and mixture at that level.
     codec.input_gain = lambda wave: 3 / wave.square().mean((1, 2), keepdim=True).sqrt()
     measured = measure_whitening(codec, SimpleNamespace(batch=batch), 3, 0)
     torch.testing.assert_close(measured.std.reshape(2, 1), 3 * scale, rtol=0.02, atol=0)
