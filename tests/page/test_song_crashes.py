@@ -23,7 +23,7 @@ from ldm_sep.errors import ConfigError
 from ldm_sep.page.job_store import JobStore
 from ldm_sep.page.server import serve
 
-# Work enough to be in the midst of it.
+# Takes long enough for a test to act meanwhile.
 LONG = {"preset": "best"}
 
 
@@ -58,7 +58,7 @@ def test_a_killed_worker_costs_an_attempt_and_a_second_one_the_song(house: House
     for _ in range(2):
         midway(house, job)
         pids = [pid for pid in workers_of(os.getpid()) if pid not in killed and b"workers.process" in command(pid)]
-        # What decodes uploads holds no networks.
+        # The worker that decodes uploads holds no networks and is smaller.
         worker = max(pids, key=lambda pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]))
         os.kill(worker, signal.SIGKILL)
         killed.append(worker)
@@ -124,7 +124,7 @@ def test_a_result_that_cannot_be_recorded_is_none(house: House, monkeypatch: pyt
         patch.setattr(JobStore, "change", full)
         job = house.await_state(house.add(as_file(song(1))), "done", "failed")
     assert job["state"] == "failed" and job["take"] == 0 and "No space left" in job["error"]
-    # What a new start reads is that it waits still.
+    # A restarted server finds the song still queued.
     again = JobStore(house.store.root)
     assert next(one for one in again.all() if one.id == job["id"]).state == "queued"
 
@@ -146,7 +146,7 @@ def test_a_killed_server_forgets_nothing_and_shows_nothing_half_done(tmp_path: P
             children = workers_of(process.pid)
             process.kill()
             process.wait(120)
-        # Nobody goes on behind its back.
+        # Its workers end with it.
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     assert stems_below(folder) == []
     with server(folder, untrained) as (process, address, _), httpx2.Client(base_url=address) as client:
@@ -181,7 +181,7 @@ def check_the_client_in_the_guide(folder: Path, address: str) -> None:
 
 
 def test_a_slow_download_keeps_nobody_waiting_and_stays_that_of_its_time(house: House) -> None:
-    # More than the buffers on the way hold, and little work: only its end is no silence.
+    # More bytes than the network's buffers hold. Only the end sounds, so there is little to compute.
     wave = np.pad(song(3), ((0, 0), (57 * RATE, 0)))
     job = house.await_state(house.add(as_file(wave), preset="fast"), "done")
     path = f"/api/jobs/{job['id']}/files/vocals.wav"
