@@ -17,6 +17,7 @@ from ldm_sep.method.level import LevelHead
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.refinement import TextureFromMixture
 from ldm_sep.network.levels import LevelSizes, UNetSizes
+from ldm_sep.network.post_filter import PostFilter
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.network.unet import UNet1d
 
@@ -143,6 +144,11 @@ def _separator(config: Config, codec: Codec) -> LatentSeparator:
         if codec.channels != 2:
             raise ConfigError(f"{config.name}: a predictor hears stereo; the codec has {codec.channels} channel")
         predictor = MaskPredictor(codec.sample_rate, **config.predictor.model_dump())
+    post_filter = None
+    if config.post_filter is not None:
+        if codec.channels != 2:
+            raise ConfigError(f"{config.name}: a post-filter hears stereo; the codec has {codec.channels} channel")
+        post_filter = PostFilter(codec.sample_rate, **config.post_filter.model_dump())
     cond_channels = codec.latent_channels * (1 if predictor is None else 2)
     unet = build_unet(config.unet, codec.latent_channels, cond_channels, gated_anchor=gated)
     head = None if codec.keeps_level else LevelHead(codec.latent_channels)
@@ -159,6 +165,7 @@ def _separator(config: Config, codec: Codec) -> LatentSeparator:
         predictor=predictor,
         level_head=head,
         refiner=refiner,
+        post_filter=post_filter,
         codec_residual=config.separator.codec_residual,
     )
 

@@ -28,8 +28,8 @@ _RETIRED = (
 _REMEDY = "fetch the checkpoint again"
 
 # What a run can train; "unet" with the conditioner and the level head.
-Part = Literal["codec", "predictor", "unet"]
-PARTS: tuple[Part, ...] = ("codec", "predictor", "unet")
+Part = Literal["codec", "predictor", "unet", "post_filter"]
+PARTS: tuple[Part, ...] = ("codec", "predictor", "unet", "post_filter")
 Count = Annotated[int, Field(ge=0, le=10**15)]
 WeightFile = Literal["model.safetensors", "codec.safetensors", "whitening.safetensors"]
 # Of the evaluation: the value, or the value with its interval; None where it is undefined.

@@ -1,5 +1,6 @@
 """Safetensors files of weights: what is read or written fits, is finite and works."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -17,6 +18,7 @@ LARGEST = 16 << 30
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # The largest value of fp16, in which weights are stored; no working network comes near.
 _LARGEST_WEIGHT = 65504.0
+_OF_PREDICTOR = re.compile(r"^predictor\.(?=(first|enter|down|bottom|up|leave|last)\.)")
 
 
 def require_usable(key: str, value: Tensor) -> None:
@@ -33,6 +35,11 @@ def require_usable(key: str, value: Tensor) -> None:
     # Weight norm divides by the length of the direction.
     if key.endswith("parametrizations.weight.original1") and not bool(value.flatten(1).square().sum(1).all()):
         raise CheckpointError(f"{name} holds directions of length zero")
+
+
+def _renamed(key: str) -> str:
+    # Earlier versions called the levels of the U-Net stages, and the predictor held the layers of its own.
+    return _OF_PREDICTOR.sub("predictor.net.", key.replace("unet.stages.", "unet.levels."))
 
 
 def _refused(path: Path, problem: str) -> CheckpointError:
@@ -54,7 +61,7 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
     expected = {k: v for k, v in module.state_dict().items() if not k.startswith(ignore or ("\0",))}
     with _opened(path) as file:
         # Earlier versions called the levels of the U-Net stages.
-        names = {name.replace("unet.stages.", "unet.levels."): name for name in file.keys()}  # noqa: SIM118 - no mapping
+        names = {_renamed(name): name for name in file.keys()}  # noqa: SIM118 - no mapping
         stored = {key.removeprefix(prefix): name for key, name in names.items() if key.startswith(prefix)}
         if wrong := sorted(expected.keys() ^ stored.keys()):
             which = "missing" if wrong[0] in expected else "not expected"

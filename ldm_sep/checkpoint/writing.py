@@ -75,6 +75,7 @@ def save_separator(folder: Path, config: Config, separator: LatentSeparator, pro
         "unet": separator.unet,
         "predictor": separator.predictor,
         "level_head": separator.level_head,
+        "post_filter": separator.post_filter,
     }
     counts = {name: 0 if part is None else parameter_count(part) for name, part in parts.items()}
     _write(folder, "separator", config, weights, counts, provenance)

@@ -105,6 +105,8 @@ def inspect(
         if separator.predictor is not None:
             _count("predictor", separator.predictor)
         _count("unet", separator.unet)
+        if separator.post_filter is not None:
+            _count("post-filter", separator.post_filter)
         if separator.level_head is not None:
             _count("level head", separator.level_head)
 

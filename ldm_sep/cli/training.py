@@ -90,7 +90,7 @@ def train(
     ] = None,
     cpu: Cpu = False,
 ) -> None:
-    """Train a separator, stage 0, 1 or 2 as the configuration says; writes RUN/separator."""
+    """Train a separator, stage 0 to 3 as the configuration says; writes RUN/separator."""
     from ldm_sep.training.freeze import open_pack
     from ldm_sep.training.pairs import mix_pairs
     from ldm_sep.training.separator import train as act

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ldm_sep.bundled import shipped
 from ldm_sep.config.fields import Line
-from ldm_sep.config.networks import CodecConfig, PredictorConfig, SeparatorConfig, UNetConfig
+from ldm_sep.config.networks import CodecConfig, PostFilterConfig, PredictorConfig, SeparatorConfig, UNetConfig
 from ldm_sep.config.sampling import SamplingConfig
 from ldm_sep.config.training import CodecTrainingConfig, DataConfig, MixConfig, SeparatorTrainingConfig
 from ldm_sep.errors import ConfigError, reason
@@ -47,6 +47,7 @@ class Config(Record):
     codec: CodecConfig
     unet: UNetConfig | None = None
     predictor: PredictorConfig | None = None
+    post_filter: PostFilterConfig | None = None
     separator: SeparatorConfig = SeparatorConfig()
     data: DataConfig
     mix: MixConfig = MixConfig()

@@ -122,3 +122,14 @@ class PredictorConfig(Record):
     """Of the 2-D U-Net's levels, multiples of 4."""
     exponent: Exponent = 1.0
     """Power of the mask. Below 1 it opens: unfamiliar voices are otherwise cut too much."""
+
+
+class PostFilterConfig(Record):
+    """`ldm_sep.network.post_filter.PostFilter`; leave the table out for none."""
+
+    window: Samples = 2048
+    """Samples of the STFT's window."""
+    hop: Samples = 512
+    """Samples between two of its frames."""
+    channels: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=10)] = (16, 32, 48)
+    """Of the 2-D U-Net's levels, multiples of 4."""

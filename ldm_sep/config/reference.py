@@ -11,6 +11,7 @@ from ldm_sep.config.experiment import CardConfig
 from ldm_sep.config.networks import (
     Encodec48kHzConfig,
     LevelConfig,
+    PostFilterConfig,
     PredictorConfig,
     SEANetCodecConfig,
     SeparatorConfig,
@@ -27,6 +28,7 @@ TABLES: tuple[tuple[str, type[Record]], ...] = (
     ('[codec], kind = "seanet"', SEANetCodecConfig),
     ('[codec], kind = "encodec_48khz"', Encodec48kHzConfig),
     ("[predictor]", PredictorConfig),
+    ("[post_filter]", PostFilterConfig),
     ("[unet]", UNetConfig),
     ("[[unet.levels]]", LevelConfig),
     ("[separator]", SeparatorConfig),

@@ -25,6 +25,8 @@ class PresetConfig(Record):
     """Instead of the default's."""
     overlap: Overlap | None = None
     """Instead of the default's."""
+    post_filter: bool | None = None
+    """Instead of the default's."""
 
 
 class SamplingConfig(Record):
@@ -45,6 +47,8 @@ class SamplingConfig(Record):
     """At each the predictor hears the mixture once; the mean of its estimates is taken, in training too."""
     power: MaskPower | None = None
     """Of the predictor's mask, where it is not to be `predictor.exponent`."""
+    post_filter: bool = False
+    """Whether the vocals go through the post-filter."""
     estimate_weight: Share = 0.35
     """Of vocals that another separator made, where they are given, in the mean of these and the predictor's, up to
     where their band ends.
@@ -53,7 +57,7 @@ class SamplingConfig(Record):
     """Seconds of a window."""
     overlap: Overlap = 0.2
     """Share of a window that it shares with the next."""
-    presets: dict[Literal["fast", "best", "clean", "full"], PresetConfig] = Field(default_factory=dict)
-    """Tables of what they change: `fast` and `best` by cost; by taste `clean`, less of the accompaniment, and `full`,
-    less of the voice lost.
+    presets: dict[Literal["fast", "best", "clean", "full", "natural"], PresetConfig] = Field(default_factory=dict)
+    """Tables of what they change: `fast` and `best` by cost; by taste `clean`, less of the accompaniment, `full`,
+    less of the voice lost, and `natural`, quiet bands at levels nearer to the voice's.
     """

@@ -128,8 +128,8 @@ class SeparatorTrainingConfig(OptimiserConfig):
     ``latest``, which then takes the place of 1 in what is said of the largest t.
     """
 
-    stage: Literal[0, 1, 2]
-    """0 trains the predictor alone, 1 the U-Net alone, 2 U-Net and conditioner."""
+    stage: Literal[0, 1, 2, 3]
+    """0 trains the predictor alone, 1 the U-Net alone, 2 U-Net and conditioner, 3 the post-filter alone."""
     latest: DiffusionTime = 1.0
     """Largest t that is trained, for a separator that refines."""
     estimate_share: Share = 0.0

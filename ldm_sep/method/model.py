@@ -43,7 +43,8 @@ class LatentSeparator(nn.Module):
     decoded: where diffusion leaves the estimate's latents alone, the result is the estimate, not a coded copy of it.
 
     A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
-    word on the decoded wave. ValueError for parts that do not go together.
+    word on the decoded wave. A ``post_filter`` of the same arguments is for the ear, and used only where it is asked
+    for. ValueError for parts that do not go together.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class LatentSeparator(nn.Module):
         predictor: nn.Module | None = None,
         level_head: LevelHead | None = None,
         refiner: nn.Module | None = None,
+        post_filter: nn.Module | None = None,
         codec_residual: bool = False,
     ) -> None:
         super().__init__()
@@ -72,30 +74,36 @@ class LatentSeparator(nn.Module):
         self.gated_anchor, self.refines = gated_anchor, refines
         self.predictor = predictor
         self.level_head = level_head
-        self.refiner = refiner
+        self.refiner, self.post_filter = refiner, post_filter
         self.codec_residual = codec_residual
         self.set_stage(1)
 
     def set_stage(self, stage: int) -> None:
-        """0: only the predictor is trained; 1: only the U-Net (and level head); 2: these and the conditioner.
+        """0: only the predictor is trained; 1: only the U-Net (and level head); 2: these and the conditioner; 3: only
+        the post-filter.
 
-        The codec never is. ValueError for other stages, and for 0 without a predictor.
+        The codec never is. ValueError for other stages, and for 0 and 3 without a predictor or post-filter.
         """
-        if stage not in (0, 1, 2):
-            raise ValueError(f"the stage is 0, 1 or 2, not {stage}")
+        if stage not in (0, 1, 2, 3):
+            raise ValueError(f"the stage is 0, 1, 2 or 3, not {stage}")
         if stage == 0 and self.predictor is None:
             raise ValueError("stage 0 trains the predictor, and there is none")
+        if stage == 3 and self.post_filter is None:
+            raise ValueError("stage 3 trains the post-filter, and there is none")
         self.requires_grad_(False)
         self.conditioner.requires_grad_(stage == 2)
         if self.predictor is not None:
             self.predictor.requires_grad_(stage == 0)
-        self.unet.requires_grad_(stage != 0)
+        if self.post_filter is not None:
+            self.post_filter.requires_grad_(stage == 3)
+        self.unet.requires_grad_(stage in (1, 2))
         if self.level_head is not None:
-            self.level_head.requires_grad_(stage != 0)
+            self.level_head.requires_grad_(stage in (1, 2))
 
     def parameter_groups(self, learning_rate: float, conditioner_rate: float) -> list[dict]:
         """AdamW groups of the trainable weights; the conditioner's rate is ``conditioner_rate`` times the others'."""
-        parts = [(self.unet, 1.0), (self.level_head, 1.0), (self.predictor, 1.0), (self.conditioner, conditioner_rate)]
+        own = (self.unet, self.level_head, self.predictor, self.post_filter)
+        parts = [*((part, 1.0) for part in own), (self.conditioner, conditioner_rate)]
         groups: dict[float, list[nn.Parameter]] = {}
         for part, scale in parts:
             if part is not None:
@@ -238,13 +246,15 @@ class LatentSeparator(nn.Module):
         weight: float = 0.35,
         limits: Sequence[float] = (),
         fresh: Callable[[int, int], Tensor] | None = None,
+        post_filter: bool = False,
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
         A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded; without
         ``steps`` it is the predictor's estimate, which needs no noise; ``fresh(k, i)`` is for sample k; ``speeds`` and
         ``power`` are the predictor's. The vocals ``given`` (B, C, T) by another separator enter its estimate with
-        ``weight``, up to ``limits`` in Hz, one an item. CheckpointError if the result is not finite.
+        ``weight``, up to ``limits`` in Hz, one an item. With ``post_filter`` the vocals go through it.
+        CheckpointError if the result is not finite.
         """
         gain = normalising_gain(mixture)
         estimate = self._begin(mixture * gain, None if given is None else given * gain, weight, limits, speeds, power)
@@ -257,6 +267,8 @@ class LatentSeparator(nn.Module):
                 for k, noise in enumerate(noises)
             ]
             vocals = self.render(torch.stack(samples).mean(0), cond, estimate, mixture * gain)
+        if post_filter and self.post_filter is not None:
+            vocals = self.post_filter(vocals, mixture * gain)
         if not torch.isfinite(vocals).all():
             raise CheckpointError("the networks give values that are not finite here; the checkpoint may be damaged")
         return vocals / gain

@@ -123,6 +123,7 @@ class WindowEngine:
             weight=plan.estimate_weight,
             limits=limits,
             fresh=fresh,
+            post_filter=plan.post_filter,
         )
 
 

@@ -37,7 +37,8 @@ class Options:
     many times the cost. speeds: 0.5 to 2; at each the predictor, where there is one, hears the mixture once, and the
     mean of what it hears is taken (`network.predictor`). power: of its mask; higher cuts more of what is not the voice,
     and of the voice. estimate_weight: share of vocals that another separator made, where they are given, in the mean of
-    these and the predictor's, up to where their band ends; 1 leaves the predictor out there. segment: seconds of a
+    these and the predictor's, up to where their band ends; 1 leaves the predictor out there. post_filter: whether the
+    vocals go through the checkpoint's post-filter, where it has one (`network.post_filter`). segment: seconds of a
     window. overlap: share of it shared with the next. renewed: stretches (from, to, seed), in seconds of what is
     separated, whose vocals come from another seed (`separation.renewal`). batch_size: windows computed together on a
     GPU. threads: windows computed side by side on a CPU, one thread each; by default as many as the process may use
@@ -53,6 +54,7 @@ class Options:
     speeds: tuple[float, ...] | None = None
     power: float | None = None
     estimate_weight: float | None = None
+    post_filter: bool | None = None
     segment: float | None = None
     overlap: float | None = None
     renewed: tuple[tuple[float, float, int], ...] = ()
@@ -81,8 +83,9 @@ class Plan(Record):
     averages: Positive
     speeds: Speeds
     power: MaskPower | None
-    # Sidecars of versions before have none.
+    # Sidecars of versions before have neither of these.
     estimate_weight: Share = 0.35
+    post_filter: bool = False
     segment: Segment
     overlap: Overlap
     renewed: tuple[Stretch, ...] = ()

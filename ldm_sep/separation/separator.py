@@ -248,6 +248,8 @@ class Separator:
         plan = settle(options, self.manifest.config.sampling)
         if plan.steps == 0 and self.model.predictor is None:
             raise ConfigError("steps = 0 gives the predictor's estimate, and this checkpoint has none; use 1 or more")
+        if plan.post_filter and self.model.post_filter is None:
+            raise ConfigError("this checkpoint has no post-filter; leave it out")
         return plan
 
     def settings(

@@ -126,6 +126,8 @@ def settings_key(
     """
     given = {} if estimate_sha256 is None else {"estimate": estimate_sha256}
     unused = _WITHOUT_EFFECT if given else _WITHOUT_EFFECT | {"estimate_weight"}
+    # Left out where it is off, so that the keys of versions before stay what they were.
+    unused = unused if settings.plan.post_filter else unused | {"post_filter"}
     plan = settings.plan.model_dump(mode="json", exclude=unused)
     table = {**settings.model_dump(mode="json"), "plan": plan}
     return _hash_of({"input": input_sha256, **given, "checkpoint": checkpoint_sha256, "settings": table})

@@ -27,11 +27,15 @@ _BATCH = 8
 
 
 def weights_digest(separator: LatentSeparator) -> str:
-    """SHA-256 of the weights that items of a pack depend on: all but the U-Net's and the level head's."""
+    """SHA-256 of the weights that items of a pack depend on: all but the U-Net's, the level head's and the
+    post-filter's.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(separator.state_dict().items()):
-        if not name.startswith(("unet.", "level_head.")):
-            digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        if not name.startswith(("unet.", "level_head.", "post_filter.")):
+            # Packs keep the digest that they were made with, under the predictor's names of that time.
+            stored = name.replace("predictor.net.", "predictor.")
+            digest.update(f"{stored} {tuple(value.shape)}\n".encode())
             digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Losses on waves, for training codecs. All take ``estimate, reference (B, C, T)`` and return a scalar."""
+"""Losses on waves. All take ``estimate, reference (B, C, T)`` and return a scalar."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,11 @@ _LOG_FLOOR = 1e-6
 _COMPLEX_FLOOR = 1e-3
 # At most; short windows have fewer bins.
 _MEL_BANDS = 96
+# The least power of a bin, as of the metric MR-STFT.
+_POWER_FLOOR = 1e-8
+_RECORDED_DB = -90.0
+# Frames further below the loudest are not compared by LSD.
+_ACTIVE_DB = -40.0
 
 
 def loss_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
@@ -34,6 +39,64 @@ def thresholded_snr_loss(estimate: Tensor, reference: Tensor, mixture: Tensor, f
     threshold = floor * mixture.square().mean((1, 2)) + 1e-10
     error = (estimate - reference).square().mean((1, 2)) + threshold
     return torch.log10(error / (reference.square().mean((1, 2)) + threshold)).mean()
+
+
+class MagnitudeLoss(nn.Module):
+    """MR-STFT plus LSD (`ldm_sep.metrics.spectral`), where the reference's recording has anything at all.
+
+    Recordings that end below the Nyquist frequency would teach what other recordings sound like above: bins in which
+    the reference has a mean level under -90 dB are left out of both logarithms.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        # FFT length, hop and window of the metric's resolutions, and of LSD.
+        self.resolutions = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+        self.frame, self.hop = round(2048 / 44100 * sample_rate), round(sample_rate / 100)
+
+    def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
+        # Logarithms of quiet bins need float32.
+        with torch.autocast(estimate.device.type, enabled=False):
+            waves = estimate.float().flatten(0, 1), reference.float().flatten(0, 1)
+            distances = [self._mr_stft(*waves, *sizes) for sizes in self.resolutions]
+            return torch.stack(distances).mean() + self._lsd(estimate.float().mean(1), reference.float().mean(1))
+
+    def _mr_stft(self, estimate: Tensor, reference: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
+        e, r = (_powers(wave, n_fft, hop, window).clamp_min(_POWER_FLOOR) for wave in (estimate, reference))
+        there = _there(r, window)
+        error = (e.sqrt() - r.sqrt()).square().sum((1, 2))
+        convergence = (error / (r.sum((1, 2)) + 1)).sqrt().mean()
+        return convergence + 0.5 * _mean((e / r).log().abs().mean(2), there)
+
+    def _lsd(self, estimate: Tensor, reference: Tensor) -> Tensor:
+        e, r = (_powers(wave, self.frame, self.hop, self.frame) + _POWER_FLOOR / 10 for wave in (estimate, reference))
+        there = _there(r, self.frame)[..., None]
+        frames = r.sum(1)
+        active = frames > 10 ** (_ACTIVE_DB / 10) * frames.amax(1, keepdim=True)
+        squares = (torch.log10(r / e).square() * there).sum(1) / there.sum(1).clamp_min(1)
+        return _mean((squares + 1e-4).sqrt(), active)
+
+
+def _powers(wave: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
+    """Squared magnitudes (B, bins, frames) of ``wave (B, T)``, of whole frames: at a mirrored end even a recording that
+    ends below the Nyquist frequency has something above.
+    """
+    hann = torch.hann_window(window, device=wave.device)
+    return (
+        torch.view_as_real(torch.stft(wave, n_fft, hop, window, hann, center=False, return_complex=True))
+        .square()
+        .sum(-1)
+    )
+
+
+def _there(power: Tensor, window: int) -> Tensor:
+    """Which bins (B, bins) have a level that a recording has, by the mean of ``power (B, bins, frames)``."""
+    return power.mean(2) > 10 ** (_RECORDED_DB / 10) * window
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """The mean of ``values`` that are ``where``; 0 for none."""
+    return (values * where).sum() / where.sum().clamp_min(1)
 
 
 class MultiScaleSpectralLoss(nn.Module):

@@ -10,8 +10,11 @@ from ldm_sep.method.diffusion import add_noise, truncated_snr_weight, v_target, 
 from ldm_sep.method.level import normalising_gain
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.loop import in_precision
-from ldm_sep.training.losses import MultiScaleSpectralLoss, thresholded_snr_loss
+from ldm_sep.training.losses import MagnitudeLoss, MultiScaleSpectralLoss, thresholded_snr_loss
 from ldm_sep.training.pairs import Pairs, needed
+
+# Of the distortion in the post-filter's loss: enough that no SI-SDR is lost.
+_DISTORTION = 0.3
 
 
 class PredictorObjective(nn.Module):
@@ -36,6 +39,30 @@ class PredictorObjective(nn.Module):
         outline = self.spectral(heard, wanted)
         loss = distortion + self.settings.outline_weight * outline
         return {"loss": loss, "snr_loss": distortion, "outline_loss": outline}
+
+
+class PostFilterObjective(nn.Module):
+    """What the post-filter is asked for: the magnitudes of the vocals' spectra (`MagnitudeLoss`), and no distortion of
+    their wave in return (its thresholded SNR in bels).
+
+    ``forward(vocals, mixture, estimate (B, C, T))``, all at the networks' level.
+    """
+
+    def __init__(self, separator: LatentSeparator, settings: SeparatorTrainingConfig) -> None:
+        super().__init__()
+        self.separator, self.settings = separator, settings
+        self.magnitudes = MagnitudeLoss(separator.codec.sample_rate)
+
+    def forward(self, vocals: Tensor, mixture: Tensor, estimate: Tensor) -> Mapping[str, Tensor]:
+        with in_precision(self.settings.precision, mixture.device):
+            heard = self.separator.get_submodule("post_filter")(estimate, mixture)
+        distance = self.magnitudes(heard, vocals)
+        distortion = thresholded_snr_loss(heard, vocals, mixture)
+        return {
+            "loss": distance + _DISTORTION * distortion,
+            "magnitude_loss": distance,
+            "snr_loss": distortion,
+        }
 
 
 class SeparatorObjective(nn.Module):

@@ -48,6 +48,8 @@ def needed_arrays(config: Config) -> tuple[str, ...]:
     settings = config.needed_training()
     if settings.stage == 0:
         return ("vocals", "mixture")
+    if settings.stage == 3:
+        return ("vocals", "mixture", "estimate")
     estimate = () if config.predictor is None else ("estimate",)
     # Where the conditioner is trained, the condition is computed in every step.
     names = {"z0", "cond"} if settings.stage == 1 else {"z0", "mixture", *estimate}

@@ -1,4 +1,4 @@
-"""Training of the separator: the predictor (stage 0), the U-Net (1), U-Net and conditioner (2)."""
+"""Training of the separator: the predictor (stage 0), the U-Net (1), U-Net and conditioner (2), the post-filter (3)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from ldm_sep.data.items import Item
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.log import Board
 from ldm_sep.training.loop import Session, fit, step_seed
-from ldm_sep.training.objectives import PredictorObjective, SeparatorObjective
+from ldm_sep.training.objectives import PostFilterObjective, PredictorObjective, SeparatorObjective
 from ldm_sep.training.pairs import Pairs, PairSource, needed
 from ldm_sep.training.provenance import provenance
 from ldm_sep.training.start import Runs
@@ -51,9 +51,13 @@ def train(
     ``separator`` in the session's: the averaged weights. Returns that folder.
     """
     settings, device, rank = config.needed_training(), session.accelerator.device, session.accelerator.process_index
-    plans, speeds = validation_plans(config.sampling), config.sampling.speeds
+    # The post-filter is heard where it is trained, also where the checkpoint's defaults leave it out.
+    plans = validation_plans(config.sampling, post_filter=True if settings.stage == 3 else None)
+    speeds = config.sampling.speeds
     if settings.stage == 0:
         objective: nn.Module = PredictorObjective(separator, settings)
+    elif settings.stage == 3:
+        objective = PostFilterObjective(separator, settings)
     else:
         objective = SeparatorObjective(separator, settings)
     objective = objective.to(device)
@@ -66,6 +70,9 @@ def train(
     def draw(step: int) -> tuple:
         if settings.stage == 0:
             return draw_predictor_step(pairs, settings, speeds, step, rank)
+        if settings.stage == 3:
+            drawn = pairs(step, rank)
+            return needed(drawn.vocals), needed(drawn.mixture), needed(drawn.estimate)
         return draw_step(pairs, settings, step, rank)
 
     def validate(step: int, board: Board) -> dict[str, float]:
@@ -81,7 +88,7 @@ def train(
         done = {
             "steps": reached.step,
             "minutes": reached.minutes,
-            "parts": ("predictor",) if settings.stage == 0 else ("unet",),
+            "parts": ({0: "predictor", 3: "post_filter"}.get(settings.stage, "unet"),),
             "scores": dict(scores),
             "before": before,
         }

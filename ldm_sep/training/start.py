@@ -61,6 +61,8 @@ def begin_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs
     settings = config.needed_training()
     if settings.stage == 0 and config.predictor is None:
         raise ConfigError(f"{config.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
+    if settings.stage == 3 and (config.post_filter is None or config.predictor is None):
+        raise ConfigError(f"{config.name}: stage 3 trains the post-filter of a [predictor]; add a [post_filter] table")
     if start.predictor is not None:
         require_same_predictor(start.predictor, read_manifest(start.predictor), config)
     torch.manual_seed(settings.seed)
@@ -89,13 +91,17 @@ def _of_separator(config: Config, folder: Path, start: Start) -> tuple[LatentSep
     require_same_codec(folder, manifest, config)
     _, before = load_separator(folder, start.codec_weights)
     separator = build_separator(config, before.codec)
+    state = before.state_dict()
+    if before.post_filter is None:
+        # A new one: separators of versions before have none.
+        state |= {key: value for key, value in separator.state_dict().items() if key.startswith("post_filter.")}
     try:
-        separator.load_state_dict(before.state_dict())
+        separator.load_state_dict(state)
     except RuntimeError:
         raise ConfigError(
             f"{folder}: its networks have other sizes than those of {config.name}; make them equal"
         ) from None
-    kept = ("codec", "unet") if start.predictor is not None else PARTS
+    kept = ("codec", "unet", "post_filter") if start.predictor is not None else PARTS
     return separator, _runs_of(config, manifest, kept)
 
 

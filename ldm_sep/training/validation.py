@@ -17,9 +17,10 @@ from ldm_sep.separation.options import Options, Plan, settle
 from ldm_sep.signal.windows import Window
 
 
-def validation_plans(sampling: SamplingConfig) -> dict[int, Plan]:
+def validation_plans(sampling: SamplingConfig, *, post_filter: bool | None = None) -> dict[int, Plan]:
     """The checkpoint's defaults, and the same with one step, by the number of steps."""
-    return {steps: settle(Options(steps=steps, threads=1), sampling) for steps in sorted({1, sampling.steps})}
+    options = [Options(steps=steps, threads=1, post_filter=post_filter) for steps in sorted({1, sampling.steps})]
+    return {plan.steps: plan for plan in (settle(each, sampling) for each in options)}
 
 
 def separate_item(separator: LatentSeparator, item: Item, plan: Plan, device: torch.device) -> np.ndarray:

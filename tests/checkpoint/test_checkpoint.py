@@ -145,11 +145,16 @@ def test_settings_of_earlier_versions_are_passed_over(folder: Path) -> None:
     rewritten(folder, "config", "separator", "mask_exponent", value=0.5)
     rewritten(folder, "config", "sampling", "highpass", value=0)
     assert read_manifest(folder).config == before
-    # A U-Net whose levels were called stages.
+    # A U-Net whose levels were called stages, and a predictor that held its layers itself.
     state = load_file(folder / "model.safetensors")
-    assert any(key.startswith("unet.levels.") for key in state)
-    save_file({k.replace("unet.levels.", "unet.stages."): v for k, v in state.items()}, folder / "model.safetensors")
+    names = {"unet.levels.": "unet.stages.", "predictor.net.": "predictor."}
+    earlier = state
+    for now, then in names.items():
+        assert any(key.startswith(now) for key in state)
+        earlier = {key.replace(now, then): value for key, value in earlier.items()}
+    save_file(earlier, folder / "model.safetensors")
     _, separator = load_separator(folder)
+    assert torch.equal(separator.predictor.net.first.weight, state["predictor.net.first.weight"].float())
     assert torch.equal(separator.unet.levels[0].down.weight, state["unet.levels.0.down.weight"].float())
 
 

@@ -96,7 +96,9 @@ def test_stages_choose_what_is_trained() -> None:
         assert all(p.requires_grad for p in listed)
         assert listed == {p for p in separator.parameters() if p.requires_grad}
     assert [group["lr"] for group in groups] == [1e-3, pytest.approx(1e-4)]
-    with pytest.raises(ValueError, match="0, 1 or 2"):
+    with pytest.raises(ValueError, match="0, 1, 2 or 3"):
+        separator.set_stage(4)
+    with pytest.raises(ValueError, match="there is none"):
         separator.set_stage(3)
 
 

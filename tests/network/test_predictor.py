@@ -8,7 +8,8 @@ import torch
 from scipy.signal import resample
 
 from ldm_sep.errors import ConfigError
-from ldm_sep.network.predictor import MaskPredictor, spectrogram_bands
+from ldm_sep.network.bands import spectrogram_bands
+from ldm_sep.network.predictor import MaskPredictor
 
 RATE = 16000
 
@@ -24,8 +25,8 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
 
 def with_logits(network: MaskPredictor, mid: float, side: float) -> MaskPredictor:
     with torch.no_grad():
-        network.last[2].weight.zero_()
-        network.last[2].bias.copy_(torch.tensor([mid, side]))
+        network.net.last[2].weight.zero_()
+        network.net.last[2].bias.copy_(torch.tensor([mid, side]))
     return network
 
 
@@ -73,7 +74,7 @@ def test_it_can_be_trained_after_a_separation_in_inference_mode() -> None:
     with torch.inference_mode():
         network(mixture, (1.3,))
     network(mixture, (1.3,)).square().mean().backward()
-    assert network.first.weight.grad.abs().sum() > 0
+    assert network.net.first.weight.grad.abs().sum() > 0
 
 
 def test_masks_act_on_mid_and_side() -> None:

@@ -49,6 +49,11 @@ def test_same_seed_same_samples_other_seed_others(tiny_separator: Separator) -> 
     assert not np.array_equal(first.vocals, other.vocals)
 
 
+def test_a_checkpoint_without_a_post_filter_says_so(tiny_separator: Separator) -> None:
+    with pytest.raises(ConfigError, match="has no post-filter"):
+        tiny_separator.plan(Options(post_filter=True))
+
+
 def test_presets_stand_for_their_settings_and_options_override_them(tiny_separator: Separator) -> None:
     assert set(tiny_separator.presets) == {"balanced", "fast", "best"}
     wave = mixture(2)

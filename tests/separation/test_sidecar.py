@@ -15,7 +15,7 @@ from conftest import RATE, mixture
 import ldm_sep
 from ldm_sep.errors import AudioError
 from ldm_sep.separation import Options, Separator
-from ldm_sep.separation.sidecar import Sidecar, is_made, read_sidecar
+from ldm_sep.separation.sidecar import Sidecar, is_made, read_sidecar, settings_key
 
 ONE_STEP = Options(steps=1)
 
@@ -92,6 +92,18 @@ def test_the_key_follows_everything_that_decides_the_stems_and_nothing_else(
         key_after(first, song, tmp_path / "k"),
     )
     assert len({key, *others}) == 10
+
+
+def test_a_setting_that_came_later_and_is_off_leaves_the_key_as_it_was(made: Path) -> None:
+    sidecar = read_sidecar(made / "out/separation.json")
+    plan = {k: v for k, v in sidecar.settings.plan.model_dump().items() if k not in {"estimate_weight", "post_filter"}}
+    assert plan.pop("threads") and plan.pop("batch_size")
+    table = {**sidecar.settings.model_dump(mode="json"), "plan": json.loads(json.dumps(plan))}
+    parts = {"input": sidecar.input.sha256, "checkpoint": sidecar.checkpoint.sha256, "settings": table}
+    assert sidecar.key == hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    on = sidecar.settings.plan.model_copy(update={"post_filter": True})
+    changed = sidecar.settings.model_copy(update={"plan": on})
+    assert settings_key(sidecar.input.sha256, sidecar.checkpoint.sha256, changed) != sidecar.key
 
 
 def test_what_is_made_is_whole_by_its_key_and_the_sizes_of_its_files(made: Path, tmp_path: Path) -> None:

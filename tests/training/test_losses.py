@@ -1,9 +1,10 @@
-"""What the codec's losses measure."""
+"""What the losses on waves measure."""
 
 import pytest
 import torch
 
-from ldm_sep.training.losses import MultiScaleSpectralLoss, loss_filters
+from ldm_sep.metrics import lsd, mr_stft
+from ldm_sep.training.losses import MagnitudeLoss, MultiScaleSpectralLoss, loss_filters
 
 
 @pytest.fixture
@@ -55,3 +56,29 @@ def test_no_band_hears_the_whole_spectrum(n_fft: int, bands: int) -> None:
     assert bool(heard.any(1).all())
     # The lowest bands are narrower than a bin and hold at most four.
     assert int(heard[:8].sum(1).max()) <= 4
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.9, 2.0])
+def test_the_magnitude_loss_is_the_sum_of_both_metrics(gain: float) -> None:
+    noise = 0.1 * torch.randn(2, 2, 64000, generator=torch.Generator().manual_seed(0))
+    reference, estimate = noise[:1], gain * noise[1:]
+    metrics = [metric(reference[0].numpy(), estimate[0].numpy(), 16000).value for metric in (mr_stft, lsd)]
+    assert float(MagnitudeLoss(16000)(estimate, reference)) == pytest.approx(sum(metrics), rel=0.02)
+
+
+def test_the_magnitude_loss_says_nothing_of_what_lies_above_a_recordings_end(noise: torch.Tensor) -> None:
+    spectrum = torch.fft.rfft(noise)
+    bins = torch.arange(spectrum.shape[-1])
+    # From 6 kHz on: the spectra of short windows leak beyond the end at 4 kHz.
+    ends, above = (torch.fft.irfft(spectrum * part, noise.shape[-1]) for part in (bins < 2000, bins > 3000))
+    loss = MagnitudeLoss(16000)
+    assert float(loss(ends + 0.03 * above, ends)) < 0.05
+    assert float(loss(noise, noise - 0.97 * above)) > 1
+    assert float(loss(ends, ends)) == pytest.approx(0.01, abs=0.001)
+
+
+def test_the_magnitude_loss_has_finite_gradients_at_silence(noise: torch.Tensor) -> None:
+    for reference in (noise, torch.zeros_like(noise)):
+        estimate = torch.zeros_like(noise, requires_grad=True)
+        MagnitudeLoss(16000)(estimate, reference).backward()
+        assert torch.isfinite(estimate.grad).all()

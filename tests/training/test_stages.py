@@ -5,15 +5,17 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import soundfile as sf
 import torch
-from conftest import ROOT, mistake_of, run_here
+from conftest import RATE, ROOT, mistake_of, mixture, run_here
 from safetensors.torch import load_file
 
 from ldm_sep.checkpoint.card import trainings
 from ldm_sep.checkpoint.reading import load_separator
 from ldm_sep.config import load_config
 from ldm_sep.method.level import normalising_gain
+from ldm_sep.separation import Options, Separator
 from ldm_sep.training.losses import thresholded_snr_loss
 from ldm_sep.training.objectives import PredictorObjective
 from ldm_sep.training.separator import draw_predictor_step
@@ -105,6 +107,41 @@ def test_stage_0_without_a_predictor_says_what_is_missing(trained: Path, stems_f
         *("--codec", trained / "codec_run/codec", "--cache", trained / "cache"),
     )
     assert "stage 0 trains the predictor, and there is none; add a [predictor] table" in told
+
+
+def test_stage_3_gives_a_separator_a_post_filter_and_leaves_all_else_alone(trained: Path, stems_folder: Path) -> None:
+    config = trained / "stage3.toml"
+    config.write_text(
+        'extends = "tiny.toml"\nname = "tiny3"\n[post_filter]\nwindow = 512\nhop = 128\nchannels = [4, 8]\n'
+        "[training]\nstage = 3\nlearning_rate = 1e-2\n[sampling.presets.natural]\npost_filter = true\n"
+    )
+    done = run_here(
+        *("train", config, "--run", trained / "stage3", "--init", trained / "stage2/separator", "--steps", 30),
+        *("--data", stems_folder, "--cache", trained / "cache", "--cpu"),
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = (load_file(trained / f"{run}/separator/model.safetensors") for run in ("stage2", "stage3"))
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert {key.split(".")[0] for key in after.keys() - before.keys()} == {"post_filter"}
+    losses = [float(r["loss"]) for r in csv.DictReader((trained / "stage3/train.csv").read_text().splitlines())]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    manifest, separator = load_separator(trained / "stage3/separator")
+    assert trainings(manifest.facts, ["post_filter"])[-1]["command"] == trainings(manifest.facts)[-1]["command"]
+    assert manifest.facts["parameters"]["post_filter"] == sum(p.numel() for p in separator.post_filter.parameters())
+
+    natural = Separator.load(trained / "stage3/separator", device="cpu")
+    wave = mixture(2)
+    plain, filtered = (natural.separate(wave, RATE, Options(preset=name)) for name in (None, "natural"))
+    assert not np.array_equal(plain.vocals, filtered.vocals)
+    assert np.array_equal(filtered.vocals + filtered.instrumental, wave)
+
+
+def test_stage_3_without_a_post_filter_says_what_is_missing(trained: Path, stems_folder: Path) -> None:
+    told = mistake_of(
+        *("train", ROOT / "configs/tiny.toml", "--run", trained / "nothing", "--data", stems_folder, "--cpu"),
+        *("--init", trained / "stage2/separator", "--cache", trained / "cache", "--set", "training.stage=3"),
+    )
+    assert "stage 3 trains the post-filter of a [predictor]; add a [post_filter] table" in told
 
 
 def test_bf16_trains(trained: Path, stems_folder: Path) -> None:
