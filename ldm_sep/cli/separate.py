@@ -66,7 +66,7 @@ def separate(
         bool, _how("--list-models", is_eager=True, callback=_list_models, help="List the checkpoints that have names.")
     ] = False,
     preset: Annotated[
-        str | None, _how(help="By cost fast, balanced (default), best; by taste clean (less bleed) or full.")
+        str | None, _how(help="By cost fast, balanced (default), best; by taste clean (less bleed), full or natural.")
     ] = None,
     steps: Annotated[int | None, _how(min=0, help="Sampling steps; 0 leaves diffusion out.")] = None,
     seed: Annotated[int, _how(min=0, help="Of the noise: same seed, same output.")] = 0,
