@@ -24,9 +24,11 @@ def test_it_is_intact_small_and_says_what_it_is() -> None:
     assert parameter_count(separator) <= 15_000_000
     assert sum(f.stat().st_size for f in FOLDER.iterdir()) <= 30e6
     assert len(manifest.facts["training_data"]) > 5
-    # From the codec's training on, over means of weights, to the last stage.
-    commands = [run["command"] for run in trainings(manifest.facts)]
-    assert commands[0].startswith("ldm-sep train-codec ") and "open_stage2.toml" in commands[-1]
+    # From the codec's training on, over means of weights, to the last stage of the networks and the post-filter.
+    runs = trainings(manifest.facts)
+    commands = [run["command"] for run in runs]
+    assert commands[0].startswith("ldm-sep train-codec ") and "open_stage2.toml" in commands[-2]
+    assert runs[-1]["parts"] == ["post_filter"]
     assert any(command.startswith("ldm-sep models average ") for command in commands)
     assert sum(command.startswith("ldm-sep train ") for command in commands) > 5
     # The rule by which it was chosen: better than doing nothing and than (L + R) / 2, by three metrics in every group.
