@@ -131,6 +131,11 @@ def build_separator(config: Config, codec: Codec | None = None) -> LatentSeparat
         raise ConfigError(f"{config.name}: {' '.join(str(error).split())}") from None
 
 
+def _require_stereo(codec: Codec, part: str) -> None:
+    if codec.channels != 2:
+        raise ConfigError(f"{part} hears stereo; the codec has {codec.channels} channel")
+
+
 def _separator(config: Config, codec: Codec) -> LatentSeparator:
     if config.unet is None:
         raise ConfigError(f"{config.name}: a separator needs a [unet] table; this configuration is for a codec")
@@ -141,13 +146,11 @@ def _separator(config: Config, codec: Codec) -> LatentSeparator:
     if config.separator.refines and not (gated and config.predictor is not None):
         raise ConfigError(f"{config.name}: refines needs a [predictor] and gated_anchor")
     if config.predictor is not None:
-        if codec.channels != 2:
-            raise ConfigError(f"{config.name}: a predictor hears stereo; the codec has {codec.channels} channel")
+        _require_stereo(codec, f"{config.name}: a predictor")
         predictor = MaskPredictor(codec.sample_rate, **config.predictor.model_dump())
     post_filter = None
     if config.post_filter is not None:
-        if codec.channels != 2:
-            raise ConfigError(f"{config.name}: a post-filter hears stereo; the codec has {codec.channels} channel")
+        _require_stereo(codec, f"{config.name}: a post-filter")
         post_filter = PostFilter(codec.sample_rate, **config.post_filter.model_dump())
     cond_channels = codec.latent_channels * (1 if predictor is None else 2)
     unet = build_unet(config.unet, codec.latent_channels, cond_channels, gated_anchor=gated)

@@ -15,7 +15,7 @@ _LSD_FLOOR = 1e-12
 _MEL_FLOOR = 1e-10
 _MEL_DEPTH_DB = 80.0
 # auraloss 0.4, MultiResolutionSTFTLoss(): FFT length, hop, window length; the least power.
-_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 _MR_STFT_FLOOR = 1e-8
 _AIR_HZ = 5000.0
 _SILENT_THERE = "the estimate is silent where the reference sounds"
@@ -107,7 +107,7 @@ def mr_stft(ref: np.ndarray, est: np.ndarray, sample_rate: int) -> Score:
     """
     if reason := Reference(ref, sample_rate).undefined(est):
         return Score(None, reason)
-    distances = [_stft_distance(np.atleast_2d(ref), np.atleast_2d(est), *sizes) for sizes in _RESOLUTIONS]
+    distances = [_stft_distance(np.atleast_2d(ref), np.atleast_2d(est), *sizes) for sizes in RESOLUTIONS]
     return Score(float(np.mean(distances)))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ldm_sep.metrics.spectral import RESOLUTIONS
 from ldm_sep.signal.mel import htk_edges, triangles
 from ldm_sep.signal.stereo import mid_side
 
@@ -50,15 +51,14 @@ class MagnitudeLoss(nn.Module):
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
-        # FFT length, hop and window of the metric's resolutions, and of LSD.
-        self.resolutions = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+        # Of LSD.
         self.frame, self.hop = round(2048 / 44100 * sample_rate), round(sample_rate / 100)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         # Logarithms of quiet bins need float32.
         with torch.autocast(estimate.device.type, enabled=False):
             waves = estimate.float().flatten(0, 1), reference.float().flatten(0, 1)
-            distances = [self._mr_stft(*waves, *sizes) for sizes in self.resolutions]
+            distances = [self._mr_stft(*waves, *sizes) for sizes in RESOLUTIONS]
             return torch.stack(distances).mean() + self._lsd(estimate.float().mean(1), reference.float().mean(1))
 
     def _mr_stft(self, estimate: Tensor, reference: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
@@ -82,11 +82,8 @@ def _powers(wave: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
     ends below the Nyquist frequency has something above.
     """
     hann = torch.hann_window(window, device=wave.device)
-    return (
-        torch.view_as_real(torch.stft(wave, n_fft, hop, window, hann, center=False, return_complex=True))
-        .square()
-        .sum(-1)
-    )
+    spectrum = torch.stft(wave, n_fft, hop, window, hann, center=False, return_complex=True)
+    return torch.view_as_real(spectrum).square().sum(-1)
 
 
 def _there(power: Tensor, window: int) -> Tensor:
