@@ -91,6 +91,7 @@ def train(
     cpu: Cpu = False,
 ) -> None:
     """Train a separator, stage 0 to 3 as the configuration says; writes RUN/separator."""
+    from ldm_sep.config import Stage
     from ldm_sep.training.freeze import open_pack
     from ldm_sep.training.pairs import mix_pairs
     from ldm_sep.training.separator import train as act
@@ -105,7 +106,8 @@ def train(
     sources = _sources(resolved, data, accelerator)
     validation = sources.items(items)
     with _session(run, resume, max_minutes, accelerator, resolved, settings.batch_size) as session:
-        if settings.stage > 0 and resolved.predictor is not None and init is None and predictor is None:
+        untrained = init is None and predictor is None and resolved.predictor is not None
+        if untrained and settings.stage is not Stage.PREDICTOR:
             sources.warn(
                 f"stage {settings.stage} from --codec leaves the predictor untrained; "
                 "name a trained one with --predictor"

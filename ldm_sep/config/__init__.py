@@ -19,7 +19,14 @@ from ldm_sep.config.networks import (
     UNetConfig,
 )
 from ldm_sep.config.sampling import PresetConfig, SamplingConfig
-from ldm_sep.config.training import CodecTrainingConfig, DataConfig, MixConfig, OptimiserConfig, SeparatorTrainingConfig
+from ldm_sep.config.training import (
+    CodecTrainingConfig,
+    DataConfig,
+    MixConfig,
+    OptimiserConfig,
+    SeparatorTrainingConfig,
+    Stage,
+)
 from ldm_sep.records import Record, checked
 
 __all__ = [
@@ -49,6 +56,7 @@ __all__ = [
     "Share",
     "SpectralCodecConfig",
     "Speeds",
+    "Stage",
     "Steps",
     "UNetConfig",
     "checked",

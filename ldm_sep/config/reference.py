@@ -65,6 +65,8 @@ def _shown(value: Any) -> str:
 def _allowed(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "anyOf" in field:
         return _allowed(next(choice for choice in field["anyOf"] if choice.get("type") != "null"), definitions)
+    if "$ref" in field:
+        return _allowed(definitions[field["$ref"].rpartition("/")[2]], definitions)
     if "const" in field:
         return f"`{json.dumps(field['const'])}`"
     if "enum" in field:

@@ -1,5 +1,6 @@
 """Tables of data and training."""
 
+from enum import IntEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -123,12 +124,23 @@ class CodecTrainingConfig(OptimiserConfig):
     """New SEANet networks begin as an MDCT (`ldm_sep.codec.mdct_start`) instead of at random."""
 
 
+class Stage(IntEnum):
+    """What a training of a separator changes."""
+
+    PREDICTOR = 0
+    UNET = 1
+    """And the level head, where there is one."""
+    CONDITIONER = 2
+    """Together with the U-Net."""
+    POST_FILTER = 3
+
+
 class SeparatorTrainingConfig(OptimiserConfig):
     """Training of a separator; see `ldm_sep.training.objectives`. A separator that refines is trained at t up to
     ``latest``, which then takes the place of 1 in what is said of the largest t.
     """
 
-    stage: Literal[0, 1, 2, 3]
+    stage: Stage
     """0 trains the predictor alone, 1 the U-Net alone, 2 U-Net and conditioner, 3 the post-filter alone."""
     latest: DiffusionTime = 1.0
     """Largest t that is trained, for a separator that refines."""

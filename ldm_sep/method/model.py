@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.codec.base import Codec
+from ldm_sep.config import Stage
 from ldm_sep.errors import CheckpointError
 from ldm_sep.method.diffusion import add_noise, alpha_sigma, sample, schedule
 from ldm_sep.method.level import LevelHead, normalising_gain, set_level
@@ -22,7 +23,7 @@ class LatentSeparator(nn.Module):
 
     ``codec`` is frozen at all times. The conditioner starts as a copy of its encoder. ``unet(z_t, t, cond)`` predicts
     v. A ``predictor`` (`network.predictor`) makes a first estimate of the vocals' wave from the mixture's; its latents
-    join the condition. `set_stage` says what is trained: 0 the predictor, 1 the U-Net, 2 U-Net and conditioner.
+    join the condition. `set_stage` says what is trained.
 
     With ``gated_anchor`` the U-Net emits two tensors r, g (2 D channels) and v_hat = r - sigma gate(g) c, where c is
     the latent of the predictor's estimate, or of the mixture where there is no predictor. At t = 1, where
@@ -76,29 +77,27 @@ class LatentSeparator(nn.Module):
         self.level_head = level_head
         self.refiner, self.post_filter = refiner, post_filter
         self.codec_residual = codec_residual
-        self.set_stage(1)
+        self.set_stage(Stage.UNET)
 
-    def set_stage(self, stage: int) -> None:
-        """0: only the predictor is trained; 1: only the U-Net (and level head); 2: these and the conditioner; 3: only
-        the post-filter.
+    def set_stage(self, stage: Stage) -> None:
+        """Let the weights that ``stage`` trains follow gradients, and no others; the codec's never do.
 
-        The codec never is. ValueError for other stages, and for 0 and 3 without a predictor or post-filter.
+        ValueError where the predictor or post-filter is to be trained and there is none.
         """
-        if stage not in (0, 1, 2, 3):
-            raise ValueError(f"the stage is 0, 1, 2 or 3, not {stage}")
-        if stage == 0 and self.predictor is None:
+        if stage is Stage.PREDICTOR and self.predictor is None:
             raise ValueError("stage 0 trains the predictor, and there is none")
-        if stage == 3 and self.post_filter is None:
+        if stage is Stage.POST_FILTER and self.post_filter is None:
             raise ValueError("stage 3 trains the post-filter, and there is none")
+        diffusion = stage in (Stage.UNET, Stage.CONDITIONER)
         self.requires_grad_(False)
-        self.conditioner.requires_grad_(stage == 2)
+        self.conditioner.requires_grad_(stage is Stage.CONDITIONER)
         if self.predictor is not None:
-            self.predictor.requires_grad_(stage == 0)
+            self.predictor.requires_grad_(stage is Stage.PREDICTOR)
         if self.post_filter is not None:
-            self.post_filter.requires_grad_(stage == 3)
-        self.unet.requires_grad_(stage in (1, 2))
+            self.post_filter.requires_grad_(stage is Stage.POST_FILTER)
+        self.unet.requires_grad_(diffusion)
         if self.level_head is not None:
-            self.level_head.requires_grad_(stage in (1, 2))
+            self.level_head.requires_grad_(diffusion)
 
     def parameter_groups(self, learning_rate: float, conditioner_rate: float) -> list[dict]:
         """AdamW groups of the trainable weights; the conditioner's rate is ``conditioner_rate`` times the others'."""

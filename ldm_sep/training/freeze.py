@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ldm_sep.build import build_mixer
-from ldm_sep.config import Config
+from ldm_sep.config import Config, Stage
 from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.pack import LATENTS, ArrayName, Pack, PackIndex, PackWriter, require_made_with
 from ldm_sep.method.model import LatentSeparator
@@ -61,7 +61,7 @@ def open_pack(folder: Path, config: Config, separator: LatentSeparator, device: 
     """
     pack = Pack(folder)
     wanted = settings_of_items(config)
-    if config.needed_training().stage > 0:
+    if config.needed_training().stage is not Stage.PREDICTOR:
         wanted["weights"] = weights_digest(separator)
     else:
         wanted = {key: value for key, value in wanted.items() if not key.startswith(("predictor.", "sampling."))}

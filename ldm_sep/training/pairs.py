@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ldm_sep.build import build_mixer
-from ldm_sep.config import Config
+from ldm_sep.config import Config, Stage
 from ldm_sep.data.decoded import DecodedAudio
 from ldm_sep.data.pack import LATENTS, Pack
 from ldm_sep.errors import DataError
@@ -46,13 +46,13 @@ def needed(field: Tensor | None) -> Tensor:
 def needed_arrays(config: Config) -> tuple[str, ...]:
     """Names of the fields of `Pairs` that the training of ``config`` reads."""
     settings = config.needed_training()
-    if settings.stage == 0:
+    if settings.stage is Stage.PREDICTOR:
         return ("vocals", "mixture")
-    if settings.stage == 3:
+    if settings.stage is Stage.POST_FILTER:
         return ("vocals", "mixture", "estimate")
     estimate = () if config.predictor is None else ("estimate",)
     # Where the conditioner is trained, the condition is computed in every step.
-    names = {"z0", "cond"} if settings.stage == 1 else {"z0", "mixture", *estimate}
+    names = {"z0", "cond"} if settings.stage is Stage.UNET else {"z0", "mixture", *estimate}
     if settings.decoder_weight > 0:
         names |= {"vocals", "mixture", *estimate}
     return tuple(name for name in Pairs._fields if name in names)

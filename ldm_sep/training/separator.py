@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_sep.checkpoint.writing import save_separator
-from ldm_sep.config import Config, SeparatorTrainingConfig
+from ldm_sep.config import Config, SeparatorTrainingConfig, Stage
 from ldm_sep.data.items import Item
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.log import Board
@@ -52,11 +52,11 @@ def train(
     """
     settings, device, rank = config.needed_training(), session.accelerator.device, session.accelerator.process_index
     # The post-filter is heard where it is trained, also where the checkpoint's defaults leave it out.
-    plans = validation_plans(config.sampling, post_filter=True if settings.stage == 3 else None)
+    plans = validation_plans(config.sampling, post_filter=True if settings.stage is Stage.POST_FILTER else None)
     speeds = config.sampling.speeds
-    if settings.stage == 0:
+    if settings.stage is Stage.PREDICTOR:
         objective: nn.Module = PredictorObjective(separator, settings)
-    elif settings.stage == 3:
+    elif settings.stage is Stage.POST_FILTER:
         objective = PostFilterObjective(separator, settings)
     else:
         objective = SeparatorObjective(separator, settings)
@@ -68,9 +68,9 @@ def train(
     )
 
     def draw(step: int) -> tuple:
-        if settings.stage == 0:
+        if settings.stage is Stage.PREDICTOR:
             return draw_predictor_step(pairs, settings, speeds, step, rank)
-        if settings.stage == 3:
+        if settings.stage is Stage.POST_FILTER:
             drawn = pairs(step, rank)
             return needed(drawn.vocals), needed(drawn.mixture), needed(drawn.estimate)
         return draw_step(pairs, settings, step, rank)
@@ -88,7 +88,7 @@ def train(
         done = {
             "steps": reached.step,
             "minutes": reached.minutes,
-            "parts": ({0: "predictor", 3: "post_filter"}.get(settings.stage, "unet"),),
+            "parts": ({Stage.PREDICTOR: "predictor", Stage.POST_FILTER: "post_filter"}.get(settings.stage, "unet"),),
             "scores": dict(scores),
             "before": before,
         }

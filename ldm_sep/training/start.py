@@ -12,7 +12,7 @@ from ldm_sep.checkpoint.card import joined, trainings
 from ldm_sep.checkpoint.manifest import PARTS, Manifest, read_manifest, require_same_codec, require_same_predictor
 from ldm_sep.checkpoint.reading import load_codec, load_separator, load_strictly
 from ldm_sep.codec.base import Codec, module_of
-from ldm_sep.config import Config
+from ldm_sep.config import Config, Stage
 from ldm_sep.errors import CheckpointError, ConfigError
 from ldm_sep.method.model import LatentSeparator
 
@@ -59,9 +59,9 @@ def begin_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs
     ConfigError if the tables do not fit together or to the folders; CheckpointError if a folder is no checkpoint.
     """
     settings = config.needed_training()
-    if settings.stage == 0 and config.predictor is None:
+    if settings.stage is Stage.PREDICTOR and config.predictor is None:
         raise ConfigError(f"{config.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
-    if settings.stage == 3 and (config.post_filter is None or config.predictor is None):
+    if settings.stage is Stage.POST_FILTER and (config.post_filter is None or config.predictor is None):
         raise ConfigError(f"{config.name}: stage 3 trains the post-filter of a [predictor]; add a [post_filter] table")
     if start.predictor is not None:
         require_same_predictor(start.predictor, read_manifest(start.predictor), config)

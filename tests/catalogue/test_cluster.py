@@ -139,6 +139,9 @@ def test_an_actor_killed_in_mid_song_and_a_node_that_is_lost_change_no_byte_and_
         return 0
 
     wait_until(lambda: begun() and bool(nodes.actors(0)) and bool(nodes.actors(1)), run)
+    # What the second node has in hand is lost with it, however fast the other one is.
+    for actor in nodes.actors(1):
+        actor.suspend()
     for actor in nodes.actors(0):
         actor.send_signal(signal.SIGKILL)
     seen = rows()
