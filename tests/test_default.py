@@ -1,4 +1,4 @@
-"""The shipped checkpoint, on the shipped song: what `make demo` does, and that a voice comes out."""
+"""The shipped checkpoints, on the shipped song: what `make demo` does, and that a voice comes out."""
 
 from pathlib import Path
 
@@ -79,6 +79,31 @@ def test_the_demo_song_is_separated_better_than_not_at_all(tmp_path: Path) -> No
     assert si_sdr(truth.T, vocals.T).value == pytest.approx(DEMO_SI_SDR, abs=0.15)
     reference = as_pcm16(truth.T)
     assert lsd(reference, as_pcm16(vocals.T), rate).value < lsd(reference, as_pcm16(mixture.T), rate).value
+
+
+def test_the_papers_own_shape_comes_with_it(tmp_path: Path) -> None:
+    folder = ROOT / "checkpoints/seanet"
+    assert set(verify(folder)) == {"model.safetensors", "codec.safetensors"}
+    assert sum(f.stat().st_size for place in (FOLDER, folder) for f in place.iterdir()) <= 45e6
+    manifest, separator = load_separator(folder)
+    # From pure noise in fifty steps, without a first estimate.
+    assert separator.predictor is None and not manifest.config.separator.refines
+    assert (manifest.config.sampling.steps, manifest.config.sampling.start) == (50, 1.0)
+    commands = [run["command"] for run in trainings(manifest.facts)]
+    assert [command.split()[1:3] for command in commands] == [
+        ["train-codec", "configs/seanet_codec.toml"],
+        ["train", "configs/seanet_stage1.toml"],
+        ["train", "configs/seanet_stage2.toml"],
+    ]
+    # Its card does not praise it.
+    assert any("below the mixture" in line for line in manifest.facts["limitations"])
+    song = ROOT / "demo/song.ogg"
+    done = run_here("separate", song, "-n", "seanet", "--preset", "fast", "-o", tmp_path, "-d", "cpu")
+    assert done.returncode == 0, done.stderr
+    waves = [song, ROOT / "demo/vocals.ogg", *(tmp_path / f"song/{stem}.wav" for stem in ("vocals", "instrumental"))]
+    mixture, truth, vocals, instrumental = (sf.read(path, dtype="float32")[0].T for path in waves)
+    assert np.abs(vocals + instrumental - mixture).max() <= 1e-6
+    assert si_sdr(truth, vocals).value > si_sdr(truth, mixture).value + 3
 
 
 def test_its_networks_train_on_musdb18hq_by_the_commands_of_the_guide(tmp_path: Path) -> None:
