@@ -121,7 +121,11 @@ def train_codec(
     mixer = build_mixer(config.mix, decoded, settings.seconds, codec.hop)
     objective = CodecObjective(codec, settings).to(device)
     optimizer = torch.optim.AdamW(
-        module_of(codec).parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+        module_of(codec).parameters(),
+        settings.learning_rate,
+        betas=(0.8, 0.99),
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
 
     def draw(step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -65,6 +65,7 @@ def train(
         separator.parameter_groups(settings.learning_rate, settings.conditioner_rate),
         weight_decay=settings.weight_decay,
         betas=(0.9, 0.99),
+        fused=True,
     )
 
     def draw(step: int) -> tuple:
