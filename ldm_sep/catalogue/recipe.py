@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ldm_sep.audio import Subtype, default_subtype
+from ldm_sep.audio import Subtype
 from ldm_sep.catalogue.rows import Recipe
 from ldm_sep.catalogue.storage import local_path
 from ldm_sep.checkpoint.manifest import read_manifest
@@ -12,7 +12,7 @@ from ldm_sep.checkpoint.names import DEFAULT_CHECKPOINT, find_checkpoint, list_c
 from ldm_sep.separation.naming import STEMS, Stem, Suffix
 from ldm_sep.separation.options import Options, settle
 from ldm_sep.separation.separator import LONGEST
-from ldm_sep.separation.sidecar import Settings, checkpoint_hash
+from ldm_sep.separation.sidecar import Settings, checkpoint_hash, settled_subtype
 
 
 def make_recipe(
@@ -44,7 +44,7 @@ def make_recipe(
         checkpoint=str(checkpoint) if str(checkpoint) in list_checkpoints() else folder.absolute(),
         checkpoint_sha256=checkpoint_hash(manifest),
         options=options,
-        settings=Settings(plan=plan, suffix=suffix, subtype=subtype or default_subtype(suffix)),
+        settings=Settings(plan=plan, suffix=suffix, subtype=settled_subtype(suffix, subtype, None)),
         stems=tuple(stems),
         device=device,
         codec_weights=codec_weights,

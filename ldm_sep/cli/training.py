@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -169,13 +170,16 @@ def _with_steps(config: Config, table: str, steps: int | None) -> Config:
 def _accelerator(precision: str, cpu: bool) -> Accelerator:
     import torch
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
     from ldm_sep.errors import ConfigError
 
     # Unless told so, accelerate takes each of several processes on a machine without a GPU for the only one.
     cpu = cpu or not torch.accelerator.is_available()
     # Objectives choose what runs in mixed precision (`training.loop.in_precision`); accelerate would take everything.
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+    # While the main process decodes or validates, the others wait; NCCL would end them after 10 minutes.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[patience])
     if accelerator.is_main_process:
         typer.echo(f"device: {accelerator.device}, processes: {accelerator.num_processes}, precision: {precision}")
     if accelerator.num_processes > 1 and accelerator.device.type == "mps":

@@ -37,7 +37,7 @@ TABLES: tuple[tuple[str, type[Record]], ...] = (
     ("[codec_training]", CodecTrainingConfig),
     ("[training]", SeparatorTrainingConfig),
     ("[sampling]", SamplingConfig),
-    ("[sampling.presets.fast], [sampling.presets.best]", PresetConfig),
+    ("[sampling.presets.NAME], NAME being fast, best, clean, full or natural", PresetConfig),
     ("[card]", CardConfig),
 )
 _HEAD = """\

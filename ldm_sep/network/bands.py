@@ -167,6 +167,9 @@ class BandUNet(nn.Module):
 
 
 def magnitude(x: Tensor) -> Tensor:
-    """|x| of a complex ``x``: several times faster than abs(), which guards against squares that overflow."""
+    """|x| of a complex ``x``: several times faster than abs(), which guards against squares that overflow.
+
+    Not for gradients: that of a zero is NaN.
+    """
     squares = torch.view_as_real(x).square()
     return (squares[..., 0] + squares[..., 1]).sqrt_()

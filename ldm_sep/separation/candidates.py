@@ -36,8 +36,11 @@ def spread(separator: Separator, path: Path, settings: Settings, count: int, pro
     with ExitStack() as stack:
         reader = stack.enter_context(AudioReader(path, start=first, stereo=True, notice=lambda line: None))
         channels = reader.info.channels
-        frames = reader.info.frames or 0
-        copies = tee(blocks_of(reader, None if settings.duration is None else round(settings.duration * rate)), count)
+        wanted = None if settings.duration is None else max(1, round(settings.duration * rate))
+        left = None if reader.info.frames is None else max(0, reader.info.frames - first)
+        # 0 where neither the header nor the settings tell.
+        frames = min((frames for frames in (wanted, left) if frames is not None), default=0)
+        copies = tee(blocks_of(reader, wanted), count)
         plans = [settings.plan.model_copy(update={"seed": settings.plan.seed + number}) for number in range(count)]
         songs = [
             stack.enter_context(closing(separator.stream_by(plan, copy, rate, channels)))

@@ -109,7 +109,7 @@ class WindowEngine:
         waves = np.stack([window.wave for window in group])
         parts = np.split(waves, waves.shape[1] // codec.channels, 1)
         mixture, *given = (torch.from_numpy(wave * signs).to(self.device) for wave in parts)
-        # Further samples take fields far from those of other seeds.
+        # Further samples take fields far from those of other seeds. The 1,024th would meet those of `fresh`.
         noises = [noise(plan.seed), *(noise((plan.seed + 1) * 2**20 + k) for k in range(1, plan.averages))]
         return self.model.separate(
             mixture,

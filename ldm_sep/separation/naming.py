@@ -58,7 +58,9 @@ class Template:
         """Where the result of a song goes. ``track`` must be the name of a file."""
 
         def named(stem: str, ext: str) -> PurePosixPath:
-            return PurePosixPath(self.text.format(track=track, trackext=trackext, stem=stem, ext=ext))
+            name = self.text.format(track=track, trackext=trackext, stem=stem, ext=ext)
+            # A song without suffix leaves {trackext} empty: "{trackext}/..." would begin at the root.
+            return PurePosixPath(*(part for part in name.split("/") if part not in ("", ".", "..")))
 
         sidecar = named(*_SIDECAR)
         return Place(folder / sidecar.parent, {stem: named(stem, suffix).name for stem in stems}, sidecar.name)

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from ldm_sep.config import (
+    Averages,
     DiffusionTime,
     MaskPower,
     Overlap,
@@ -80,7 +81,7 @@ class Plan(Record):
     start: DiffusionTime
     seed: Seed
     eta: Share
-    averages: Positive
+    averages: Averages
     speeds: Speeds
     power: MaskPower | None
     # Sidecars of versions before have neither of these.
@@ -111,5 +112,6 @@ def settle(options: Options, sampling: SamplingConfig) -> Plan:
         # A preset has no segment: it would change what the others are compared at.
         given = (getattr(source, key, None) for source in (options, preset, sampling))
         settled[key] = next((value for value in given if value is not None), None)
-    settled["threads"] = settled["threads"] or usable_cores()
+    if settled["threads"] is None:
+        settled["threads"] = usable_cores()
     return checked(Plan, settled, "options")

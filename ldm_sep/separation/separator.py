@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ldm_sep.audio import Subtype, default_subtype
+from ldm_sep.audio import Subtype
 from ldm_sep.audio.samples import as_wave, checked_samples
 from ldm_sep.checkpoint.manifest import Manifest
 from ldm_sep.checkpoint.names import DEFAULT_CHECKPOINT, find_checkpoint
@@ -26,7 +26,7 @@ from ldm_sep.separation.naming import STEMS, Place, Stem, Suffix
 from ldm_sep.separation.options import Options, Plan, presets, settle
 from ldm_sep.separation.progress import Callback, Progress
 from ldm_sep.separation.renewal import renewed
-from ldm_sep.separation.sidecar import Settings
+from ldm_sep.separation.sidecar import Settings, settled_subtype
 from ldm_sep.separation.song import separate_song
 from ldm_sep.separation.stems import Stems, split
 from ldm_sep.separation.windowed import BLOCK, through_windows
@@ -174,6 +174,8 @@ class Separator:
         ``(C, T)``; then only ``plan.renewed`` is computed, and all else stays as it is, bit by bit.
         """
         self._check_channels(channels, "the input")
+        if known is not None and not plan.renewed:
+            raise ValueError("known vocals are for a plan with stretches to renew, and this one has none")
         waiting: deque[np.ndarray] = deque()
 
         def heard() -> Iterator[np.ndarray]:
@@ -263,14 +265,12 @@ class Separator:
         duration: float | None = None,
     ) -> Settings:
         """Everything that decides the bytes of a song's stems, besides the song and the checkpoint, with what was left
-        open filled in. ConfigError as for `plan`, and for samples or a bit rate that the files cannot have.
+        open filled in. ConfigError as for `plan`, and for a format, samples or a bit rate that no file can have.
         """
-        if bit_rate is not None and suffix != "mp3":
-            raise ConfigError(f"a bit rate is for mp3; {suffix} has none, leave it out")
         table = {
             "plan": self.plan(options).model_dump(),
             "suffix": suffix,
-            "subtype": subtype or default_subtype(suffix),
+            "subtype": settled_subtype(suffix, subtype, bit_rate),
             "bit_rate": bit_rate,
             "start": start,
             "duration": duration,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ldm_sep.audio import Subtype
+from ldm_sep.audio import Subtype, default_subtype
 from ldm_sep.config.fields import Hash
-from ldm_sep.errors import AudioError
+from ldm_sep.errors import AudioError, ConfigError
 from ldm_sep.files import shown
 from ldm_sep.records import Record, checked, read_json
-from ldm_sep.separation.naming import Stem, Suffix
+from ldm_sep.separation.naming import SUFFIXES, Stem, Suffix
 from ldm_sep.separation.options import Plan
 from ldm_sep.signal.loudness import power_db
 
@@ -31,6 +31,19 @@ _WITHOUT_EFFECT = {"batch_size", "threads"}
 Text = Annotated[str, Field(max_length=5000)]
 Seconds = Annotated[float, Field(ge=0)]
 Whole = Annotated[int, Field(ge=0)]
+
+
+def settled_subtype(suffix: Suffix, subtype: Subtype | None, bit_rate: int | None) -> Subtype:
+    """The samples of files of ``suffix``. ConfigError for a format that there is not, or for samples or a bit rate that
+    its files cannot have.
+    """
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{suffix!r} is no format of stems; there are {', '.join(SUFFIXES)}")
+    if bit_rate is not None and suffix != "mp3":
+        raise ConfigError(f"a bit rate is for mp3; {suffix} has none, leave it out")
+    if suffix == "flac" and subtype == "float":
+        raise ConfigError("flac holds no float samples; choose int24 or int16, or wav")
+    return subtype or default_subtype(suffix)
 
 
 class Settings(Record):

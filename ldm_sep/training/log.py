@@ -75,7 +75,7 @@ class TrainingLog:
         self.max_minutes, self.clock = max_minutes, clock
         self.board = Board(run, first)
         self._logs: dict[str, CsvLog] = {}
-        self._began = self._told = clock()
+        self._began = self._told = self._ended = clock()
         self._rows, self._lines = _Means(self._began), _Means(self._began)
 
     def step(
@@ -94,6 +94,7 @@ class TrainingLog:
             speed = self._lines.steps / max(now - self._lines.began, 1e-9)
             self._tell(step, self._lines.values(), skipped, speed)
             self._lines.clear(now)
+        self._ended = now
 
     def validated(self, step: int, scores: Mapping[str, float], skipped: int) -> None:
         """Take in the scores after ``step``."""
@@ -101,10 +102,10 @@ class TrainingLog:
         self._tell(step, scores, skipped)
 
     def resume(self) -> None:
-        """Steps go on after a validation or a save, whose time is not theirs."""
+        """Steps go on. The time since the last one, of a validation or a save, does not count into their rate."""
+        pause = self.clock() - self._ended
         for means in (self._rows, self._lines):
-            if not means.steps:
-                means.began = self.clock()
+            means.began += pause
 
     def _tell(self, step: int, values: Mapping[str, float], skipped: int, speed: float | None = None) -> None:
         self._told = self.clock()
@@ -116,14 +117,17 @@ class TrainingLog:
         self.report(Progress(step, self.settings.steps, dict(values), speed, left, skipped))
 
     def _write(self, name: str, step: int, values: Mapping[str, float]) -> None:
-        if name not in self._logs:
-            self._logs[name] = CsvLog(self.run / f"{name}.csv", list(values), self.first)
-        self._logs[name].write(step, values)
+        log = self._logs.get(name)
+        if log is None or not values.keys() <= set(log.columns):
+            # A score that was undefined before gets its column now.
+            kept = self.first if log is None else step - 1
+            log = self._logs[name] = CsvLog(self.run / f"{name}.csv", list(values), kept)
+        log.write(step, values)
         self.board.scalars(name, values, step)
 
 
 class CsvLog:
-    """A CSV file with a fixed header; rows after ``step``, which a resumed run takes again, are dropped.
+    """A CSV file that keeps the columns it has. Rows after ``step``, which a resumed run takes again, are dropped.
 
     CheckpointError if what is there is no such file.
     """
@@ -136,6 +140,8 @@ class CsvLog:
                 text = read_regular(path, _LARGEST_LOG).decode("utf-8")
                 rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
                 kept = [row for row in rows if row.get("step") and int(row["step"]) <= step]
+                # Also those that this run has no value for.
+                self.columns += [column for column in rows.fieldnames or () if column not in self.columns]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise CheckpointError(f"{path}: not a training's log ({reason(error)}); move it away") from None
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

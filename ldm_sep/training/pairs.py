@@ -12,7 +12,7 @@ from torch import Tensor
 from ldm_sep.build import build_mixer
 from ldm_sep.config import Config, Stage
 from ldm_sep.data.decoded import DecodedAudio
-from ldm_sep.data.pack import LATENTS, Pack
+from ldm_sep.data.pack import LATENTS, WAVES, Pack
 from ldm_sep.errors import DataError
 from ldm_sep.method.level import normalising_gain, relative_level_db
 from ldm_sep.method.model import LatentSeparator
@@ -98,7 +98,8 @@ def frozen_pairs(pack: Pack, separator: LatentSeparator, config: Config, device:
     settings, names = config.needed_training(), needed_arrays(config)
     for name in names:
         if name not in pack:
-            raise DataError(f"{pack.folder}: holds no {name}, which this training needs; freeze with --waves")
+            how = "--waves" if name in WAVES else "this configuration"
+            raise DataError(f"{pack.folder}: holds no {name}, which this training needs; freeze with {how}")
 
     def draw(step: int, rank: int) -> Pairs:
         items = pack.order(settings.batch_size, settings.seed, step, rank)

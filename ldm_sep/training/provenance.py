@@ -23,5 +23,10 @@ def provenance(device: torch.device | None = None) -> Provenance:
     processes = os.environ.get("WORLD_SIZE", "1")
     program = ["ldm-sep"] if processes == "1" else ["torchrun", "--nproc-per-node", processes, "-m", "--", "ldm_sep"]
     # Paths of the machine are no part of the recipe: only their last name is kept.
-    words = [*program, *(Path(w).name if w.startswith(("/", "..")) else w for w in sys.argv[1:])]
+    words = [*program, *(_portable(word) for word in sys.argv[1:])]
     return Provenance(command=shlex.join(words), hardware=name, commit=commit)
+
+
+def _portable(word: str) -> str:
+    option, equals, path = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals + (Path(path).name if path.startswith(("/", "..")) else path)

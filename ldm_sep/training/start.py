@@ -63,6 +63,8 @@ def begin_separator(config: Config, start: Start) -> tuple[LatentSeparator, Runs
         raise ConfigError(f"{config.name}: stage 0 trains the predictor, and there is none; add a [predictor] table")
     if settings.stage is Stage.POST_FILTER and (config.post_filter is None or config.predictor is None):
         raise ConfigError(f"{config.name}: stage 3 trains the post-filter of a [predictor]; add a [post_filter] table")
+    if (settings.estimate_share > 0 or settings.latest < 1) and not config.separator.refines:
+        raise ConfigError(f"{config.name}: estimate_share and latest are for a separator that refines; leave them out")
     if start.predictor is not None:
         require_same_predictor(start.predictor, read_manifest(start.predictor), config)
     torch.manual_seed(settings.seed)

@@ -97,7 +97,9 @@ def saving(run: Path, step: int) -> Iterator[None]:
 
 def find_states(run: Path) -> list[Path]:
     """The complete states below ``run``, oldest first."""
-    return sorted(p for p in run.glob("state-*") if (p / "progress.json").is_file())
+    found = (p for p in run.glob("state-*") if (p / "progress.json").is_file())
+    # Numbers are padded to eight digits; from 100,000,000 steps on they are longer.
+    return sorted(found, key=lambda p: (len(p.name), p.name))
 
 
 def resumed(run: Path, config: Config, batch_size: int, processes: int) -> str:

@@ -33,6 +33,12 @@ def test_one_stem_needs_no_field_of_its_own() -> None:
     assert place.targets == {"vocals": Path("out/song.mp3")} and place.record == Path("out/song.json")
 
 
+@pytest.mark.parametrize("before", ["{trackext}/", "{trackext}../", ".{trackext}./"])
+def test_a_song_without_suffix_stays_below_the_output_folder(before: str) -> None:
+    place = parse_template(before + "{track}_{stem}.{ext}", STEMS).place(Path("out"), "song", "", STEMS, "wav")
+    assert place.targets["vocals"] == Path("out/song_vocals.wav") and place.record == Path("out/song_separation.json")
+
+
 @pytest.mark.parametrize(
     ("text", "needle"),
     [

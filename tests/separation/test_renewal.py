@@ -10,12 +10,13 @@ import pytest
 import soundfile as sf
 from conftest import RATE, mixture, played, sung
 
-from ldm_sep.errors import ConfigError
+from ldm_sep.errors import AudioError, ConfigError
 from ldm_sep.separation import Options, Separator
 from ldm_sep.separation.candidates import spread, write_plot, write_table
 from ldm_sep.separation.preview import loudest_singing
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.renewal import in_step
+from ldm_sep.separation.retake import renew_stems
 
 # Two steps, so that the seed matters; windows of a second, so that there are several.
 TWO_STEPS = Options(steps=2, segment=1.0)
@@ -79,12 +80,30 @@ def test_candidates_lie_apart_where_the_seed_decides_and_nowhere_else(
     assert rows[0].spread_db > -60 and rows[3].spread_db < -119
     one = tiny_separator.settings(TWO_STEPS, start=1.0, duration=0.5)
     assert [row.start for row in spread(tiny_separator, tmp_path / "song.wav", one, 2, Progress(None))] == [1.0]
+    # Of a part, too, progress is that of what is done; and a part may be a single sample.
+    told.clear()
+    part = tiny_separator.settings(TWO_STEPS, start=1.0, duration=3.0)
+    spread(tiny_separator, tmp_path / "song.wav", part, 2, Progress(lambda *a: told.append(a[0])))
+    assert sorted(told) == told and max(a for a in told if a < 1) > 0.9
+    shortest = tiny_separator.settings(TWO_STEPS, duration=1e-5)
+    assert len(spread(tiny_separator, tmp_path / "song.wav", shortest, 2, Progress(None))) == 1
     write_table(rows, tmp_path / "table.csv")
     write_plot(rows, tmp_path / "plot.png")
     with (tmp_path / "table.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [float(line["spread_db"]) for line in table] == [pytest.approx(r.spread_db, abs=0.006) for r in rows]
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_vocals_of_another_song_are_not_renewed(tiny_separator: Separator, tmp_path: Path) -> None:
+    sf.write(tmp_path / "song.wav", mixture(3).T, RATE)
+    (tmp_path / "before").mkdir()
+    sf.write(tmp_path / "before/vocals.wav", mixture(5).T, RATE)
+    options = replace(TWO_STEPS, renewed=((1.0, 2.0, 5),))
+    places = (tmp_path / "song.wav", tmp_path / "before", tmp_path / "out")
+    with pytest.raises(AudioError, match=r"vocals.wav: is not of .*song.wav"):
+        renew_stems(tiny_separator, *places, options, Progress(None))
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_the_preview_is_where_the_voice_is_loudest(tiny_separator: Separator, tmp_path: Path) -> None:

@@ -190,11 +190,18 @@ def test_refusals(tiny_separator: Separator) -> None:
             tiny_separator.separate(wave, RATE)
     wrong = Options(steps=-1), Options(overlap=0.9), Options(segment=0.1), Options(seed=-1), Options(eta=2)
     speeds = Options(speeds=()), Options(speeds=(1.0, 2.5))
-    for options in (*wrong, *speeds, Options(averages=0)):
+    for options in (*wrong, *speeds, Options(averages=0), Options(averages=101), Options(threads=0)):
         with pytest.raises(ConfigError):
             tiny_separator.separate(np.zeros((2, 100)), RATE, options)
     with pytest.raises(DeviceError, match="use auto"):
         Separator.load(device="gpu")
+    formats = ({"suffix": "ogg"}, {"suffix": "flac", "subtype": "float"}, {"suffix": "wav", "bit_rate": 128})
+    for one in formats:
+        with pytest.raises(ConfigError, match=one["suffix"]):
+            tiny_separator.settings(Options(), **one)
+    wave = mixture(1)
+    with pytest.raises(ValueError, match="stretches to renew"):
+        list(tiny_separator.stream_by(tiny_separator.plan(Options()), [wave], RATE, 2, known=iter([wave])))
 
 
 def test_copies_of_the_model_are_independent(tiny_separator: Separator) -> None:

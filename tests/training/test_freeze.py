@@ -169,6 +169,9 @@ def test_a_pack_without_waves_says_how_to_get_them(trained: Path, stems_folder: 
     separator, _ = begin_separator(tiny(), Start(init=trained / "stage1/separator"))
     with pytest.raises(DataError, match="holds no vocals, which this training needs; freeze with --waves"):
         open_pack(tmp_path / "pack", tiny("training.decoder_weight=1"), separator, CPU)
+    frozen(trained, stems_folder, tmp_path / "waves", tiny("training.stage=0"), hours=1 / 3600)
+    with pytest.raises(DataError, match="holds no z0, which this training needs; freeze with this configuration"):
+        open_pack(tmp_path / "waves", tiny(), separator, CPU)
 
 
 @pytest.mark.parametrize(

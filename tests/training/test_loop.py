@@ -142,6 +142,48 @@ def test_lines_come_as_time_goes_by_and_say_how_long_the_rest_will_take(tmp_path
     assert [(row["step"], row["loss"]) for row in rows] == [("5", "3"), ("10", "8"), ("15", "13"), ("20", "18")]
 
 
+def test_states_are_in_the_order_of_their_steps_however_many_digits_they_have(tmp_path: Path) -> None:
+    module = torch.nn.Linear(1, 1)
+    average = ExponentialMovingAverage(list(module.parameters()), 0.9)
+    for step in (99_999_998, 99_999_999, 100_000_000):
+        save_state(tmp_path, Reached(step=step), module, average, torch.optim.AdamW(module.parameters()))
+    # The last two are kept.
+    assert [p.name for p in find_states(tmp_path)] == ["state-99999999", "state-100000000"]
+
+
+def test_a_validation_between_two_rows_does_not_slow_the_steps_down(tmp_path: Path) -> None:
+    now = [0.0]
+    log = TrainingLog(tmp_path, loop(100, 0.5).model_copy(update={"log_every": 50}), 0, print, None, lambda: now[0])
+    for step in range(1, 101):
+        now[0] += 0.1
+        log.step(step, {"loss": torch.tensor(1.0)}, 0.1, unusable=False, skipped=0, last=False)
+        if step == 70:
+            now[0] += 60
+            log.validated(step, {"weight": 0.5}, 0)
+            log.resume()
+    rows = csv.DictReader((tmp_path / "train.csv").read_text().splitlines())
+    assert [float(row["steps_per_second"]) for row in rows] == pytest.approx([10, 10], rel=1e-4)
+
+
+def test_scores_of_an_earlier_run_and_scores_that_come_late_have_their_columns(tmp_path: Path) -> None:
+    def log(first: int) -> TrainingLog:
+        return TrainingLog(tmp_path, loop(100, 0.5), first, lambda told: None, None)
+
+    before = log(0)
+    before.validated(10, {"lsd_8": 1.0}, 0)
+    # Undefined at the first validation.
+    before.validated(20, {"lsd_8": 0.9, "gain_8": 3.0}, 0)
+    before.validated(30, {"lsd_8": 0.8, "gain_8": 4.0}, 0)
+    # Resumed from step 20, with other sampling steps.
+    log(20).validated(30, {"lsd_4": 0.7}, 0)
+    rows = list(csv.DictReader((tmp_path / "validation.csv").read_text().splitlines()))
+    assert [{key: value for key, value in row.items() if value} for row in rows] == [
+        {"step": "10", "lsd_8": "1"},
+        {"step": "20", "lsd_8": "0.9", "gain_8": "3"},
+        {"step": "30", "lsd_4": "0.7"},
+    ]
+
+
 def test_a_bound_on_minutes_bounds_what_is_left(tmp_path: Path) -> None:
     now, told = [0.0], []
     log = TrainingLog(tmp_path, loop(1000, 0.5), 0, told.append, 2.0, clock=lambda: now[0])

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ldm_sep.config import CodecTrainingConfig, SeparatorTrainingConfig
 from ldm_sep.data.mixer import Batch
+from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.training.codec import CodecObjective, codec_batch
 from ldm_sep.training.losses import thresholded_snr_loss
-from ldm_sep.training.objectives import SeparatorObjective
+from ldm_sep.training.objectives import PredictorObjective, SeparatorObjective
 from ldm_sep.training.pairs import Pairs, make_pairs
 from ldm_sep.training.separator import draw_step
 
@@ -98,6 +99,20 @@ def test_thresholded_snr_is_the_snr_in_bels_down_to_its_floor() -> None:
     assert float(thresholded_snr_loss(reference, reference, mixture)) == pytest.approx(-3, abs=0.05)
     # An estimate as loud as the mixture over a silent reference costs 30 dB.
     assert float(thresholded_snr_loss(mixture, 0 * reference, mixture)) == pytest.approx(3, abs=0.01)
+
+
+def test_the_predictor_learns_its_mask_and_not_the_power_that_it_is_taken_to() -> None:
+    torch.manual_seed(0)
+    predictor = MaskPredictor(16000, 256, 64, [4, 8], exponent=0.5)
+    separator = SimpleNamespace(codec=SimpleNamespace(sample_rate=16000))
+    separator.estimate = lambda mixture, speeds, power=None: predictor(mixture, speeds, power)
+    vocals, mixture = waves(1), waves(2)
+    with torch.no_grad():
+        losses = PredictorObjective(separator, settings())(vocals, mixture, torch.tensor(1.0))
+        gain = 0.1 / mixture.square().mean((1, 2), keepdim=True).sqrt()
+        masked = predictor(mixture * gain, (1.0,), power=1.0)
+    wanted = thresholded_snr_loss(masked, vocals * gain, mixture * gain)
+    assert float(losses["snr_loss"]) == pytest.approx(float(wanted), rel=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

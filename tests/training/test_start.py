@@ -110,6 +110,8 @@ def test_a_predictor_moves_to_a_separator_of_another_codec(trained: Path, stems_
         (["train", "configs/tiny.toml", "--set", "mix.silent=0.8", "--set", "mix.solo=0.8"], "together at most 1"),
         (["train-codec", "configs/tiny.toml", "--set", "codec.hop=161"], "hop must be even"),
         (["train", "configs/tiny.toml", "--init", "checkpoints/open", "--codec", "checkpoints/open"], "not both"),
+        (["train", "configs/tiny.toml", "--set", "training.estimate_share=0.5"], "for a separator that refines"),
+        (["train", "configs/tiny.toml", "--set", "training.latest=0.1"], "for a separator that refines"),
     ],
 )
 def test_mistakes_are_one_line(
