@@ -1,8 +1,8 @@
 """Experiment configurations: TOML files read into checked, frozen records.
 
 A file may name another one with ``extends = "other.toml"``, which lies below its folder or is shipped; its own tables
-then override that one's, key by key. Unknown keys are errors. Nothing below this module's floor knows these records:
-`ldm_sep.build` takes them apart.
+then override that one's, key by key. Unknown keys are errors. Networks, codecs and signal processing do not import
+these records: `ldm_sep.build` hands them plain values.
 """
 
 from ldm_sep.config.experiment import CardConfig, Config, load_config, parse_config

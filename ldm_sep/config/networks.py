@@ -82,7 +82,7 @@ class LevelConfig(Record):
     blocks: Blocks = 1
     """Residual blocks on the way down, and as many on the way up."""
     inject: bool = False
-    """The condition is added at this level."""
+    """The condition is concatenated at this level and merged by a convolution, after every block."""
     attention: bool = False
     """Self-attention after every block."""
 
@@ -106,7 +106,7 @@ class SeparatorConfig(Record):
     refines: bool = False
     """Diffusion begins at the predictor's estimate and a small t instead of at noise."""
     texture_above: Annotated[float, Field(gt=0, le=96_000)] | None = None
-    """Hz above which the fine structure comes from the mixture; left out, the output is purely generative."""
+    """Hz above which the fine structure comes from the mixture; left out, the decoded vocals stay as they are."""
     codec_residual: bool = False
     """What the codec loses of the predictor's estimate is added to what is decoded."""
 

@@ -9,7 +9,7 @@ from ldm_sep.records import Record
 
 
 class PresetConfig(Record):
-    """What a preset changes of the defaults; see `separation.separator.Options`."""
+    """What a preset changes of the defaults; see `separation.options.Options`."""
 
     steps: Steps | None = None
     """Instead of the default's."""
@@ -30,7 +30,7 @@ class PresetConfig(Record):
 
 
 class SamplingConfig(Record):
-    """Defaults of separation, the preset "balanced", and further ``presets``; see `separation.separator.Options`.
+    """Defaults of separation, the preset "balanced", and further ``presets``; see `separation.options.Options`.
 
     The predictor is trained at the ``speeds`` too, one a step, and the later stages go on from its mean over them all.
     """
@@ -38,7 +38,9 @@ class SamplingConfig(Record):
     steps: Steps = 8
     """Calls of the U-Net a window; 1 gives the posterior mean, 0 the predictor's estimate as it is."""
     start: DiffusionTime = 1.0
-    """Diffusion time at which sampling begins; below 1 it begins from the posterior mean."""
+    """Diffusion time at which sampling begins. Below 1 it begins from the predictor's estimate where the separator
+    refines, else from the posterior mean, at one more call.
+    """
     eta: Share = 0.0
     """Share of fresh noise in every step (stochastic DDIM)."""
     averages: Averages = 1

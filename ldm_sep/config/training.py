@@ -136,16 +136,14 @@ class Stage(IntEnum):
 
 
 class SeparatorTrainingConfig(OptimiserConfig):
-    """Training of a separator; see `ldm_sep.training.objectives`. A separator that refines is trained at t up to
-    ``latest``, which then takes the place of 1 in what is said of the largest t.
-    """
+    """Training of a separator; see `ldm_sep.training.objectives`. The largest t is ``latest``."""
 
     stage: Stage
-    """0 trains the predictor alone, 1 the U-Net alone, 2 U-Net and conditioner, 3 the post-filter alone."""
+    """0 trains the predictor, 1 the U-Net, 2 U-Net and conditioner (1 and 2 the level head too), 3 the post-filter."""
     latest: DiffusionTime = 1.0
-    """Largest t that is trained, for a separator that refines."""
+    """Largest t in training; below 1 only for a separator that refines."""
     estimate_share: Share = 0.0
-    """Share of items whose noised latents are those of the estimate; the others' are the truth's."""
+    """Share of items whose noised latents are the estimate's, not the truth's; only for one that refines."""
     conditioner_rate: Rate = 1.0
     """Learning rate of the conditioner, relative to the others'."""
     terminal_share: Share = 0.0

@@ -14,7 +14,7 @@ from ldm_sep.codec.base import Codec
 from ldm_sep.signal.loudness import rms
 
 TARGET_RMS = 0.1
-# -80 dBFS: what is quieter is not brought up; it would be noise.
+# -80 dBFS. A quieter window gets the gain of one at this level, 60 dB: more would only amplify noise.
 _FLOOR_RMS = 1e-4
 # Vocals further below the mixture than this count as absent.
 ABSENT_DB = -40.0

@@ -1,4 +1,5 @@
-"""The networks: the denoising U-Net, the one of audio-diffusion-pytorch, the mask predictor.
+"""The networks: the denoising U-Net, that of audio-diffusion-pytorch, the mask predictor, the post-filter.
 
-In this room a *level* is one resolution of a U-Net, as the field calls it. Everywhere else the word means loudness.
+In this package a *level* is one resolution of a U-Net, as the field calls it. Exceptions are "the networks' level" and
+the levels of bands in `post_filter`, which are loudness, as the word is everywhere else.
 """

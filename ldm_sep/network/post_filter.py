@@ -11,7 +11,7 @@ from ldm_sep.network.bands import BandUNet, analysis_of, bands_of, magnitude, re
 from ldm_sep.signal.stereo import mid_side
 from ldm_sep.signal.stft import RUN, istft_runs, stft_runs
 
-# Added to magnitudes before the logarithm: 20 dB below the predictor's, since quiet bands are what is at stake here.
+# Added to scaled magnitudes before the logarithm: a tenth of the predictor's, since quiet bands matter here.
 _FLOOR = 1e-5
 # Added to log magnitudes, to bring them around zero.
 _CENTRE = 3.0

@@ -15,7 +15,8 @@ from ldm_sep.network.bands import Analysis, BandUNet, analysis_of, bands_of, mag
 from ldm_sep.signal.stereo import mid_side
 from ldm_sep.signal.stft import RUN, istft_runs, stft_runs
 
-# Added to magnitudes before the logarithm. It lies 80 dB below a full-scale tone: quieter bins are inaudible.
+# Added to scaled magnitudes before the logarithm, 80 dB below a magnitude of 1. A full-scale tone has the magnitude
+# sqrt(window) / 4, which is 16 at a window of 4096, and lies 104 dB above it: quieter bins are inaudible.
 _FLOOR = 1e-4
 # Added to log magnitudes. Music at the networks' level has values of about -2; the network wants them around zero.
 _CENTRE = 2.0
@@ -32,10 +33,10 @@ class MaskPredictor(nn.Module):
     and hop of the STFT are 1.5 times as long, and bin k is heard as bin k. A voice that is lower than those it was
     trained on may be familiar there. The mean of the estimates at all ``speeds`` is returned.
 
-    Parameters ---------- sample_rate: Hz. ``window``, ``hop``: samples of the STFT. channels: of the U-Net's levels,
-    from the full resolution on, each at half of that before; multiples of 4. exponent: power of the mask, 1 in
-    training, where ``forward`` is given none. Below 1 the mask opens: unfamiliar voices
-        are otherwise cut too much.
+    ``sample_rate`` in Hz. ``window``, ``hop``: samples of the STFT. ``channels``: of the U-Net's levels, from the full
+    resolution on, each at half the resolution of the one before; multiples of 4. ``exponent``: power of the mask where
+    ``forward`` is given none. Below 1 the mask opens: unfamiliar voices are otherwise cut too much. The predictor is
+    trained at 1. ConfigError for sizes with which no network can be built.
     """
 
     def __init__(
