@@ -45,7 +45,7 @@ class SpectralSizes:
     ``sample_rate / 2 hop`` Hz, carried as they are. mid_bands, side_bands: mean magnitudes kept of the bins above. The
     four sum to the latent channels. width, blocks: of the learned residual networks. exponent: p of the latents, in
     (0, 1]. Noise on latents becomes noise that is louder where the sound is, the more so the smaller p is. Raises
-    ``ValueError`` for sizes that do not go together.
+    ``ValueError`` for an odd hop; the codec itself raises it for more bands than there are bins above.
     """
 
     hop: int = 320

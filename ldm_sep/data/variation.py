@@ -1,6 +1,7 @@
 """What is varied about the vocals and accompaniments of a batch: effects, places, balance, level.
 
-Every draw comes from the generator that is passed in, in an order that does not depend on the items.
+Every draw comes from the generator that is passed in. How many there are depends on the items in one place only: three
+of the reverberation's are left out where no item of the batch is chosen for it.
 """
 
 import numpy as np
@@ -33,7 +34,11 @@ _NARROWER_DB = (8.0, 24.0)
 
 
 class Variation:
-    """Varies batches as ``mix`` says. All but equaliser, width, polarity and level is for remixes."""
+    """Varies batches as ``mix`` says.
+
+    Compression, reflections, reverberation, panning and automation are for remixes alone. All else is for songs too:
+    equaliser, width, a third of the balance, silence and solo, swapped channels, polarity, level.
+    """
 
     def __init__(self, mix: MixConfig, sample_rate: int, device: torch.device) -> None:
         self.mix, self.sample_rate, self.device = mix, sample_rate, device

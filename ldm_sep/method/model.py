@@ -43,9 +43,9 @@ class LatentSeparator(nn.Module):
     With ``codec_residual`` what a round trip through the codec loses of the predictor's estimate is added to what is
     decoded: where diffusion leaves the estimate's latents alone, the result is the estimate, not a coded copy of it.
 
-    A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, has the last
-    word on the decoded wave. A ``post_filter`` of the same arguments is for the ear, and used only where it is asked
-    for. ValueError for parts that do not go together.
+    A codec that loses the level needs ``level_head``. ``refiner(vocals, mixture)``, where there is one, changes the
+    decoded wave after that. ``post_filter(vocals, mixture)`` comes last, only where it is asked for: it is made for
+    the ear. ValueError for parts that do not go together.
     """
 
     def __init__(

@@ -18,11 +18,12 @@ class TextureFromMixture(nn.Module):
     """Above a crossover, keep the estimate's levels but take the fine structure from the mixture.
 
     In bands of an eighth of an octave, X_out = g X_mixture with g = min(1, sqrt(P_estimate / P_mixture)), P the
-    band's power around each MDCT frame. Where the voice dominates (sibilants) this is its own sound; where it does
-    not, the level decides. Linear in the mixture, so the remainder loses exactly what the vocals gain.
+    band's power around each MDCT frame. Where the voice dominates (sibilants) this is its own sound. Where it does
+    not, the level decides. The output is the mixture times g, so the remainder is the mixture times 1 - g: it loses
+    exactly what the vocals gain.
 
     Parameters: ``crossover`` in Hz, below which the estimate is kept; ``sample_rate`` in Hz; ``hop`` of the MDCT in
-    samples.
+    samples. ValueError unless ``crossover`` lies between 0 and half of ``sample_rate``.
     """
 
     spread: Tensor

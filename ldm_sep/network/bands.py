@@ -23,7 +23,7 @@ _LINEAR_HZ = 3000.0
 _BANDS_PER_OCTAVE = 15
 # The bottleneck across all bands is this many times narrower than they are.
 _SQUEEZE = 4
-# Wide bands that are taken together: a matrix of all of them and all their bins is nearly all zeros.
+# Wide bands of one matrix. A matrix of all of them and all their bins would be nearly all zeros.
 _TOGETHER = 4
 
 
@@ -86,8 +86,10 @@ class BandBlock(nn.Module):
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a spectrogram is made with: the Hann ``window``, how many bands are ``single`` bins, and which of the wide
-    bands, a few together, each further bin is in, as ones in matrices (bands, bins), or one over the band's width.
+    """An STFT's ``window`` (W,), a Hann window, and the map between its bins and bands.
+
+    The first ``single`` bands are one bin each. The wide bands above are taken a few together: each matrix of
+    ``members`` (bands, bins) is one where a bin belongs to a band, and ``shares`` has one over the band's width there.
     """
 
     window: Tensor
@@ -108,7 +110,7 @@ class Analysis:
         return torch.cat([bands[..., : self.single], *spread], -1)
 
 
-# Kept for training too, which cannot use what was made in inference mode.
+# The cache also serves training, and autograd cannot use tensors that were made in inference mode.
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def analysis_of(window: int, edges: tuple[int, ...], device: torch.device) -> Analysis:
@@ -124,9 +126,9 @@ def analysis_of(window: int, edges: tuple[int, ...], device: torch.device) -> An
 class BandUNet(nn.Module):
     """The 2-D U-Net: ``forward(x (B, inputs, bands, frames)) -> (B, outputs, bands, frames)``.
 
-    It also hears each band's place. Every level but the first has half the bands and frames of the one before, so both
-    must be multiples of a power of two: see `padding`.
-    ``channels``: of the levels, from the full resolution on.
+    The position of each band, -1 to 1, is an additional input channel. Every level but the first has half the bands
+    and frames of the one before, so both must be multiples of a power of two: see `padding`.
+    ``channels``: of each level, from the full resolution on.
     """
 
     place: Tensor
@@ -147,7 +149,7 @@ class BandUNet(nn.Module):
         self.last = nn.Sequential(nn.GroupNorm(_GROUPS, channels[0]), nn.SiLU(), nn.Conv2d(channels[0], outputs, 1))
 
     def padding(self, bands: int, frames: int) -> tuple[int, int, int, int]:
-        """What `F.pad` has to add to ``bands``, of which there may be fewer than the network has, and ``frames``."""
+        """Padding for `F.pad` of ``bands`` (at most as many as the network was made for) and ``frames``."""
         return (0, -frames % self.multiple, 0, len(self.place) - bands)
 
     def forward(self, x: Tensor) -> Tensor:

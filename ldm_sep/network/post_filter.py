@@ -1,4 +1,4 @@
-"""A last look at the vocals: levels of bands as ears compare them, where the mask was made for waveforms."""
+"""The post-filter corrects the vocals' levels in bands, as ears compare them; the mask was made for waveforms."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -17,7 +17,8 @@ _FLOOR = 1e-5
 _CENTRE = 3.0
 # Mean square of a Hann window.
 _HANN_POWER = 0.375
-# Natural logarithms of gains: bounds, and at what level below itself the mixture begins to be heard in the vocals.
+# Natural logarithms of gains: bounds of the vocals' g and of the mixture's h, and the h of a new post-filter, which
+# adds the mixture 43 dB below itself.
 _OWN, _MIXTURE, _BEGIN = (-6.0, 2.0), (-9.0, 0.0), -5.0
 
 

@@ -1,4 +1,4 @@
-"""The two stems of a mixture, which sum to it exactly."""
+"""The two stems of a mixture, which sum to it: exactly where its samples are of up to 24 bits, else up to rounding."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ _GRID = 2.0**23
 
 @dataclass(frozen=True)
 class Stems:
-    """``vocals`` and ``instrumental``, float32 (C, T) at the input's rate, length and channels; they sum to the
-    input.
+    """``vocals`` and ``instrumental``, float32 (C, T) at the input's rate, length and channels. They sum to the input,
+    exactly where its samples are on the 24-bit grid, else up to float32's rounding.
     """
 
     vocals: np.ndarray

@@ -84,7 +84,10 @@ class MDCT(nn.Module):
 
 
 def band_edges(first: int, last: int, bands: int) -> list[int]:
-    """``bands + 1`` bin numbers from ``first`` to ``last``, spaced geometrically, every band at least one bin."""
+    """``bands + 1`` bin numbers from ``first`` to ``last``, spaced geometrically, every band at least one bin.
+
+    ValueError if there are fewer bins than bands.
+    """
     if bands > last - first:
         raise ValueError(f"{bands} bands do not fit into bins {first} to {last}")
     ratio = (last / first) ** (1 / bands)

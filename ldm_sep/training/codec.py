@@ -63,8 +63,8 @@ def codec_batch(batch: Batch, step: int) -> Tensor:
 
 @torch.no_grad()
 def score_codec(codec: Codec, items: Sequence[Item], device: torch.device) -> dict[str, float]:
-    """Mean SI-SDR (dB) and LSD of the round trip on the items' vocals and mixtures, and of vocals at latent noise
-    std 0.1.
+    """Means over ``items``: SI-SDR (dB) and LSD of the round trip of vocals and of mixtures, and SI-SDR of the vocals
+    with noise on the latents, of a tenth of each channel's own std.
     """
     scores: dict[str, list[float | None]] = {}
     generator = torch.Generator().manual_seed(0)

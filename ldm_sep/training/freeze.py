@@ -1,6 +1,6 @@
-"""Writing of a pack: seeded mixes, the frozen predictor's estimates and the latents of both, once and for all.
+"""Writing of a pack: seeded mixes, the frozen predictor's estimates and the latents of both, computed once.
 
-A step of training on a pack is the U-Net's forward and backward pass and nothing else.
+A step of training on a pack computes none of these, only what its stage trains and the loss needs.
 """
 
 import hashlib
@@ -92,9 +92,10 @@ def freeze(
 ) -> int:
     """Write ``hours`` of items of ``config`` to the pack ``out``, or go on with it; returns how many items it has.
 
-    The estimates are those of the predictor of ``separator``, a share of them ``varied``. ``waves``: keep them even
-    where the training of ``config`` reads latents alone. Items depend on ``seed`` and their number alone, so a pack
-    that is made longer keeps those it has. DataError if ``out`` holds something else or cannot be written.
+    The estimates are those of the predictor of ``separator``, a share of them ``varied``. ``waves``: keep the waves
+    even where the training of ``config`` reads latents alone. An item depends on ``seed`` and its place, not on how
+    many there are: a pack that is made longer keeps those it has. DataError if ``out`` holds something else or cannot
+    be written.
     """
     device = decoded.device
     separator = separator.to(device).eval()
