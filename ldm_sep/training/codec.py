@@ -55,7 +55,7 @@ class CodecObjective(nn.Module):
 
 
 def codec_batch(batch: Batch, step: int) -> Tensor:
-    """Vocals, accompaniment or mixture of each item in turn, another one first at every ``step``: (B, 2, T)."""
+    """One wave of each item (B, 2, T): vocals, accompaniment, mixture in turn, starting elsewhere at every ``step``."""
     which = (torch.arange(len(batch.vocals), device=batch.vocals.device) + step) % 3
     stacked = torch.stack([batch.vocals, batch.accompaniment, batch.mixture])
     return stacked[which, torch.arange(len(which), device=which.device)]

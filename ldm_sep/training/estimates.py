@@ -1,4 +1,4 @@
-"""Estimates with other errors than the predictor's own on the voices it was trained on.
+"""Estimates with errors that the predictor does not make on its training voices.
 
 A predictor errs less on its training voices than on others, and other separators err in other ways. A refiner that is
 to mend the errors of both has to see them in training.
@@ -17,10 +17,11 @@ from ldm_sep.signal.band_limit import band_limited
 _POWER = 1.6
 # Level of the accompaniment that is left in, relative to the whole accompaniment.
 _BLEED_DB = (-30.0, -12.0)
+# Most holes of an estimate.
 _HOLES = 3
 _HOLE_SECONDS = (0.05, 0.4)
 _FADE_SECONDS = 0.01
-# Of holes, the share that is a patch of the spectrum, and the range of its edges.
+# Share of holes that are a patch of the spectrum, and the range of its edges.
 _PATCHES = 0.5
 _PATCH_HZ = (100.0, 16000.0)
 _BAND_LIMIT_HZ = (8000.0, 16000.0)
@@ -36,8 +37,9 @@ def varied_estimates(
 ) -> Tensor:
     """The predictor's estimates (B, 2, T) for ``mixture (B, 2, T)``, a ``share`` of them varied.
 
-    Those have another power of the mask and some of the ``speeds`` only; and of every four, one each also has some of
-    the remainder left in, holes in time or in patches of the spectrum, or nothing above a band limit.
+    Those have another power of the mask and some of the ``speeds`` only. One further change is drawn, or none, each
+    with a chance of a quarter: some of the remainder is left in, there are holes in time or in patches of the
+    spectrum, or there is nothing above a band limit.
     """
     estimates = []
     for one in mixture.split(1):

@@ -41,8 +41,8 @@ def weights_digest(separator: LatentSeparator) -> str:
 
 
 def settings_of_items(config: Config) -> dict[str, Any]:
-    """The settings that items depend on, by their keys in ``config``. Steps that let silence come in by and by are not
-    among them: a pack has no beginning.
+    """The settings that items depend on, by their keys in ``config``. `mix.silent_ramp` is not among them: a pack is
+    read in any order, so that no item of it belongs to an early step.
     """
     tables = {
         "mix": config.mix.model_dump(mode="json", exclude={"silent_ramp"}),
@@ -70,7 +70,7 @@ def open_pack(folder: Path, config: Config, separator: LatentSeparator, device: 
 
 
 def stored(separator: LatentSeparator, name: str, values: Tensor) -> np.ndarray:
-    """A field of `Pairs` as a pack keeps it. Latents are not whitened there: silence is a zero, which fp16 has."""
+    """A field of `Pairs` as a pack keeps it. Latents are stored raw: silence is then zero, which fp16 holds exactly."""
     if name in LATENTS:
         raw = [separator.whitening.inverse(z) for z in values.split(separator.codec.latent_channels, 1)]
         values = torch.cat(raw, 1)

@@ -24,7 +24,11 @@ _PICTURE_SECONDS, _PICTURE_DB = 0.046, 80.0
 
 @dataclass(frozen=True)
 class Progress:
-    """``losses`` are means since the last such word, or scores of a validation; ``rate`` is in steps a second."""
+    """What a line of a training says.
+
+    ``losses``: means since the last line, or the scores of a validation. ``rate``: steps per second, None for a
+    validation. ``skipped``: steps so far whose loss or gradient was not finite.
+    """
 
     step: int
     steps: int

@@ -68,14 +68,15 @@ def fit(
     validate: Callable[[int, Board], Mapping[str, float]],
 ) -> tuple[Reached, Mapping[str, float]]:
     """Train ``objective`` until ``settings.steps`` or the session's end. Returns where it stands and, on the main
-    process, the last validation; the averaged weights are in place then.
+    process, the last validation's scores. The averaged weights are then in place.
 
-    ``objective(*draw(step))`` returns a mapping of scalar losses with the key ``loss``, which is minimised; mixed
-    precision is the objective's own affair (`in_precision`). A step
-    whose loss or gradient norm is not finite is skipped and counted. ``validate(step, board)`` runs on the main process
-    with the averaged weights in place and returns numbers for ``validation.csv``. The
-    state is saved at intervals and at the end. ``record``, the settings as JSON, becomes ``run/config.json`` once the
-    last state is loaded: what a start that failed was asked for is not what the states there were made with.
+    ``objective(*draw(step))`` returns a mapping of scalar losses. The one under ``loss`` is minimised. Mixed precision
+    is the objective's own affair (`in_precision`). A step whose loss or gradient norm is not finite is skipped and
+    counted. ``validate(step, board)`` runs on the main process with the averaged weights in place and returns numbers
+    for ``validation.csv``. The state is saved at intervals and at the end.
+
+    ``record``, the settings as JSON, is written to ``run/config.json`` only after the last state has been loaded:
+    settings of a start that failed did not make the states that are there.
     """
     started = time.monotonic()
     base_rates = [group["lr"] for group in optimizer.param_groups]

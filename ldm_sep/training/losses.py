@@ -14,10 +14,15 @@ from ldm_sep.signal.stereo import mid_side
 # relative error of anything quieter would only compare noise with noise.
 _LOG_FLOOR = 1e-6
 _COMPLEX_FLOOR = 1e-3
-# At most; short windows have fewer bins.
+# Most mel bands. A window of n samples has n // 8 where that is fewer.
 _MEL_BANDS = 96
 # The least power of a bin, as of the metric MR-STFT.
 _POWER_FLOOR = 1e-8
+# Added to powers in LSD's logarithm. The metric's 1e-12 would give bins that hold nearly nothing far larger gradients.
+_LSD_FLOOR = 1e-9
+# Added to LSD's mean squares before the root, whose slope at zero is infinite.
+_ROOT_FLOOR = 1e-4
+# Mean level of a bin, in dB, from which on the recording holds it.
 _RECORDED_DB = -90.0
 # Frames further below the loudest are not compared by LSD.
 _ACTIVE_DB = -40.0
@@ -43,15 +48,15 @@ def thresholded_snr_loss(estimate: Tensor, reference: Tensor, mixture: Tensor, f
 
 
 class MagnitudeLoss(nn.Module):
-    """MR-STFT plus LSD (`ldm_sep.metrics.spectral`), where the reference's recording has anything at all.
+    """MR-STFT plus LSD (`ldm_sep.metrics.spectral`) over the bins in which the reference was recorded at all.
 
-    Recordings that end below the Nyquist frequency would teach what other recordings sound like above: bins in which
-    the reference has a mean level under -90 dB are left out of both logarithms.
+    Some recordings end below the Nyquist frequency. Compared above their end, they would teach that other recordings
+    are empty there too. Bins in which the reference has a mean level under -90 dB are left out of both logarithms.
     """
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
-        # Of LSD.
+        # Samples of the LSD's frame and hop, 2048 / 44100 s and 10 ms, as of the metric.
         self.frame, self.hop = round(2048 / 44100 * sample_rate), round(sample_rate / 100)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
@@ -63,18 +68,18 @@ class MagnitudeLoss(nn.Module):
 
     def _mr_stft(self, estimate: Tensor, reference: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
         e, r = (_powers(wave, n_fft, hop, window).clamp_min(_POWER_FLOOR) for wave in (estimate, reference))
-        there = _there(r, window)
+        recorded = _recorded(r, window)
         error = (e.sqrt() - r.sqrt()).square().sum((1, 2))
         convergence = (error / (r.sum((1, 2)) + 1)).sqrt().mean()
-        return convergence + 0.5 * _mean((e / r).log().abs().mean(2), there)
+        return convergence + 0.5 * _mean((e / r).log().abs().mean(2), recorded)
 
     def _lsd(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        e, r = (_powers(wave, self.frame, self.hop, self.frame) + _POWER_FLOOR / 10 for wave in (estimate, reference))
-        there = _there(r, self.frame)[..., None]
+        e, r = (_powers(wave, self.frame, self.hop, self.frame) + _LSD_FLOOR for wave in (estimate, reference))
+        recorded = _recorded(r, self.frame)[..., None]
         frames = r.sum(1)
         active = frames > 10 ** (_ACTIVE_DB / 10) * frames.amax(1, keepdim=True)
-        squares = (torch.log10(r / e).square() * there).sum(1) / there.sum(1).clamp_min(1)
-        return _mean((squares + 1e-4).sqrt(), active)
+        squares = (torch.log10(r / e).square() * recorded).sum(1) / recorded.sum(1).clamp_min(1)
+        return _mean((squares + _ROOT_FLOOR).sqrt(), active)
 
 
 def _powers(wave: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
@@ -86,8 +91,8 @@ def _powers(wave: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
     return torch.view_as_real(spectrum).square().sum(-1)
 
 
-def _there(power: Tensor, window: int) -> Tensor:
-    """Which bins (B, bins) have a level that a recording has, by the mean of ``power (B, bins, frames)``."""
+def _recorded(power: Tensor, window: int) -> Tensor:
+    """Which bins (B, bins) the recording holds: those whose mean ``power (B, bins, frames)`` is above -90 dB."""
     return power.mean(2) > 10 ** (_RECORDED_DB / 10) * window
 
 

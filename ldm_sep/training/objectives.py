@@ -13,7 +13,7 @@ from ldm_sep.training.loop import in_precision
 from ldm_sep.training.losses import MagnitudeLoss, MultiScaleSpectralLoss, thresholded_snr_loss
 from ldm_sep.training.pairs import Pairs, needed
 
-# Of the distortion in the post-filter's loss: enough that no SI-SDR is lost.
+# Weight of the distortion in the post-filter's loss: enough that no SI-SDR is lost.
 _DISTORTION = 0.3
 
 
@@ -30,14 +30,14 @@ class PredictorObjective(nn.Module):
 
     def forward(self, vocals: Tensor, mixture: Tensor, speed: Tensor) -> Mapping[str, Tensor]:
         gain = normalising_gain(mixture)
-        wanted, mixture = vocals * gain, mixture * gain
+        reference, mixture = vocals * gain, mixture * gain
         with in_precision(self.settings.precision, mixture.device):
             # The exponent opens the finished mask. Trained through it, the mask would learn to make up for it.
-            heard = self.separator.estimate(mixture, (float(speed),), power=1.0)
-        distortion = thresholded_snr_loss(heard, wanted, mixture)
+            estimate = self.separator.estimate(mixture, (float(speed),), power=1.0)
+        distortion = thresholded_snr_loss(estimate, reference, mixture)
         if self.settings.outline_weight == 0:
             return {"loss": distortion}
-        outline = self.spectral(heard, wanted)
+        outline = self.spectral(estimate, reference)
         loss = distortion + self.settings.outline_weight * outline
         return {"loss": loss, "snr_loss": distortion, "outline_loss": outline}
 
@@ -56,9 +56,9 @@ class PostFilterObjective(nn.Module):
 
     def forward(self, vocals: Tensor, mixture: Tensor, estimate: Tensor) -> Mapping[str, Tensor]:
         with in_precision(self.settings.precision, mixture.device):
-            heard = self.separator.get_submodule("post_filter")(estimate, mixture)
-        distance = self.magnitudes(heard, vocals)
-        distortion = thresholded_snr_loss(heard, vocals, mixture)
+            filtered = self.separator.get_submodule("post_filter")(estimate, mixture)
+        distance = self.magnitudes(filtered, vocals)
+        distortion = thresholded_snr_loss(filtered, vocals, mixture)
         return {
             "loss": distance + _DISTORTION * distortion,
             "magnitude_loss": distance,
@@ -112,7 +112,7 @@ class SeparatorObjective(nn.Module):
         if not terminal.any():
             return z0_hat.new_zeros(())
         estimate = None if pairs.estimate is None else pairs.estimate[terminal]
-        heard = self.separator.decode(z0_hat, estimate)
-        wanted = needed(pairs.vocals)[terminal]
-        distortion = thresholded_snr_loss(heard, wanted, needed(pairs.mixture)[terminal])
-        return distortion + self.settings.outline_weight * self.spectral(heard, wanted)
+        decoded = self.separator.decode(z0_hat, estimate)
+        reference = needed(pairs.vocals)[terminal]
+        distortion = thresholded_snr_loss(decoded, reference, needed(pairs.mixture)[terminal])
+        return distortion + self.settings.outline_weight * self.spectral(decoded, reference)

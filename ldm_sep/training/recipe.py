@@ -24,7 +24,7 @@ _TEXT = """\
 {commands}
 #
 # What is not said here is as in {base}, which is shipped with ldm-sep. configs/REFERENCE.md lists all keys with their
-# bounds and meaning; a misspelt one is told with its neighbours.
+# bounds and meaning; an unknown key is refused, with the known ones listed, the most similar first.
 extends = {base_text}
 name = {name_text}
 description = {description}
@@ -39,7 +39,7 @@ pitch_semitones = {mix.pitch_semitones}  # largest change of speed and pitch tog
 balance_db = {mix.balance_db}  # spread of vocals against accompaniment
 {codec}
 [training]
-stage = {stage}  # 0 trains the predictor, which makes the first estimate; 1 the U-Net; 2 the U-Net and the conditioner
+stage = {stage}  # what is trained: 0 the predictor; 1 the U-Net; 2 U-Net and conditioner; 3 the post-filter
 steps = {steps}  # a guess: the scores in RUN/validation.csv say when it is enough; --max-minutes ends it earlier
 batch_size = {training.batch_size}  # items of a step; fewer if memory runs out
 seconds = {training.seconds}  # length of an item

@@ -95,7 +95,7 @@ def _of_separator(config: Config, folder: Path, start: Start) -> tuple[LatentSep
     separator = build_separator(config, before.codec)
     state = before.state_dict()
     if before.post_filter is None:
-        # A new one: separators of versions before have none.
+        # Separators of earlier versions have no post-filter: it starts as a new one.
         state |= {key: value for key, value in separator.state_dict().items() if key.startswith("post_filter.")}
     try:
         separator.load_state_dict(state)

@@ -46,8 +46,8 @@ class ExponentialMovingAverage:
 
 
 class Reached(Record):
-    """Where a training stands: optimiser steps, those of them that were skipped, minutes of all its processes one after
-    the other, and how many ``processes`` at a time it had last.
+    """Where a training stands: optimiser steps, how many of them were skipped, minutes summed over the runs that
+    resumed one another, and how many ``processes`` the last of these had.
     """
 
     step: Annotated[int, Field(ge=0, le=10**12)] = 0

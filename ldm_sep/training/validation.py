@@ -34,8 +34,8 @@ def separate_item(separator: LatentSeparator, item: Item, plan: Plan, device: to
 def score_separator(
     separator: LatentSeparator, items: Sequence[Item], plans: Mapping[int, Plan], device: torch.device
 ) -> dict[str, float]:
-    """By group of items and number of steps: SI-SDR improvement over the mixture (dB), and LSD with the mixture's
-    beside it, as 16-bit files.
+    """Means of each group of ``items``, all taken on 16-bit samples: the mixture's LSD, and for each of ``plans``,
+    which are keyed by steps, the SI-SDR improvement over the mixture (dB) and the LSD.
     """
     values: dict[str, list[float | None]] = {}
     rate = separator.codec.sample_rate
