@@ -17,9 +17,9 @@ from ldm_sep.signal.mdct import MDCT
 
 # What waves are multiplied by between the first and the last layer.
 _QUIET = 1 / 16
-# Share of the bins that is carried of the side signal, which holds little above a kilohertz or two.
+# Share of the latents that carry the side signal, which holds little above a kilohertz or two.
 _SIDE = 0.15
-# Of what layers begin with that the MDCT does not use: small, but not zero, so that training can grow it.
+# Factor of the random weights that the MDCT does not use: small, but not zero, so that training can grow them.
 _REST = 1e-3
 
 
@@ -61,7 +61,7 @@ def start_as_mdct(codec: Codec) -> None:
             _plant(down, kernel)
             _plant(up, kernel)
         for conv in (*encoder, *decoder):
-            # Of any length, but 16 bits, in which weights are stored, hold no square of a small number.
+            # Its length is free, but 16 bits, in which weights are stored, hold no square of a small number.
             direction = conv.get_parameter("parametrizations.weight.original1")
             direction.div_(direction.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None])
 

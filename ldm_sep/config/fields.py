@@ -30,5 +30,5 @@ MaskPower = Annotated[float, Field(gt=0, le=4)]
 DiffusionTime = Annotated[float, Field(gt=0, le=1)]
 Segment = Annotated[float, Field(ge=1, le=120)]
 Overlap = Annotated[float, Field(ge=0, le=0.5)]
-# For records elsewhere whose numbers are counted in ones: batches, windows.
+# Counts in records elsewhere: batches, windows.
 Positive = Annotated[int, Field(gt=0, le=100_000)]

@@ -48,18 +48,18 @@ class SamplingConfig(Record):
     speeds: Speeds = (1.0,)
     """At each the predictor hears the mixture once; the mean of its estimates is taken, in training too."""
     power: MaskPower | None = None
-    """Of the predictor's mask, where it is not to be `predictor.exponent`."""
+    """Power of the predictor's mask; left out, `predictor.exponent`."""
     post_filter: bool = False
     """Whether the vocals go through the post-filter."""
     estimate_weight: Share = 0.35
-    """Of vocals that another separator made, where they are given, in the mean of these and the predictor's, up to
-    where their band ends.
+    """Weight of given vocals, made by another separator, in the mean with the predictor's estimate, up to where their
+    band ends.
     """
     segment: Segment = 12.0
     """Seconds of a window."""
     overlap: Overlap = 0.2
     """Share of a window that it shares with the next."""
     presets: dict[Literal["fast", "best", "clean", "full", "natural"], PresetConfig] = Field(default_factory=dict)
-    """Tables of what they change: `fast` and `best` by cost; by taste `clean`, less of the accompaniment, `full`,
-    less of the voice lost, and `natural`, quiet bands at levels nearer to the voice's.
+    """What each preset changes. By cost: `fast` and `best`. By taste: `clean` has less of the accompaniment, `full`
+    loses less of the voice, `natural` brings quiet bands nearer to the voice's levels.
     """

@@ -45,13 +45,13 @@ class MixConfig(Record):
     pan: Share = 0.05
     """Spread of the position of vocals and accompaniments of remixes: 0 is the centre, 1 one side only."""
     centred: Share = 0.0
-    """Share of each of the two that stay where they are. Most leads are in the very centre."""
+    """Share of vocals, and of accompaniments, of remixes that stay unpanned. Most leads are in the very centre."""
     equaliser_db: Decibels = 0.0
-    """Spread of the smooth equaliser."""
+    """Spread of the gains of a smooth random equaliser."""
     reverb: Share = 0.0
     """Share of remixes whose vocals reverberate."""
     compress: Share = 0.0
-    """Shares of vocals and of accompaniments of remixes that are compressed."""
+    """Share of vocals, and of accompaniments, of remixes that are compressed."""
     reflections: Share = 0.0
     """Share of remixes whose vocals have early reflections."""
     width_db: Decibels = 0.0
@@ -63,11 +63,11 @@ class MixConfig(Record):
     doubling: Share = 0.0
     """Share of solo singers with a second take, a double or a harmony, panned apart."""
     melodic: Share = 0.0
-    """Share of solo singers who follow a melody."""
+    """Share of takes of solo singers that follow a melody."""
     sustained: Share = 0.0
-    """Share of these at a half to a sixth of the tempo, so that vowels are held."""
+    """Share of melodic takes at a half to a sixth of the tempo, so that vowels are held."""
     vibrato_cents: Annotated[float, Field(ge=0, le=200)] = 0.0
-    """Largest depth of their vibrato, in cents."""
+    """Largest depth of the vibrato of melodic takes, in cents."""
     layering: Share = 0.0
     """Share of remixes with a second accompaniment."""
 

@@ -62,7 +62,7 @@ def _check_splits(courses: Sequence[tuple[Track, np.ndarray]]) -> Iterator[Findi
                 yield Finding(
                     track.name,
                     "split",
-                    f"the same recording as '{other.name}' in train; scores on {track.split} flatter",
+                    f"the same recording as '{other.name}' in train; scores on {track.split} will be too good",
                 )
 
 
@@ -124,7 +124,7 @@ def _check_track(track: Track, courses: list[tuple[Track, np.ndarray]]) -> Itera
         yield Finding(track.name, "length", f"lengths differ by {spread / rate:.3f} s")
     frames = min(lengths.values())
     if frames < _SHORTEST_SECONDS * rate:
-        yield Finding(track.name, "short", f"lasts {frames / rate:.3f} s; what lacks of a training's window is silence")
+        yield Finding(track.name, "short", f"lasts {frames / rate:.3f} s; silence fills the rest of a training window")
         return
     vocals = waves[track.vocals][:, :frames] if track.vocals else None
     stems = [as_stereo(waves[p][:, :frames]) for p in track.accompaniment]

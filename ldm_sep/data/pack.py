@@ -94,7 +94,7 @@ class PackWriter:
             self.rewind(self.done)
 
     def rewind(self, items: int) -> None:
-        """Drop everything after the first ``items``, or after those that are ``done``, and go on there."""
+        """Keep the first ``items``, or all that are ``done`` if these are fewer, and continue there."""
         self.done = min(self.done, items)
         for name, stride in _strides(self.index).items():
             with _file(self.folder, name).open("ab") as file:

@@ -120,6 +120,8 @@ def _read_clips(path: Path) -> tuple[Clip, ...]:
                 start = end = f0 = math.nan
             # Comparisons with NaN are false.
             if not (0 <= start < end < math.inf and (f0 is None or 0 < f0 < math.inf)):
-                raise DataError(f"{sidecar}: line {number} must be start and end in s, a name and f0 in Hz, by tabs")
+                raise DataError(
+                    f"{sidecar}: line {number} must be start and end in seconds, a name and f0 in Hz, separated by tabs"
+                )
             clips.append(Clip(start, end, f0))
     return tuple(clips)

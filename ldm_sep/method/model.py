@@ -31,9 +31,10 @@ class LatentSeparator(nn.Module):
     It stays a v-prediction, without a singularity at t = 0.
 
     The gate is the sigmoid to the power p of the codec's latents (`Codec.latent_exponent`), so that sigmoid(g) is a
-    mask of amplitudes. Their posterior mean is what the ear and every distortion measure get; an uncertain mask on
-    square-root latents underestimates the level once squared. With a predictor the gate is twice the sigmoid to that
-    power: an estimate that is too quiet can be raised, and a new U-Net leaves the estimate as it is.
+    mask of amplitudes. The ear and every distortion measure get amplitudes, so it is their posterior mean that counts:
+    an uncertain mask on square-root latents underestimates the level once squared. With a predictor the gate is twice
+    the sigmoid, to that power: an estimate that is too quiet can be raised, and a new U-Net leaves the estimate as it
+    is.
 
     With ``refines`` sampling begins at the estimate: z_start = alpha c + sigma noise at a small t. The U-Net then gives
     the clean latents, z0_hat = gate(g) c + r, and v_hat = (alpha z_t - z0_hat) / sigma follows. In training the noised
@@ -242,18 +243,19 @@ class LatentSeparator(nn.Module):
         speeds: Sequence[float] = (1.0,),
         power: float | None = None,
         given: Tensor | None = None,
-        weight: float = 0.35,
+        weight: float = 1.0,
         limits: Sequence[float] = (),
         fresh: Callable[[int, int], Tensor] | None = None,
         post_filter: bool = False,
     ) -> Tensor:
         """One window: ``mixture (B, C, T)`` to vocals (B, C, T), at the mixture's level.
 
-        A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded; without
-        ``steps`` it is the predictor's estimate, which needs no noise; ``fresh(k, i)`` is for sample k; ``speeds`` and
-        ``power`` are the predictor's. The vocals ``given`` (B, C, T) by another separator enter its estimate with
-        ``weight``, up to ``limits`` in Hz, one an item. With ``post_filter`` the vocals go through it.
-        CheckpointError if the result is not finite.
+        A sample is drawn from each of ``noises`` (B, D, N), as `sample` describes, and their mean is decoded. 0
+        ``steps`` give the predictor's estimate, which needs no noise; ValueError without a predictor. ``fresh(k, i)``
+        is the noise of step i of sample k. ``speeds`` and ``power`` are the predictor's. ``given`` (B, C, T) are
+        vocals by another separator: they enter the estimate with ``weight``, up to ``limits`` in Hz, one an item.
+        ``post_filter``: send the vocals through the post-filter, if there is one. CheckpointError if the result is
+        not finite.
         """
         gain = normalising_gain(mixture)
         estimate = self._begin(mixture * gain, None if given is None else given * gain, weight, limits, speeds, power)

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 _WINDOW = 2048
-# Of rounding to 16 bits: a twelfth of a step's square. Dither has twice that; the rest is for the spread of means.
+# Power that counts as nothing: ten times the noise of rounding to 16 bits, which is a twelfth of a step's square.
+# Dither has twice that noise; the rest is for the spread of the means.
 _NOTHING = 10 / 12 / 2**30
-# Of the mixture's band. Vocals that reach as far have no limit of their own.
+# Vocals have a limit of their own if they end below this share of the mixture's band.
 _SHORTER = 0.9
 # Hz. Vocals that have held nothing above this have not sung yet: no separator's band ends so low.
 _LOWEST_LIMIT = 5000.0
@@ -24,9 +25,9 @@ class BandLimit:
         self._rate, self._channels = sample_rate, channels
         self._mixture = self._vocals = 0.0
 
-    def after(self, wave: np.ndarray) -> float:
-        """Hz at which they end, infinite where the mixture ends there too, after the next window: ``wave (C, T)``, or
-        ``(2 C, T)`` with the vocals below the mixture.
+    def update(self, wave: np.ndarray) -> float:
+        """Take in the next window: ``wave (C, T)``, or ``(2 C, T)`` with the vocals below the mixture. Returns the
+        frequency in Hz at which the vocals end, infinite where the mixture ends there too.
         """
         if wave.shape[0] == self._channels:
             return math.inf

@@ -1,4 +1,4 @@
-"""How far vocals of different seeds lie apart, second by second: where sampling had a choice, and nothing elsewhere."""
+"""How far apart vocals of different seeds lie, second by second: only where sampling had a choice are they apart."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing

@@ -65,11 +65,11 @@ class WindowEngine:
         """
         if self._pool is None:
             for group in _of_one_shape(windows, self.plan.batch_size):
-                yield from self._compute(group, [self._limit.after(window.wave) for window in group])
+                yield from self._compute(group, [self._limit.update(window.wave) for window in group])
             return
         working: deque[Future[Sequence[np.ndarray]]] = deque()
         for window in windows:
-            working.append(self._pool.submit(self._compute, [window], [self._limit.after(window.wave)]))
+            working.append(self._pool.submit(self._compute, [window], [self._limit.update(window.wave)]))
             # One more than threads, so that none waits while results are written and the next samples read.
             if len(working) > self.plan.threads:
                 yield from working.popleft().result()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Seconds by which lengths may differ: what conversions of the rate and encoders add or take. More means another song,
 # another cut, or vocals that begin at another time.
 _TOLERANCE = 0.005
-# By what headers of lossy files may be wrong.
+# Seconds by which the length in a lossy file's header may be wrong.
 _DECLARED_TOLERANCE = 0.2
 
 

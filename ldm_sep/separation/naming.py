@@ -15,7 +15,7 @@ Stem = Literal["vocals", "instrumental"]
 STEMS: tuple[Stem, ...] = get_args(Stem)
 Suffix = Literal["wav", "flac", "mp3"]
 SUFFIXES: tuple[Suffix, ...] = get_args(Suffix)
-# The record beside the stems: what stands for a stem in its name, its suffix, and the plain name of both.
+# The record beside the stems: the word that its name has in a stem's place, its suffix, and its default name.
 _SIDECAR = ("separation", "json")
 SIDECAR = ".".join(_SIDECAR)
 DEFAULT_TEMPLATE = "{track}/{stem}.{ext}"

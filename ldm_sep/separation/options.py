@@ -31,19 +31,27 @@ _DEFAULT_PRESET = "balanced"
 class Options:
     """How to separate. None takes the value of the preset, or else the checkpoint's own default.
 
-    preset: one of the checkpoint's (`Separator.presets`), such as fast, balanced, best. steps: calls of the U-Net a
-    window; 1 gives the posterior mean, 0 the predictor's estimate as it is. start: t at which sampling begins; below 1
-    it begins from the posterior mean, at one more call. seed: of the noise. eta: share of fresh noise (stochastic
-    DDIM). averages: samples whose mean is taken, each from noise of its own; fewer artefacts and less detail, at as
-    many times the cost. speeds: 0.5 to 2; at each the predictor, where there is one, hears the mixture once, and the
-    mean of what it hears is taken (`network.predictor`). power: of its mask; higher cuts more of what is not the voice,
-    and of the voice. estimate_weight: share of vocals that another separator made, where they are given, in the mean of
-    these and the predictor's, up to where their band ends; 1 leaves the predictor out there. post_filter: whether the
-    vocals go through the checkpoint's post-filter, where it has one (`network.post_filter`). segment: seconds of a
-    window. overlap: share of it shared with the next. renewed: stretches (from, to, seed), in seconds of what is
-    separated, whose vocals come from another seed (`separation.renewal`). batch_size: windows computed together on a
-    GPU. threads: windows computed side by side on a CPU, one thread each; by default as many as the process may use
-    cores. Neither changes a sample.
+    preset: one of the checkpoint's (`Separator.presets`), such as fast, balanced, best.
+    steps: calls of the U-Net a window; 1 gives the posterior mean, 0 the predictor's estimate as it is.
+    start: t at which sampling begins. Below 1 it begins from the predictor's estimate where the separator refines,
+        else from the posterior mean, at one more call.
+    seed: of the noise.
+    eta: share of fresh noise (stochastic DDIM).
+    averages: samples whose mean is taken, each from noise of its own; fewer artefacts and less detail, at as many
+        times the cost.
+    speeds: 0.5 to 2. At each the predictor, where there is one, hears the mixture once. The mean of its estimates is
+        taken (`network.predictor`).
+    power: of the predictor's mask. Higher cuts more of what is not the voice, and of the voice.
+    estimate_weight: share of given vocals, made by another separator, in the mean with the predictor's, up to where
+        their band ends; 1 leaves the predictor out there.
+    post_filter: whether the vocals go through the checkpoint's post-filter, if it has one (`network.post_filter`).
+    segment: seconds of a window.
+    overlap: share of a window shared with the next.
+    renewed: stretches (from, to, seed), in seconds of what is separated, whose vocals come from another seed
+        (`separation.renewal`).
+    batch_size: windows computed together on a GPU. It changes no sample.
+    threads: windows computed side by side on a CPU, one thread each; by default as many as the process may use cores.
+        It changes no sample.
     """
 
     preset: str | None = None

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-# Far enough below 0 that wide accompaniment alone does not turn a window, and near enough that it does not hide one.
+# Far enough below 0 that wide accompaniment alone turns no window, and near enough to it that such accompaniment does
+# not hide an inverted channel.
 _AGAINST = -0.3
 
 

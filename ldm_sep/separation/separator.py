@@ -206,7 +206,7 @@ class Separator:
                     for copy, (start, end, seed) in zip(copies, plan.renewed, strict=False)
                 ]
                 vocals = renewed(vocals, others, plan.renewed, sample_rate)
-            # Nobody holds what has been read any more but those who are to read it.
+            # A copy that is kept here would make tee hold every block that has been read.
             del copies
             for part in vocals:
                 yield from split(part, waiting)

@@ -1,6 +1,4 @@
-"""The record beside a song's stems: what they were made of and how, so that the same can be told from another, and
-made again.
-"""
+"""The record beside a song's stems: what they were made of, and how. By it stems are recognised, and made again."""
 
 from __future__ import annotations
 
@@ -139,7 +137,7 @@ def settings_key(
     """
     given = {} if estimate_sha256 is None else {"estimate": estimate_sha256}
     unused = _WITHOUT_EFFECT if given else _WITHOUT_EFFECT | {"estimate_weight"}
-    # Left out where it is off, so that the keys of versions before stay what they were.
+    # Left out where it is off, so that keys of earlier versions stay valid.
     unused = unused if settings.plan.post_filter else unused | {"post_filter"}
     plan = settings.plan.model_dump(mode="json", exclude=unused)
     table = {**settings.model_dump(mode="json"), "plan": plan}

@@ -1,4 +1,4 @@
-"""The end of a band."""
+"""A low-pass filter with a narrow transition."""
 
 import torch
 from torch import Tensor

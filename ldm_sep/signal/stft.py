@@ -1,7 +1,7 @@
 """The short-time Fourier transform and its inverse, a few frames at a time.
 
-All frames of a window of a song are many times as large as a processor's cache. What is done to a few of them at a
-time, one after the other, is done without a way through memory between the steps.
+All frames of a song's window are many times as large as a processor's cache. When a few frames at a time go through
+all steps, what lies between the steps stays in the cache.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Frames of a run.
+# Frames in a run: few enough that their spectra stay in the cache.
 RUN = 32
 
 
@@ -30,8 +30,10 @@ def stft_runs(wave: Tensor, window: Tensor, hop: int) -> list[Tensor]:
 
 
 def istft_runs(runs: Iterable[Tensor], window: Tensor, hop: int, length: int) -> Tensor:
-    """The wave (..., ``length``) whose frames come closest, in the sense of least squares, to ``runs`` of spectra as
-    `stft_runs` gives them (Griffin & Lim 1984): exactly the wave, where they are its own.
+    """The wave (..., ``length``) whose frames are closest to ``runs`` of spectra, as `stft_runs` gives them, in the
+    sense of least squares (Griffin & Lim 1984). Spectra of a wave give that wave. ``window (W,)``, ``hop``: as there.
+
+    ValueError unless the runs have ``length`` // ``hop`` + 1 frames.
     """
     frames = length // hop + 1
     envelope = window.new_zeros(_blocks(frames, window, hop), hop)
