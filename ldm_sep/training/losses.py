@@ -22,6 +22,9 @@ _POWER_FLOOR = 1e-8
 _LSD_FLOOR = 1e-9
 # Added to LSD's mean squares before the root, whose slope at zero is infinite.
 _ROOT_FLOOR = 1e-4
+# Mean level in dB of what errors are compared with at least. It lies 30 dB below mixtures at the networks' level: a
+# reference that is silent for a whole window would otherwise outweigh all others in a batch.
+_CONVERGENCE_DB = -50.0
 # Mean level of a bin, in dB, from which on the recording holds it.
 _RECORDED_DB = -90.0
 # Frames further below the loudest are not compared by LSD.
@@ -70,7 +73,8 @@ class MagnitudeLoss(nn.Module):
         e, r = (_powers(wave, n_fft, hop, window).clamp_min(_POWER_FLOOR) for wave in (estimate, reference))
         recorded = _recorded(r, window)
         error = (e.sqrt() - r.sqrt()).square().sum((1, 2))
-        convergence = (error / (r.sum((1, 2)) + 1)).sqrt().mean()
+        least = 10 ** (_CONVERGENCE_DB / 10) * window * r[0].numel()
+        convergence = (error / (r.sum((1, 2)) + least)).sqrt().mean()
         return convergence + 0.5 * _mean((e / r).log().abs().mean(2), recorded)
 
     def _lsd(self, estimate: Tensor, reference: Tensor) -> Tensor:

@@ -77,6 +77,13 @@ def test_the_magnitude_loss_says_nothing_of_what_lies_above_a_recordings_end(noi
     assert float(loss(ends, ends)) == pytest.approx(0.01, abs=0.001)
 
 
+def test_silence_does_not_outweigh_what_sounds(noise: torch.Tensor) -> None:
+    loss = MagnitudeLoss(16000)
+    # 20 dB below the mixture are left where nobody sings; and where somebody does, half is lost.
+    silent, sung = float(loss(0.1 * noise, torch.zeros_like(noise))), float(loss(0.5 * noise, noise))
+    assert 0.5 * sung < silent < 3 * sung
+
+
 def test_the_magnitude_loss_has_finite_gradients_at_silence(noise: torch.Tensor) -> None:
     for reference in (noise, torch.zeros_like(noise)):
         estimate = torch.zeros_like(noise, requires_grad=True)
