@@ -83,10 +83,11 @@ def _retired_name(path: Path) -> Path:
 
 def complete_swap(path: Path) -> None:
     """Give a folder its name back if a crash of `replacing` left it without."""
-    retired = _retired_name(path)
-    with suppress(OSError):  # what is there then is for the caller to tell
-        if not os.path.lexists(path) and retired.is_dir():
-            retired.rename(path)
+    with suppress(OSError, RuntimeError, ValueError):  # a loop of links, "/": for the caller to tell
+        target = path.resolve()
+        retired = _retired_name(target)
+        if not os.path.lexists(target) and retired.is_dir():
+            retired.rename(target)
 
 
 @contextmanager
@@ -125,16 +126,15 @@ def replacing(path: Path) -> Iterator[Path]:
             if target.is_dir():
                 # A folder with something in it cannot be renamed over.
                 target.rename(retired)
-                try:
-                    temporary.rename(target)
-                except OSError:
-                    retired.rename(target)
-                    raise
+                temporary.rename(target)
             else:
                 temporary.replace(target)
             sync(target.parent)
         finally:
-            shutil.rmtree(retired, ignore_errors=True)
+            # Stopped between the two renames, by the disk or a signal: the old one gets its name back.
+            complete_swap(target)
+            if os.path.lexists(target):
+                shutil.rmtree(retired, ignore_errors=True)
             shutil.rmtree(temporary, ignore_errors=True)
             with suppress(OSError):
                 temporary.unlink()

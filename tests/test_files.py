@@ -11,7 +11,16 @@ import pytest
 from conftest import ROOT
 
 from ldm_sep.errors import ConfigError
-from ldm_sep.files import as_file_name, complete_leftovers, locked, replacing, replacing_together, sha256_of, shown
+from ldm_sep.files import (
+    as_file_name,
+    complete_leftovers,
+    complete_swap,
+    locked,
+    replacing,
+    replacing_together,
+    sha256_of,
+    shown,
+)
 
 
 def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
@@ -239,3 +248,33 @@ def test_many_writers_in_one_folder_never_take_each_others_work_for_leftovers(tm
     running = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(n)], cwd=ROOT) for n in range(4)]
     assert [process.wait(120) for process in running] == [0] * 4
     assert len(list(tmp_path.iterdir())) == 240 and seen(tmp_path) == {"whole"}
+
+
+def test_a_signal_between_the_renames_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, rename = tmp_path / "it", Path.rename
+    old.mkdir()
+    (old / "a").write_text("old")
+
+    def stopped(self: Path, target: Path) -> Path:
+        made = rename(self, target)
+        if target.name.startswith(".ldm-sep-was-"):
+            raise SystemExit(130)
+        return made
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(SystemExit), replacing(old) as new:
+        new.mkdir()
+        (new / "a").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"] and (old / "a").read_text() == "old"
+
+
+def test_an_interrupted_swap_is_completed_behind_a_link_and_roots_have_none(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real")
+    (tmp_path / ".ldm-sep-was-real").mkdir()
+    complete_swap(link)
+    assert (tmp_path / "real").is_dir()
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in (Path("/"), Path(), loop):
+        complete_swap(path)
