@@ -19,8 +19,9 @@ def average_separators(
     """Write to ``out`` the mean of the weights of separators that were trained from one another or from one start.
 
     It often generalises better than each of them (model soups, Wortsman et al., arXiv 2203.05482). Its settings are
-    those of the first. ``codec_weights``: the pretrained EnCodec's file, instead of its download. ConfigError if there
-    are fewer than two or their codecs or networks differ; CheckpointError as of `save_separator`.
+    those of the first; its card has the data, the limits and the terms of all. ``codec_weights``: the pretrained
+    EnCodec's file, instead of its download. ConfigError if there are fewer than two or their codecs or networks differ;
+    CheckpointError as of `save_separator`.
     """
     if len(folders) < 2:
         raise ConfigError("name at least two separators to average")
@@ -37,4 +38,12 @@ def average_separators(
             raise ConfigError(f"{folder}: its codec is another one than that of {folders[0]}")
     mean.load_state_dict({key: torch.stack([s[key].double() for s in states]).mean(0) for key in states[0]})
     before = joined(trainings(manifest.facts) for manifest, _ in loaded)
-    save_separator(out, first.config, mean, provenance.model_copy(update={"before": before}))
+    cards = [manifest.config.card for manifest, _ in loaded]
+    # The mean rests on what each of them was trained on.
+    told = {
+        "licence": "; ".join(dict.fromkeys(card.licence for card in cards)),
+        "training_data": tuple(dict.fromkeys(source for card in cards for source in card.training_data)),
+        "limitations": tuple(dict.fromkeys(limit for card in cards for limit in card.limitations)),
+    }
+    config = first.config.model_copy(update={"card": cards[0].model_copy(update=told)})
+    save_separator(out, config, mean, provenance.model_copy(update={"before": before}))

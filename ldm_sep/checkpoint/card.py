@@ -7,19 +7,22 @@ from ldm_sep.checkpoint.manifest import PARTS, Run
 from ldm_sep.markdown import markdown_table
 
 _SCORES = (
-    "As the training took them, on unrounded waves. `_1` is the number of sampling steps, `si_sdr_gain` the SI-SDR "
-    "over the mixture's in dB; a codec's are those of its round trip."
+    "As the training took them: on 16-bit samples, but for the SI-SDR of a codec, on unrounded waves. `_1` is the "
+    "number of sampling steps, `si_sdr_gain` the SI-SDR over the mixture's in dB. A codec's are those of its round "
+    "trip."
 )
 
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    labels = list(rows[0]["scores"])
+    labels = list(dict.fromkeys(label for row in rows for label in row["scores"]))
     lines = []
     for row in rows:
         cells = []
         for label in labels:
             score = row["scores"].get(label)
-            if score is None:
+            if label not in row["scores"]:
+                cells.append("–")
+            elif score is None:
                 cells.append("undefined")
             else:
                 interval = f" [{score[1]:.2f}, {score[2]:.2f}]" if len(score) == 3 else ""
@@ -29,7 +32,8 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     tracks = dict.fromkeys((row["group"], row["n"], row["hash"]) for row in rows)
     counts = ", ".join(f"{group or 'all'}: n = {n}, track list {digest}" for group, n, digest in tracks)
     table = markdown_table(["group", "system", *labels], lines)
-    return [*table, "", f"Means with 95 % bootstrap intervals over tracks; {counts}."]
+    how = "Means (of cSDR: medians)" if any(label.startswith("cSDR") for label in labels) else "Means"
+    return [*table, "", f"{how} with 95 % bootstrap intervals over tracks; {counts}."]
 
 
 def trainings(facts: Mapping[str, Any], parts: Iterable[str] = PARTS) -> list[dict[str, Any]]:

@@ -127,7 +127,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"{error}; {_REMEDY}, or the version of ldm-sep that made it") from None
     except ConfigError as error:
         raise CheckpointError(f"{error}; the checkpoint was made by another version of ldm-sep") from None
-    return Manifest(said.kind, config, {**facts, "config": table})
+    # What was checked, not what was read: a number may have stood there as a text.
+    return Manifest(said.kind, config, {**said.model_dump(mode="json", exclude_unset=True), "config": table})
 
 
 def _current(table: dict[str, Any]) -> dict[str, Any]:
@@ -159,8 +160,8 @@ def require_same_codec(folder: Path, manifest: Manifest, config: Config) -> None
 
 
 def require_same_predictor(folder: Path, manifest: Manifest, config: Config) -> None:
-    """ConfigError if the separator in ``folder``, whose manifest this is, has not the predictor that ``config``
-    describes, up to the power of its mask.
+    """ConfigError if the separator in ``folder``, whose manifest this is, does not have the predictor that
+    ``config`` describes, up to the power of its mask.
     """
 
     def sizes(of: Config) -> tuple:

@@ -1,11 +1,14 @@
 """Where checkpoints are found by name."""
 
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from ldm_sep.bundled import shipped
 from ldm_sep.errors import CheckpointError
 from ldm_sep.files import complete_swap, shown
+from ldm_sep.listing import status_of
 
 DEFAULT_CHECKPOINT = "open"
 
@@ -22,13 +25,20 @@ def checkpoint_folders() -> list[Path]:
     return [place for place in dict.fromkeys(p.resolve() for p in places) if place.is_dir()]
 
 
+def _holds_checkpoint(folder: Path) -> bool:
+    status = status_of(folder / "config.json")
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
 def list_checkpoints() -> dict[str, Path]:
     """Name to folder of everything that can be named; the first place wins."""
     found: dict[str, Path] = {}
     for place in checkpoint_folders():
-        for folder in sorted(place.iterdir()):
-            if not folder.name.startswith(".") and (folder / "config.json").is_file():
-                found.setdefault(folder.name, folder)
+        # Folders of somebody else, which cannot be looked into, hold none.
+        with suppress(OSError):
+            for folder in sorted(place.iterdir()):
+                if not folder.name.startswith(".") and _holds_checkpoint(folder):
+                    found.setdefault(folder.name, folder)
     return found
 
 
@@ -41,9 +51,10 @@ def find_checkpoint(name: str | Path) -> Path:
     if str(name) in known:
         return known[str(name)]
     complete_swap(path)
-    if (path / "config.json").is_file():
+    if _holds_checkpoint(path):
         return path
-    if path.is_dir():
+    status = status_of(path)
+    if status is not None and stat.S_ISDIR(status.st_mode):
         raise CheckpointError(f"{path}: not a checkpoint (it has no config.json); name the folder that holds one")
     listed = shown(", ".join(known)) or "none were found; set LDM_SEP_CHECKPOINTS to their folder"
     raise CheckpointError(f"{name!s}: no checkpoint of that name or path; there are: {listed}")

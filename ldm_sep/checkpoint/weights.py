@@ -60,7 +60,6 @@ def load_strictly(module: nn.Module, path: Path, *, ignore: tuple[str, ...] = ()
     """
     expected = {k: v for k, v in module.state_dict().items() if not k.startswith(ignore or ("\0",))}
     with _opened(path) as file:
-        # Earlier versions called the levels of the U-Net stages.
         names = {_renamed(name): name for name in file.keys()}  # noqa: SIM118 - no mapping
         stored = {key.removeprefix(prefix): name for key, name in names.items() if key.startswith(prefix)}
         if wrong := sorted(expected.keys() ^ stored.keys()):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ldm_sep.build import trained_here
 from ldm_sep.checkpoint.card import model_card
-from ldm_sep.checkpoint.manifest import FORMAT, Provenance, read_manifest
+from ldm_sep.checkpoint.manifest import FORMAT, Facts, Provenance, read_manifest
 from ldm_sep.checkpoint.weights import require_usable
 from ldm_sep.codec.base import Codec, module_of
 from ldm_sep.config import Config
@@ -18,8 +18,9 @@ from ldm_sep.errors import CheckpointError, reason, unwritable
 from ldm_sep.files import complete_swap, replacing, sha256_of, write_text
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.method.whitening import Whitening
-from ldm_sep.records import read_json
+from ldm_sep.records import checked, read_json
 
+_REMEDY = "move it away, or name another folder"
 _KINDS = ("codec", "separator")
 _FILES = {"config.json", "README.md", "model.safetensors", "codec.safetensors", "whitening.safetensors"}
 
@@ -43,13 +44,13 @@ def require_replaceable(folder: Path) -> None:
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot hold a checkpoint ({reason(error)}); name another folder") from None
     if others := sorted(names - _FILES):
-        raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; move one of them away")
+        raise CheckpointError(f"{folder}: holds {others[0]}, which is no part of a checkpoint; {_REMEDY}")
     try:
         ours = not names or read_json(folder / "config.json", CheckpointError, "")["kind"] in _KINDS
     except (CheckpointError, LookupError, TypeError):
         ours = False
     if not ours:
-        raise CheckpointError(f"{folder}: holds something else than a checkpoint; move one of them away")
+        raise CheckpointError(f"{folder}: holds something other than a checkpoint; {_REMEDY}")
 
 
 def save_codec(folder: Path, config: Config, codec: Codec, whitening: Whitening, provenance: Provenance) -> None:
@@ -113,18 +114,25 @@ def _write(
 
 
 def _texts(facts: dict[str, Any]) -> dict[str, str]:
-    """The files of a checkpoint that say what it is."""
+    """The files of a checkpoint that say what it is. CheckpointError for what could not be read again."""
+    try:
+        checked(Facts, facts, "config.json", CheckpointError)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; nothing was written") from None
     return {"config.json": json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "README.md": model_card(facts)}
 
 
 def _stored(folder: Path, key: str, value: Tensor) -> Tensor:
-    try:
-        require_usable(key, value)
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder}: the weight {error}; nothing was written") from None
     # The whitening constants scale every latent: their rounding would not average out.
     keep = key.startswith("whitening") or key in ("mean", "std")
-    return (value if keep else value.half()).detach().cpu().contiguous()
+    stored = (value if keep else value.half()).detach().cpu().contiguous()
+    try:
+        require_usable(key, value)
+        # fp16 rounds the smallest to zero.
+        require_usable(key, stored)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: the weight {error}; nothing was written") from None
+    return stored
 
 
 def add_evaluation(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

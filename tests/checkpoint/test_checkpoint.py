@@ -73,7 +73,7 @@ def test_a_checkpoint_replaces_a_checkpoint_and_nothing_else(folder: Path, tmp_p
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "config.json").write_text('{"model_type": "another"}')
-    with pytest.raises(CheckpointError, match="something else than a checkpoint"):
+    with pytest.raises(CheckpointError, match="something other than a checkpoint"):
         save_separator(foreign, manifest.config, separator, Provenance())
     assert (foreign / "config.json").read_text() == '{"model_type": "another"}'
     (foreign / "config.json").unlink()
