@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -12,7 +13,9 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     # Nothing may disturb the tidying up that follows.
     for other in _signals():
         signal.signal(other, signal.SIG_IGN)
-    sys.stderr.write("ldm-sep: interrupted; finished files are complete, nothing half-written is left\n")
+    # Not sys.stderr: its buffer may be in the midst of a write.
+    with suppress(OSError):
+        os.write(2, b"ldm-sep: interrupted; finished files are complete, nothing half-written is left\n")
     # An exception, so that half-written files are taken away; 128 + number is what shells expect.
     raise SystemExit(128 + number)
 

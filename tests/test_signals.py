@@ -54,3 +54,34 @@ def test_what_is_started_to_outlive_its_terminal_does() -> None:
     os.kill(process.pid, signal.SIGHUP)
     shown, told = process.communicate(timeout=60)
     assert process.returncode == 0 and "singing-voice" in shown and not told
+
+
+def test_a_signal_while_a_line_is_being_told_is_one_line_more() -> None:
+    code = (
+        "import sys\n"
+        "class Telling:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n"
+        "            print('telling', flush=True)\n"
+        "            sys.stderr.write('x' * 1_000_000)\n"
+        "sys.meta_path.insert(0, Telling())\n"
+        "from ldm_sep.__main__ import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        # As on a terminal, where standard error has a buffer.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        preexec_fn=heeding_signals,
+    )
+    assert process.stdout.readline() == "telling\n"
+    # Nobody reads: it waits in its write.
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "interrupted" in told and "Traceback" not in told
