@@ -17,8 +17,8 @@ from pydantic import Field
 from ldm_sep.audio import AudioWriter, read, resample
 from ldm_sep.config.fields import Line
 from ldm_sep.data.tables import RoleRow, add_roles
-from ldm_sep.errors import AudioError, DataError, need_package
-from ldm_sep.files import make_folder, shown
+from ldm_sep.errors import AudioError, DataError, need_package, unwritable
+from ldm_sep.files import make_folder, shown, write_text
 from ldm_sep.listing import AUDIO_SUFFIXES
 from ldm_sep.records import Record, read_table
 
@@ -267,10 +267,12 @@ def _write(clips: list[_Clip], target: Path) -> None:
     lines, parts, position = [], [], 0
     for clip in clips:
         end = position + len(clip.wave)
-        fields = [f"{position / RATE:.4f}", f"{end / RATE:.4f}", clip.name]
+        # Names may hold tabs, line ends and bytes that are no text.
+        fields = [f"{position / RATE:.4f}", f"{end / RATE:.4f}", shown(clip.name)]
         lines.append("\t".join(fields if clip.f0 is None else [*fields, f"{clip.f0:.1f}"]) + "\n")
         parts += [clip.wave, rest]
         position = end + len(rest)
     with AudioWriter(target, RATE, 1, subtype="int16") as writer:
         writer.write(np.concatenate(parts)[None].astype(np.float32))
-    target.with_suffix(".txt").write_text("".join(lines), encoding="utf-8")
+    with unwritable(DataError, target.with_suffix(".txt"), "make room, or name another --out"):
+        write_text(target.with_suffix(".txt"), "".join(lines))

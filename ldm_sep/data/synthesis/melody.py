@@ -1,5 +1,6 @@
 """Melodies that voices are led along: the tunes of MIDI songs as arrays, and how a singer phrases them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,10 +34,12 @@ def load_melodies(scores: Path, cache: Path, report: Callable[[str], None] | Non
     if scores.is_file():
         kept = cache / f"melodies{_FORMAT}-{scores.stem}-{scores.stat().st_size}.npz"
     else:
-        found = sorted(cache.glob(f"melodies{_FORMAT}-{scores.stem}-*.npz"))
+        own = re.compile(rf"melodies{_FORMAT}-{re.escape(scores.stem)}-\d+\.npz")
+        found = [path for path in cache.glob("*.npz") if own.fullmatch(path.name)]
         if not found:
             raise DataError(f"{scores}: no such zip of MIDI songs; copy it there or leave data.melodies out")
-        kept = found[0]
+        # Of several sizes the newest.
+        kept = max(found, key=lambda path: path.stat().st_mtime_ns)
     if not kept.is_file():
         melodies, unusable = _parse(scores)
         if unusable and report is not None:

@@ -48,6 +48,9 @@ def read_song(data: bytes) -> Song:
 
     try:
         file = mido.MidiFile(file=io.BytesIO(data))
+        # 0 is no clock; below it time is counted in film frames.
+        if file.ticks_per_beat < 1:
+            raise ValueError("its time is not counted in beats")
         seconds = _clock(file)
     except Exception as error:
         # A damaged file can break the parser anywhere.

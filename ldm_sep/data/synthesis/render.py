@@ -158,9 +158,10 @@ def render(
     """Render ``pieces`` accompaniments of ``seconds`` from the zip of MIDI files ``scores`` into ``out``.
 
     Writes FLAC files and ``out/manifest.csv`` (layout ``roles``, role instrumental, split train); piece i depends on
-    soundfont and (seed, i) alone. Files that are there already are kept, and so are their rows: other seeds and
-    soundfonts add to a folder. Returns the number of songs passed over as unusable. DependencyError without
-    fluidsynth or mido, DataError if the zip or the soundfont cannot be used, or no song gives a piece.
+    ``scores``, ``soundfont``, ``seconds`` and (seed, i) alone. Files that are there already are kept, whatever their
+    length, and so are their rows: other seeds and soundfonts add to a folder. Returns the number of songs passed over
+    as unusable. DependencyError without fluidsynth or mido, DataError if the zip or the soundfont cannot be used, or
+    no song gives a piece.
     """
     songs = read_archive(scores)
     names = list(songs)
@@ -178,7 +179,7 @@ def render(
             parts = arrange(read_song(songs[name]), seconds, rng)
         except ValueError:
             unusable.add(name)
-            continue
+            parts = []
         if not target.is_file() and parts:
             _render_piece(parts, soundfont, target, seconds)
         if parts:

@@ -147,7 +147,7 @@ def test_tables_that_find_nothing_are_named(speech: Path, tmp_path: Path) -> Non
         ("speaker,files\n", "needs the columns speaker and files and a row for each speaker"),
         ("speaker,files\na/b,low/*\n", "line 2: speaker: string should match pattern"),
         ("speaker,files\na,low/*\na,high/*\n", "'a' stands twice; give each a name of its own"),
-        ("speaker,files\na\n", "line 2: has not as many cells as the first line has"),
+        ("speaker,files\na\n", "line 2: does not have as many cells as the first line"),
         ("speaker,files\na,\n", "'' of a is no pattern"),
         ("speaker,files\na,/low/*\n", "'/low/\\*' of a is no pattern"),
     ):
@@ -169,3 +169,13 @@ def test_without_pyworld_the_remedy_is_named(speech: Path, tmp_path: Path, monke
     with pytest.raises(DependencyError, match="pip install pyworld-prebuilt"):
         make_voices(speakers, tmp_path / "o", seconds=5, seed=0, progress=lambda *x: None)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_recording_whose_name_is_no_plain_text_is_listed_in_one_line(speech: Path, tmp_path: Path) -> None:
+    min(speech.glob("low/*.wav")).rename(speech / "low/a\tb\n\udce9.wav")
+    (speech / "voices.csv").write_text("speaker,files\nlow,low/*\n")
+    out = tmp_path / "voices"
+    make_voices(read_speakers(speech / "voices.csv", speech), out, seconds=30, seed=0, progress=lambda *x: None)
+    (track,) = read_tracks("roles", out)
+    assert len(track.clips) == 3 and all(50 < clip.f0 < 500 for clip in track.clips)
+    assert "a\\tb\\n\\udce9" in (out / "low.txt").read_text(encoding="utf-8")

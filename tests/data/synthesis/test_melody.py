@@ -1,6 +1,7 @@
 """Melodies from MIDI, and their phrasing."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -53,6 +54,27 @@ def test_tunes_are_one_voice_and_kept_where_the_zip_is_not(tmp_path: Path) -> No
     scores.unlink()
     again = load_melodies(scores, tmp_path / "cache")
     assert len(again) == 2 and np.array_equal(again[0], first)
+
+
+def test_tunes_of_a_zip_of_another_name_are_not_taken(tmp_path: Path) -> None:
+    scores = archive(tmp_path / "songs-[old].zip", midi([(0, 1, 70), (1, 1, 72)]))
+    load_melodies(scores, tmp_path / "cache")
+    with pytest.raises(DataError, match=r"songs\.zip: no such zip"):
+        load_melodies(tmp_path / "songs.zip", tmp_path / "cache")
+    scores.unlink()
+    assert len(load_melodies(scores, tmp_path / "cache")) == 1
+
+
+def test_of_several_zips_of_one_name_the_newest_counts(tmp_path: Path) -> None:
+    for made, notes in ((1000, 2), (2000, 12)):
+        scores = archive(tmp_path / "songs.zip", midi([(n, 1, 60 + n) for n in range(notes)]))
+        load_melodies(scores, tmp_path / "cache")
+        kept = tmp_path / f"cache/melodies1-songs-{scores.stat().st_size}.npz"
+        os.utime(kept, (made, made))
+    # By its name the older one comes first.
+    kept.rename(kept.with_name("melodies1-songs-999999.npz"))
+    scores.unlink()
+    assert len(load_melodies(scores, tmp_path / "cache")[0]) == 12
 
 
 def test_archives_without_tunes_are_named(tmp_path: Path) -> None:

@@ -160,11 +160,16 @@ def test_songs_of_another_kind_are_counted_and_passed_over(scores: Path, soundfo
         mido.MidiFile().save(file=empty)
         archive.writestr("c.mid", empty.getvalue())
 
+    steps: list[tuple[int, int]] = []
+
     def run() -> int:
-        return render(scores, soundfont, tmp_path / "o", pieces=20, seconds=0.5, seed=1, progress=lambda *x: None)
+        return render(
+            scores, soundfont, tmp_path / "o", pieces=20, seconds=0.5, seed=1, progress=lambda *x: steps.append(x)
+        )
 
     with pytest.raises(DataError, match=r"3 songs were tried and none has tracks MELODY and PIANO"):
         run()
+    assert steps == [(n + 1, 20) for n in range(20)]
     assert not (tmp_path / "o/manifest.csv").exists()
     with zipfile.ZipFile(scores, "a") as archive:
         archive.writestr("d.mid", midi_bytes())
