@@ -114,17 +114,18 @@ def read_pickled(path: Path, largest: int) -> Any:
     import torch
 
     require_regular(path, largest)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > largest:
-            raise ValueError(f"unpacks to {unpacked:,} bytes, more than the {largest:,} that it may have")
+    unpacked = 0
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes torch.load raise nearly anything
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked <= largest:
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes both raise nearly anything
         raise ValueError(
             f"it is damaged or holds more than plain tensors, which could run code: {type(error).__name__}"
         ) from None
+    raise ValueError(f"unpacks to {unpacked:,} bytes, more than the {largest:,} that it may have")
 
 
 def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_R]:
@@ -153,7 +154,7 @@ def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_
         for row in reader:
             place = f"{path}: line {reader.line_num}"
             if None in row or None in row.values():
-                raise error(f"{place}: has not as many cells as the first line has")
+                raise error(f"{place}: does not have as many cells as the first line")
             if len(rows) == _MOST_ROWS:
                 raise error(f"{path}: more than {_MOST_ROWS:,} rows; make several tables of it")
             said = {name: row[name] for name in fields if name in columns and (row[name] or name in required)}

@@ -176,8 +176,9 @@ def draw_differences(
                 ax.plot([interval.low, interval.high], [i, i], color="black", linewidth=2.4, zorder=3)
             _diamond(ax, mean, i)
         ax.set_xlabel(f"{_axis_label(metric)}, difference to {fitted(first, 40, 1)}")
-        side = "right" if metric.better == "higher" else "left"
-        ax.set_title(f"{metric.label}: {side} of 0 is better than {fitted(first, 40, 1)}", fontsize=11)
+        sides = {"higher": "right of 0 is better than", "lower": "left of 0 is better than"}
+        side = sides.get(metric.better, "difference to")
+        ax.set_title(f"{metric.label}: {side} {fitted(first, 40, 1)}", fontsize=11)
         _note(figure, f"{note}. Dots: tracks; diamond and bar: mean and its {CONFIDENCE:.0%} bootstrap interval.")
         save(figure, path)
 

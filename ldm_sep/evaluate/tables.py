@@ -14,12 +14,12 @@ from ldm_sep.statistics import CONFIDENCE, MIN_PAIRS, PairedTest, aggregate_of
 
 # What begins a formula in spreadsheets (OWASP, "CSV injection"); tabs and line ends are escaped anyway.
 _FORMULA = ("=", "+", "-", "@")
-_ARROWS = {"higher": "↑", "lower": "↓"}
+_ARROWS = {"higher": "↑", "lower": "↓", "nearer 0": "→ 0"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A ``text``, with a ``detail`` beside it, and the ``value`` that it sorts by; or, of a column of texts, a text."""
+    """A ``text`` with a ``detail`` beside it, sorted by its ``value``; where ``is_name``, by the text."""
 
     text: str
     value: float | None = None

@@ -23,7 +23,7 @@ class Metric:
     key: str
     label: str
     unit: str
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "nearer 0"]
     definition: str
 
 
@@ -117,7 +117,7 @@ METRICS: tuple[Metric, ...] = (
         "air",
         "Air",
         "dB",
-        "higher",
+        "nearer 0",
         "Level of the estimate above 5 kHz relative to the reference there, in the frames in which the rest of the "
         "mixture is active: 0 is right, below it some was lost, above it there is too much.",
     ),

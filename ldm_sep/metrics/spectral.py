@@ -9,7 +9,7 @@ import numpy as np
 
 from ldm_sep.metrics.records import Score
 from ldm_sep.metrics.reference import Reference
-from ldm_sep.metrics.signal import blocks, hann, mono
+from ldm_sep.metrics.signal import blocks, fault_of, hann, mono
 
 _LSD_FLOOR = 1e-12
 _MEL_FLOOR = 1e-10
@@ -47,13 +47,16 @@ def air(ref: np.ndarray, est: np.ndarray, mixture: np.ndarray, sample_rate: int)
 
     10 log10(sum E^2 / sum R^2) over the bins from 5 kHz on and the active frames (`active_frames`) of mixture - ref; of
     the mono sums, frames as of `lsd`. Below 0 something of the stem was lost to the other, above 0 there is too much.
-    Undefined where nothing else sounds, or the reference has nothing up there. ValueError if the shapes differ.
+    Undefined where nothing else sounds, the estimate is silent, or the reference has nothing up there. ValueError if
+    the shapes differ.
     """
     reference = Reference(ref, sample_rate)
     if mixture.shape != ref.shape:
         raise ValueError(f"reference {ref.shape} and mixture {mixture.shape} differ in shape")
-    if reason := reference.undefined_on_frames(est):
+    if reason := reference.undefined(est):
         return Score(None, reason)
+    if fault := fault_of(mixture):
+        return Score(None, f"the mixture {fault}")
     rest = Reference(mixture - ref, sample_rate)
     if rest.fault or not rest.active.mask.any():
         return Score(None, "nothing else sounds in the mixture")

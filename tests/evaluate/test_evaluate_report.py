@@ -19,7 +19,7 @@ from ldm_sep.evaluate.published import HEADING
 from ldm_sep.evaluate.report import html_report
 from ldm_sep.evaluate.rows import track_hash
 from ldm_sep.evaluate.summary import summarise
-from ldm_sep.evaluate.tables import markdown, scores_csv, summary_json
+from ldm_sep.evaluate.tables import heading, markdown, scores_csv, summary_json
 from ldm_sep.metrics import METRICS, Score
 from ldm_sep.statistics import paired_test
 
@@ -246,3 +246,8 @@ def test_long_names_are_cut_to_what_fits() -> None:
     lines = fitted(NASTY, 26).split("\n")
     assert len(lines) == 2 and max(map(len, lines)) <= 26 and lines[-1].endswith("…")
     assert fitted("short", 26) == "short"
+
+
+def test_no_arrow_says_that_more_air_is_better() -> None:
+    (air,) = (metric for metric in METRICS if metric.key == "air")
+    assert heading(air) == "Air (dB) → 0"

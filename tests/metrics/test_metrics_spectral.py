@@ -222,3 +222,11 @@ def test_air_is_the_level_above_5_khz_while_the_rest_sounds() -> None:
     assert "reference is silent" in str(air(0 * band, band, rest, rate).reason)
     with pytest.raises(ValueError, match="differ in shape"):
         air(band, band, band[:, 1:], rate)
+
+
+def test_air_of_a_silent_estimate_or_of_a_broken_mixture_is_undefined(noise: np.ndarray) -> None:
+    rest = 0.1 * noise[:, ::-1]
+    assert "estimate is silent" in str(air(noise, 0 * noise, noise + rest, 16000).reason)
+    broken = noise + rest
+    broken[0, 0] = np.nan
+    assert "the mixture has samples that are NaN" in str(air(noise, noise, broken, 16000).reason)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from ldm_sep.config import load_config
 from ldm_sep.errors import CheckpointError
+from ldm_sep.records import read_pickled
 from ldm_sep.training.log import CsvLog
 from ldm_sep.training.state import ExponentialMovingAverage, Reached, load_state, resumed, save_state
 
@@ -167,3 +168,13 @@ def test_what_goes_on_otherwise_than_it_began_is_told_in_one_line(state: Path) -
         f"{run}: resumed; 3 processes instead of 2: a step now takes 6 items, not 4, and draws other ones, "
         "so from here on it is another run"
     )
+
+
+def test_a_state_whose_list_of_parts_is_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    torch.save({"a": torch.zeros(3)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 3] = 9
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        read_pickled(path, 1 << 20)
