@@ -31,8 +31,7 @@ _TYPES |= {"DOUBLE": "f64", "ULAW": "mulaw", "ALAW": "alaw"}
 _LITTLE = ("WAV", "WAVEX", "RF64", "W64")
 # Programs that count the header into the size of the data are off by no more.
 _MISCOUNT_BYTES = 64
-
-
+# Advanced Systems Format: the GUIDs of the header object and of the file properties object in it.
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 

@@ -251,3 +251,20 @@ def test_long_names_are_cut_to_what_fits() -> None:
 def test_no_arrow_says_that_more_air_is_better() -> None:
     (air,) = (metric for metric in METRICS if metric.key == "air")
     assert heading(air) == "Air (dB) → 0"
+
+
+def test_a_plot_of_differences_names_the_better_side_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    monkeypatch.setattr(
+        "ldm_sep.evaluate.plots.save", lambda figure, path: titles.append(figure.axes[0].get_title("left"))
+    )
+    chosen = {metric.key: metric for metric in METRICS}
+    for key in ("sdr", "lsd", "air"):
+        draw_differences(tmp_path / "x.png", chosen[key], "A", [("B", [1.0, 2.0])], "n = 2 tracks")
+    assert titles == [
+        "SDR: right of 0 is better than A",
+        "LSD: left of 0 is better than A",
+        "Air: difference to A",
+    ]
