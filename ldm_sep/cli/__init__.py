@@ -1,8 +1,8 @@
 """The command `ldm-sep`. Nothing heavy is imported before a command runs, so that help is instant."""
 
+import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,7 +56,7 @@ app.command("doctor")(models.doctor)
 def _check_command(words: list[str]) -> None:
     """ConfigError for a file in the place of a command, as other separators have it."""
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    if words and words[0] not in names and Path(words[0]).exists():
+    if words and words[0] not in names and os.path.lexists(words[0]):
         raise ConfigError(f"{words[0]}: is a file or folder, not a command; write: ldm-sep separate {words[0]}")
 
 

@@ -22,6 +22,7 @@ from ldm_sep.cli.options import (
 )
 from ldm_sep.cli.progress import counting
 from ldm_sep.cli.training import show_decoding
+from ldm_sep.files import shown
 
 app = typer.Typer(no_args_is_help=True, help="Look at training data, and make more.")
 
@@ -38,7 +39,6 @@ def check(
     """
     from ldm_sep.data.check import check_complete, check_tracks
     from ldm_sep.data.layouts import guess_layout, read_tracks
-    from ldm_sep.files import shown
 
     laid_out = layout or guess_layout(folder)
     tracks = read_tracks(laid_out, folder)
@@ -73,7 +73,7 @@ def render(
         unusable = act(scores, soundfont, out, pieces=pieces, seconds=seconds, seed=seed, progress=progress)
     if unusable:
         typer.echo(f"{unusable} songs were passed over: no MIDI files with tracks MELODY and PIANO")
-    typer.echo(f"rendered: {out}")
+    typer.echo(f"rendered: {shown(out)}")
 
 
 @app.command()
@@ -95,8 +95,8 @@ def intone(
     with counting("making voices") as progress:
         silent = make_voices(speakers, out, seconds=seconds, seed=seed, spoken=spoken, progress=progress)
     if silent:
-        typer.echo(f"passed over, too little speech: {', '.join(silent)}")
-    typer.echo(f"voices: {out}")
+        typer.echo(f"passed over, too little speech: {shown(', '.join(silent))}")
+    typer.echo(f"voices: {shown(out)}")
 
 
 @app.command()
@@ -125,7 +125,7 @@ def preview(
     decoded = Sources(resolved, data, typer.echo, typer.echo).open_decoded(cache, torch.device("cpu"), show_decoding)
     mixer = build_mixer(resolved.mix, decoded, settings.seconds, codec_hop(resolved.codec))
     written = act(mixer, items, settings.batch_size, settings.seed if seed is None else seed, out)
-    typer.echo(f"{items} items and {written[-1]}")
+    typer.echo(f"{items} items and {shown(written[-1])}")
 
 
 @app.command()
@@ -152,17 +152,17 @@ def freeze(
 
     Name the folders that the training will start from. An interrupted pack is gone on with by the same command.
     """
-    import torch
-
+    from ldm_sep.device import choose_device
     from ldm_sep.training.freeze import freeze as act
     from ldm_sep.training.sources import Sources
     from ldm_sep.training.start import Start, begin_separator
 
+    chosen = choose_device(device)
     resolved = load_experiment(config, changes, layout)
     model, _ = begin_separator(resolved, Start(init, codec, predictor, codec_weights))
-    decoded = Sources(resolved, data, typer.echo, typer.echo).open_decoded(cache, torch.device(device), show_decoding)
+    decoded = Sources(resolved, data, typer.echo, typer.echo).open_decoded(cache, chosen, show_decoding)
     with counting("freezing") as progress:
         items = act(
             resolved, model, decoded, out, hours=hours, seed=seed, varied=varied, waves=waves, progress=progress
         )
-    typer.echo(f"pack: {out}, {items} items of {resolved.needed_training().seconds:g} s")
+    typer.echo(f"pack: {shown(out)}, {items} items of {resolved.needed_training().seconds:g} s")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ldm_sep.cli.options import CodecWeights
+from ldm_sep.files import shown
 from ldm_sep.separation.naming import Stem
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ def evaluate(
     from ldm_sep.evaluate import BASELINES, extra_files, match_tracks, parse_metrics, unmatched_references
     from ldm_sep.evaluate import evaluate as run
     from ldm_sep.evaluate.match import is_baseline
-    from ldm_sep.files import shown
     from ldm_sep.metrics import DEFAULT_METRICS
 
     folders = parse_estimates(estimates or [])
@@ -97,10 +97,10 @@ def evaluate(
             report=report,
         )
     _print_table(summary)
-    typer.echo(str(out / "report.html"))
+    typer.echo(shown(out / "report.html"))
     if summary.failures:
         count = len(summary.failures)
-        typer.echo(f"ldm-sep: {count} failed, listed in {out / 'table.md'}; mend and run again", err=True)
+        typer.echo(f"ldm-sep: {count} failed, listed in {shown(out / 'table.md')}; mend and run again", err=True)
         raise typer.Exit(1)
 
 
@@ -126,7 +126,6 @@ def _print_table(summary: Summary) -> None:
     from rich.text import Text
 
     from ldm_sep.evaluate.tables import cell, heading, interval_note, list_note
-    from ldm_sep.files import shown
 
     console = Console()
     count = len(summary.tracks)

@@ -80,18 +80,22 @@ def rerun(
         settings = settings.model_copy(update={"plan": plan})
     show = choose_show(progress, quiet)
     show.begin(1, 1, shown(path.name))
-    made = separate_song(
-        separator,
-        path,
-        place,
-        settings,
-        longest=None,
-        progress=Progress(show.at),
-        notice=lambda text: show.line("warning", shown(text)),
-        sha256=was.input.sha256,
-        estimate=given,
-        estimate_sha256=None if was.estimate is None else was.estimate.sha256,
-    )
+    try:
+        made = separate_song(
+            separator,
+            path,
+            place,
+            settings,
+            longest=None,
+            progress=Progress(show.at),
+            notice=lambda text: show.line("warning", shown(text)),
+            sha256=was.input.sha256,
+            estimate=given,
+            estimate_sha256=None if was.estimate is None else was.estimate.sha256,
+        )
+    except BaseException:
+        show.end("failed")
+        raise
     show.end("separated")
     others = [stem for stem, facts in made.stems.items() if facts.sha256 != was.stems[stem].sha256]
     for stem, target in place.targets.items():

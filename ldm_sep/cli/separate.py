@@ -115,6 +115,8 @@ def separate(
         raise ConfigError("--preview chooses start and duration itself; leave --start and --duration out")
     if candidates is not None and estimate is not None:
         raise ConfigError("--candidates: compares what begins at noise alone; leave --estimate out")
+    if candidates is not None and out == Path("-"):
+        raise ConfigError("--candidates: writes a table and a plot beside the stems; name a folder by -o")
     if estimate_weight is not None and estimate is None:
         raise ConfigError("--estimate-weight: is the share of given vocals; name them by --estimate")
     choices = Choices(

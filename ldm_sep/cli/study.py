@@ -10,6 +10,7 @@ import typer
 
 from ldm_sep.cli import study_results
 from ldm_sep.cli.progress import counting, print_table
+from ldm_sep.files import shown
 
 app = typer.Typer(no_args_is_help=True, help="Listening studies: plan, prepare, serve, analyse.")
 
@@ -80,7 +81,7 @@ def plan(
         make_folder(out)
         write_text(out / "plan.md", planning.markdown(made))
         planning.draw(out / "plan.png", design, components, origin, seed)
-        typer.echo(str(out / "plan.md"))
+        typer.echo(shown(out / "plan.md"))
 
 
 @app.command()
@@ -128,7 +129,6 @@ def prepare(
 ) -> None:
     """Make a study from folders of stems: excerpts where somebody sings, equally loud, unnamed, in balanced orders."""
     from ldm_sep.cli.evaluate import parse_estimates
-    from ldm_sep.files import shown
     from ldm_sep.study import methods
     from ldm_sep.study.prepare import Settings
     from ldm_sep.study.prepare import prepare as run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ldm_sep.cli.progress import print_table
+from ldm_sep.files import shown
 
 if TYPE_CHECKING:
     from ldm_sep.study.analysis import Analysis
@@ -39,12 +40,14 @@ def export(
     if to == "webmushra":
         need_package("a configuration of webMUSHRA", "yaml", "PyYAML")
         count = output.write_webmushra(out, *load_pair(study, key_path), place)
-        typer.echo(f"{count} configurations in {out}; copy {study} to {place} of webMUSHRA, and never the key")
+        typer.echo(
+            f"{count} configurations in {shown(out)}; copy {shown(study)} to {place} of webMUSHRA, and never the key"
+        )
         return
     if answers is None:
         raise ConfigError("--to csv: exports ratings; name their folder with --answers")
     output.write_ratings(out, collect(study, key_path, answers))
-    typer.echo(str(out))
+    typer.echo(shown(out))
 
 
 def analyse(
@@ -86,7 +89,7 @@ def analyse(
     for one in done.rejected:
         typer.echo(f"ldm-sep: note: listener {one.listener}: {one.rule}, {one.detail}", err=True)
     _print_means(done)
-    typer.echo(str(report))
+    typer.echo(shown(report))
 
 
 def _collect(

@@ -30,6 +30,7 @@ from ldm_sep.cli.options import (
     Steps,
     load_experiment,
 )
+from ldm_sep.files import shown
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -68,7 +69,7 @@ def train_codec(
     batch_size = resolved.needed_codec_training().batch_size
     with _session(run, resume, max_minutes, accelerator, resolved, batch_size) as session:
         folder = act(resolved, codec, before, _decoded(sources, cache, accelerator), validation, session)
-    typer.echo(f"codec: {folder}")
+    typer.echo(f"codec: {shown(folder)}")
 
 
 def train(
@@ -115,7 +116,7 @@ def train(
             )
         pairs = frozen or mix_pairs(resolved, separator, _decoded(sources, cache, accelerator))
         folder = act(resolved, separator, before, pairs, validation, session)
-    typer.echo(f"separator: {folder}")
+    typer.echo(f"separator: {shown(folder)}")
 
 
 def whiten(
@@ -157,7 +158,7 @@ def whiten(
     whitening = measure_whitening(ready, mixer, settings.batch_size, settings.seed)
     made = provenance(accelerator.device).model_copy(update={"before": before})
     save_codec(out, resolved, ready, whitening, made)
-    typer.echo(f"codec: {out}")
+    typer.echo(f"codec: {shown(out)}")
 
 
 def _with_steps(config: Config, table: str, steps: int | None) -> Config:
@@ -226,7 +227,7 @@ def _session(
     """
     from ldm_sep.checkpoint.writing import require_replaceable
     from ldm_sep.errors import ConfigError
-    from ldm_sep.files import locked, make_folder, shown
+    from ldm_sep.files import locked, make_folder
     from ldm_sep.training.loop import Session
     from ldm_sep.training.state import find_states, resumed
 

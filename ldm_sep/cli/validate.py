@@ -37,4 +37,4 @@ def validate(
         write_samples(
             separator.model, validation, plans[config.sampling.steps], separator.device, samples / "estimates"
         )
-    typer.echo(f"{len(validation)} items; si_sdr_gain_N and lsd_N are those of N steps, in dB")
+    typer.echo(f"{len(validation)} items; si_sdr_gain_N (dB) and lsd_N (log10) are those of N steps")

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import RATE, ROOT, mixture, run_here
+from conftest import RATE, ROOT, mistake_of, mixture, run_cli, run_here
 from typer.testing import CliRunner
 
 from ldm_sep.cli import app
@@ -233,3 +233,14 @@ def test_threads_wait_passively_unless_the_user_says_otherwise(given: str | None
     env |= {"OMP_WAIT_POLICY": given} if given else {}
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == f"{given or 'PASSIVE'} False"
+
+
+def test_candidates_need_a_folder_for_their_table(song: Path) -> None:
+    told = mistake_of("separate", song, "-o", "-", "--candidates", 2, "-n", "nowhere")
+    assert told == "--candidates: writes a table and a plot beside the stems; name a folder by -o"
+
+
+def test_a_first_word_that_no_file_can_have_is_an_unknown_command(song: Path) -> None:
+    done = run_cli("a" * 300)
+    assert done.returncode == 2 and "No such command" in done.stderr and "Traceback" not in done.stderr
+    assert "write: ldm-sep separate" in run_cli(song).stderr

@@ -9,6 +9,8 @@ import pytest
 import soundfile as sf
 from conftest import RATE, mixture, run_here
 
+from ldm_sep.errors import AudioError
+
 
 @pytest.fixture(scope="module")
 def first(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -94,3 +96,18 @@ def test_other_bytes_are_told(first: Path, tmp_path: Path) -> None:
     done = run_here("rerun", tmp_path / "separation.json", "--input", first / "song.wav")
     assert done.returncode == 1 and "vocals.wav: other bytes" in done.stdout
     assert "came out otherwise" in done.stderr and "torch 1.0" in done.stderr
+
+
+def test_an_error_ends_what_is_shown_of_the_song(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*words: object, **named: object) -> None:
+        raise AudioError("the disk is full")
+
+    sf.write(tmp_path / "song.wav", mixture(1).T, RATE)
+    words = ("-o", tmp_path / "out", "-n", untrained, "-d", "cpu", "--steps", 1)
+    assert run_here("separate", tmp_path / "song.wav", *words).returncode == 0
+    monkeypatch.setattr("ldm_sep.separation.song.separate_song", fails)
+    again = ("rerun", tmp_path / "out/song/separation.json", "-o", tmp_path / "again", "--progress", "json")
+    told = run_here(*again).stderr.splitlines()
+    assert json.loads(told[-2]) == {"event": "end", "outcome": "failed"} and "the disk is full" in told[-1]

@@ -1,12 +1,15 @@
 """Power: against the closed form, against the field's library, and the figures that the design rests on."""
 
 import math
+import os
+import sys
 import warnings
 from dataclasses import astuple, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_here
+from conftest import run_cli, run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -179,3 +182,11 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path) -> None:
     pilot.write_text("listener,item,system\na,b,c\n")
     wrong = run_here("study", "plan", "--pilot", pilot)
     assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1 and "the column rating" in wrong.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_a_plan_goes_to_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"r\xe9")
+    done = run_cli("study", "plan", "--listeners", 15, "--songs", 24, "--per-listener", 12, "-o", out, PYTHONUTF8="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("r\\udce9/plan.md\n") and (out / "plan.md").is_file()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_here
+from conftest import ROOT, mistake_of, run_here
 from safetensors.torch import load_file
 from scipy.signal import stft
 
@@ -234,3 +234,9 @@ def test_varied_estimates_differ_from_the_predictors_own_in_the_share_that_is_as
     # The band limits lie between 8 and 16 kHz.
     ends = (~taken[band].all(2)).sum(1)
     assert ends.min() >= 7 and ends.max() <= 16
+
+
+def test_a_device_that_is_not_there_is_one_line_before_any_work(tmp_path: Path) -> None:
+    words = ("--data", tmp_path, "--hours", 1, "--out", tmp_path / "pack", "--device", "gpu")
+    assert "the device 'gpu' is unknown" in mistake_of("data", "freeze", ROOT / "configs/tiny.toml", *words)
+    assert not (tmp_path / "pack").exists()
