@@ -22,7 +22,12 @@ def checkpoint_folders() -> list[Path]:
     places = [Path(named)] if named else []
     places += [ours] if ours else []
     places.append(Path("checkpoints"))
-    return [place for place in dict.fromkeys(p.resolve() for p in places) if place.is_dir()]
+    return [place for place in dict.fromkeys(p.resolve() for p in places) if _is_folder(place)]
+
+
+def _is_folder(path: Path) -> bool:
+    status = status_of(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _holds_checkpoint(folder: Path) -> bool:
@@ -53,8 +58,7 @@ def find_checkpoint(name: str | Path) -> Path:
     complete_swap(path)
     if _holds_checkpoint(path):
         return path
-    status = status_of(path)
-    if status is not None and stat.S_ISDIR(status.st_mode):
+    if _is_folder(path):
         raise CheckpointError(f"{path}: not a checkpoint (it has no config.json); name the folder that holds one")
     listed = shown(", ".join(known)) or "none were found; set LDM_SEP_CHECKPOINTS to their folder"
     raise CheckpointError(f"{name!s}: no checkpoint of that name or path; there are: {listed}")

@@ -100,3 +100,5 @@ def test_a_folder_of_somebody_else_beside_the_checkpoints_is_passed_over(
     monkeypatch.setattr(Path, "stat", forbidden)
     monkeypatch.setenv("LDM_SEP_CHECKPOINTS", str(folder.parent))
     assert find_checkpoint("one") == folder
+    monkeypatch.setenv("LDM_SEP_CHECKPOINTS", str(folder.parent / "private/models"))
+    assert find_checkpoint("open").name == "open"
