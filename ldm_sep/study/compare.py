@@ -75,12 +75,15 @@ def differences(
 ) -> list[Difference]:
     """All pairs of ``systems``, or each of the others against one, with Holm's correction over them.
 
-    ``systems`` in the order in which they are to be compared. Pairs that nobody rated together are left out.
+    ``systems`` in the order in which they are to be compared. Systems that nobody rated are left out, and pairs that
+    nobody rated together.
     """
     counts = resampled_counts(tables.values.shape[1], tables.values.shape[2], seed, resamples)
     pairs = combinations(systems, 2) if against is None else [(against, one) for one in systems if one != against]
     found = []
     for first, second in pairs:
+        if not {first, second} <= set(tables.systems):
+            continue
         a, b = tables.systems.index(first), tables.systems.index(second)
         present = tables.present[a] * tables.present[b]
         total = int(present.sum())

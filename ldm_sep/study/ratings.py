@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ldm_sep.errors import StudyError
+from ldm_sep.files import shown
 from ldm_sep.markdown import csv_table
 
 if TYPE_CHECKING:
@@ -71,11 +72,33 @@ def only_question(rows: Iterable[Rating], wanted: str | None) -> str:
 
 
 def open_table(path: Path) -> csv.DictReader[str]:
-    """The rows of a CSV table in UTF-8, with or without a byte-order mark. StudyError if it cannot be read."""
+    """A CSV table in UTF-8, with or without a byte-order mark; its first line is read.
+
+    StudyError if it cannot be read.
+    """
     try:
-        return csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not a readable table ({error})") from None
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        # Asking for the names reads the first line, which may be none.
+        _ = reader.fieldnames
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(f"{path}: not a readable table ({error}); check the file") from None
+    return reader
+
+
+def table_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a table of `open_table`, each after the words that name its file and line.
+
+    StudyError for a line that is no row, or has more or fewer cells than the first.
+    """
+    try:
+        for row in reader:
+            where = f"{shown(path)}: line {reader.line_num}"
+            if None in row or None in row.values():
+                raise StudyError(f"{where}: has not as many cells as the first line; write decimals with a point")
+            yield where, row
+    except csv.Error as error:
+        # The row begins after the last good one, however many lines an unpaired quotation mark has swallowed.
+        raise StudyError(f"{shown(path)}: line {reader.line_num + 1}: no row of a table ({error}); mend it") from None
 
 
 def read_csv(path: Path) -> list[Rating]:
@@ -90,8 +113,7 @@ def read_csv(path: Path) -> list[Rating]:
         raise StudyError(f"{path}: the column {missing[0]} is missing; needed are listener, item, system and rating")
     rows: list[Rating] = []
     seen: set[tuple[str, ...]] = set()
-    for row in reader:
-        where = f"{path}: line {reader.line_num}"
+    for where, row in table_rows(path, reader):
         try:
             value = float(row["rating"])
         except (TypeError, ValueError):

@@ -50,7 +50,7 @@ def html_report(
         sections=sections,
         screening=tables.screening(analysis),
         images={name: [_image(path) for path in paths] for name, paths in images.items()},
-        players=[] if folder is None else _players(collected, folder, songs),
+        players=[] if folder is None else _players(collected, folder, songs, frozenset(analysis.listeners)),
         facts=_facts(collected),
     )
 
@@ -83,8 +83,11 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
     ]
 
 
-def _players(collected: Collected, folder: Path, songs: int) -> list[dict[str, Any]]:
-    """Sounds of the first songs by name, every version once, with its mean ratings."""
+def _players(collected: Collected, folder: Path, songs: int, counted: frozenset[str]) -> list[dict[str, Any]]:
+    """Sounds of the first songs by name, every version once.
+
+    Beside each is its mean over the first ratings of the listeners who are ``counted``, as in the tables.
+    """
     if collected.source is None:
         return []
     key = collected.source[1]
@@ -97,7 +100,11 @@ def _players(collected: Collected, folder: Path, songs: int) -> list[dict[str, A
         for system, audio in sorted(heard.items()):
             means = []
             for question in collected.questions:
-                values = [r.rating for r in collected.ratings if r[1:4] == (item, system, question.id)]
+                values = [
+                    r.rating
+                    for r in collected.ratings
+                    if r[1:4] == (item, system, question.id) and r.presentation == 0 and r.listener in counted
+                ]
                 if values:
                     means.append(f"{question.id} {tables.number(fmean(values))}")
             sounds.append({"system": system, "means": means, "data": _mp3(folder / audio)})

@@ -21,6 +21,7 @@ from ldm_sep.study.compare import differences, system_means, tabulate
 from ldm_sep.study.mixed import fit
 from ldm_sep.study.ratings import Rating, columns, read_csv, to_csv
 from ldm_sep.study.records import load_key, load_study
+from ldm_sep.study.report import html_report
 from ldm_sep.study.screening import screen
 from ldm_sep.study.variance import PUBLIC_RATINGS
 
@@ -189,6 +190,11 @@ def test_a_plain_table_comes_back_and_is_analysed_without_a_study(p835: Path, tm
         ("listener,item,system,rating\na,,c,1\n", "line 2: a name is empty"),
         ("listener,item,system,rating\na,b,c,1\na,b,c,2\n", "line 3: a rated c on b before"),
         ("listener,item,system,rating\n", "no ratings"),
+        ("listener,item,system,rating\na,b,c,3,5\n", "line 2: has not as many cells"),
+        ("listener,item,system,rating\na,b,c\n", "line 2: has not as many cells"),
+        ('listener,item,rating,system\na,b,3,"c\na,d,3,c\na,e,3,c\n', "line 2: no row of a table"),
+        (f"listener,item,system,rating\na,b,{'c' * 140_000},3\n", "line 2: no row of a table"),
+        ("x" * 140_000, "not a readable table"),
     ],
 )
 def test_a_faulty_table_names_its_line(tmp_path: Path, text: str, needle: str) -> None:
@@ -214,6 +220,21 @@ def test_the_command_writes_tables_and_a_report_that_needs_no_network(p835: Path
     assert table["questions"][0]["model"]["differences"] and "Mixed model" in page
     wrong = run_here(*words, "-o", tmp_path / "out", "--ratings", tmp_path / "x.csv")
     assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
+
+
+def test_the_means_beside_the_sounds_leave_out_what_the_tables_leave_out(p835: Path) -> None:
+    whole = collected(p835)
+    values = {"tidy": 5.0, "middling": 3.0, "bad one": 2.0}
+    ratings = tuple(
+        row._replace(rating=1.0 if row.listener == "2" else values[row.system] - 0.5 * row.presentation)
+        for row in whole.ratings
+    )
+    spoiled = replace(whole, ratings=ratings, headphones={"2": 0})
+    done = analyse(spoiled, with_model=False)
+    assert [one.listener for one in done.rejected] == ["2"]
+    page = html_report(done, spoiled, p835 / "study", {}, 1, False)
+    beside = re.findall(r"(?:intelligibility|interferences|artefacts) (\d\.\d\d)", page)
+    assert len(beside) == 9 and set(beside) == {"5.00", "3.00", "2.00"}
 
 
 def test_names_that_look_like_markup_stay_text(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldm_sep.study.compare import agreement, tabulate
+from ldm_sep.study.compare import agreement, differences, tabulate
 from ldm_sep.study.correlate import correlate
 from ldm_sep.study.preference import bradley_terry, preferences, strengths
 from ldm_sep.study.ratings import Choice, Rating, columns
@@ -73,3 +73,10 @@ def test_a_metric_that_ranks_as_listeners_do_correlates_and_noise_does_not() -> 
     assert found["sdr"].rho > 0.9 and found["lsd"].rho < -0.9 and abs(found["pesq"].rho) < 0.4
     assert found["sdr"].within > 0.9 and found["sdr"].low < found["sdr"].rho < found["sdr"].high
     assert found["pesq"].low < 0 < found["pesq"].high and found["sdr"].n == 48
+
+
+def test_a_system_that_nobody_has_rated_yet_is_compared_with_none() -> None:
+    rows = [Rating(who, song, system, "q", 3.0) for who in "xy" for song in "st" for system in "ac"]
+    tables = tabulate(columns(rows, "q"))
+    assert differences(tables, ["a", "c"], "b") == []
+    assert [(one.first, one.second) for one in differences(tables, ["b", "a", "c"])] == [("a", "c")]

@@ -115,6 +115,8 @@ def test_what_was_rated_comes_back(study: Path, tmp_path: Path) -> None:
         ),
         (lambda text: text.replace(" 3 ", " 300 ").replace(",3,", ",300,"), "not on the scale"),
         (lambda text: text[: text.index("\n") + 1], "no ratings"),
+        (lambda text: text.replace(" 3 ", " 3,5 ", 1).replace(",3,", ",3,5,", 1), "not as many cells"),
+        (lambda text: text + '"', "no row of a table"),
     ],
 )
 def test_faulty_results_name_the_line(study: Path, tmp_path: Path, change: Any, needle: str | None) -> None:
