@@ -53,6 +53,8 @@ def check_inputs(inputs: Sequence[str]) -> None:
     """ConfigError for an input that is not there, before any work."""
     for text in inputs:
         path = None if text == STDIN else local_path(text)
+        if text != STDIN and path is None and PurePosixPath(text).suffix.lower() in _MANIFESTS:
+            raise ConfigError(f"{shown(text)}: manifests are read from this machine; copy it here and name the copy")
         if path is not None and not path.exists() and not glob.has_magic(text):
             raise ConfigError(f"{shown(text)}: no such file or folder; check the name")
 
@@ -65,7 +67,7 @@ def _entries_of(text: str, out: Path | None, unreadable: Callable[[str], object]
         if PurePosixPath(text).suffix.lower() in AUDIO_SUFFIXES and "*" not in text:
             yield _entry(text, "")
         else:
-            for uri, name, stamp in walk_objects(text):
+            for uri, name, stamp in walk_objects(text, unreadable):
                 yield _entry(uri, str(PurePosixPath(name).with_suffix("")), stamp)
     elif path.is_dir():
         # If the output folder is the folder of the songs, it is walked through all the same.

@@ -13,7 +13,7 @@ from ldm_sep.catalogue.song import SeparatorCache, after_crash, separate_once, t
 from ldm_sep.catalogue.storage import local_path, stamp_of
 from ldm_sep.catalogue.tally import Tally, counting
 from ldm_sep.device import choose_device, usable_cores, visible_gpus
-from ldm_sep.errors import ConfigError, OutputError
+from ldm_sep.errors import AudioError, ConfigError, OutputError
 from ldm_sep.listing import status_of
 from ldm_sep.workers import work_through
 
@@ -68,7 +68,8 @@ def catalogue(
     if folder is None:
         raise ConfigError(f"{recipe.out}: an object store holds no journal; name a local folder with --journal")
     tally = Tally()
-    busy: set[str] = set()
+    # Songs that this run has taken up, as numbers, which take less memory than texts.
+    taken: set[int] = set()
     failed: dict[str, None] = {}
 
     def told(line: str) -> None:
@@ -78,11 +79,13 @@ def catalogue(
     def due(kept: Journal) -> Iterator[Attempt]:
         for entry in _part(inputs, out, shard, told):
             id = identity(entry.source, recipe.key(""))
-            row = kept.find(id)
-            if id in busy:
+            number = int(id, 16)
+            if number in taken:
                 tally.twice += 1
-            elif row is None or not _holds(row, entry, recipe) or (row.status == "failed" and retry_failed):
-                busy.add(id)
+                continue
+            row = kept.find(id)
+            if row is None or not _holds(row, entry, recipe) or (row.status == "failed" and retry_failed):
+                taken.add(number)
                 yield Attempt(entry)
             elif row.status == "failed":
                 tally.failed_before += 1
@@ -99,7 +102,6 @@ def catalogue(
             if isinstance(row, Refusal):
                 raise OutputError(f"{row.line}; run it again then: nothing that is done is lost")
             kept.append(row)
-            busy.discard(row.id)
             if row.status == "failed":
                 tally.failed += 1
                 failed[row.id] = None
@@ -123,7 +125,12 @@ def _holds(row: Row, entry: Entry, recipe: Recipe) -> bool:
     Whoever changes a file and puts back its time of modification and its size is not noticed. Of objects the stems are
     not looked at.
     """
-    if row.stamp != (entry.stamp or ("" if entry.problem else stamp_of(entry.source))):
+    try:
+        stamp = entry.stamp or ("" if entry.problem else stamp_of(entry.source))
+    except AudioError:
+        # The attempt meets the same and tells it as the song's row.
+        return False
+    if row.stamp != stamp:
         return False
     if row.status == "failed":
         return True

@@ -9,7 +9,16 @@ from typing import Any
 
 from ldm_sep.catalogue.rows import Attempt, Recipe, Refusal, Row, folder_name, identity
 from ldm_sep.catalogue.storage import borrowed, lent, local_path, stamp_of
-from ldm_sep.errors import AudioError, BusyError, LdmSepError, OutputError
+from ldm_sep.errors import (
+    AudioError,
+    BusyError,
+    CheckpointError,
+    ConfigError,
+    DependencyError,
+    DeviceError,
+    LdmSepError,
+    OutputError,
+)
 from ldm_sep.files import shown
 from ldm_sep.separation.naming import SIDECAR, Place, Stem
 from ldm_sep.separation.progress import Progress
@@ -23,6 +32,10 @@ _TRIES = ("", "again", "with half the segment", "with half the segment, on the C
 # Seconds to wait for another process that separates the same song into the same folder, and between two looks.
 _PATIENCE, _PAUSE = 3600.0, 0.5
 _SHORTEST_SEGMENT = 1.0
+
+
+class UnusableError(LdmSepError):
+    """A checkpoint or device that separates no song at all."""
 
 
 class SeparatorCache:
@@ -46,6 +59,8 @@ def tries_on(device: str) -> int:
 def separate_once(attempt: Attempt, recipe: Recipe, cache: SeparatorCache) -> Iterator[Row | Refusal]:
     """The row of a song: separated, found to be so already, or failed by its own fault.
 
+    In its place a refusal where no song could be done: the disk, the checkpoint or the device is at fault.
+
     What is nobody's fault that could be named, as a lack of memory, ends the process. Then `after_crash` goes on.
     """
     started = time.perf_counter()
@@ -60,7 +75,7 @@ def separate_once(attempt: Attempt, recipe: Recipe, cache: SeparatorCache) -> It
             sidecar = _result(attempt, recipe, cache, path, song, folder)
         if stamp_of(source) != stamp:
             raise AudioError(f"{shown(source)}: changed while it was read; run it again when it is complete")
-    except (OutputError, BusyError) as error:
+    except (OutputError, BusyError, UnusableError) as error:
         yield Refusal(str(error))
     except AudioError as error:
         # Messages name the object, not its temporary copy.
@@ -90,6 +105,8 @@ def after_crash(
     """
     if given:
         return [], None
+    # It may be the text of an exception, of any length; a row's texts have one.
+    why = why if len(why) <= 500 else f"{why[:400]} ... {why[-90:]}"
     tried = replace(attempt, crashes=(*attempt.crashes, f"a process that separated it ended ({why})"))
     if len(tried.crashes) < tries:
         return [], tried
@@ -148,7 +165,10 @@ def _separated(attempt: Attempt, recipe: Recipe, cache: SeparatorCache, path: Pa
     count = len(attempt.crashes)
     half = max(_SHORTEST_SEGMENT, recipe.settings.plan.segment / 2)
     options = replace(recipe.options, segment=half) if count > 1 else recipe.options
-    separator = cache.separator(recipe, "cpu" if count > 2 else recipe.device)
+    try:
+        separator = cache.separator(recipe, "cpu" if count > 2 else recipe.device)
+    except (CheckpointError, ConfigError, DependencyError, DeviceError) as error:
+        raise UnusableError(str(error)) from None
     with lent(target, SIDECAR) as folder:
         sidecar = separate_song(
             separator,

@@ -6,7 +6,7 @@ files are read from both ends.
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -44,6 +44,7 @@ def stamp_of(source: str) -> str:
     """What tells a file or object from a later one under its name; empty where there is none.
 
     Of a file: size, time of modification in nanoseconds and inode. Of an object: size and entity tag, or else time.
+    AudioError for an object that cannot be asked after.
     """
     path = local_path(source)
     if path is None:
@@ -52,6 +53,8 @@ def stamp_of(source: str) -> str:
             return _stamp(system.info(name))
         except FileNotFoundError:
             return ""
+        except OSError as error:
+            raise _refused(source, error) from None
     status = status_of(path)
     return "" if status is None else f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
@@ -76,6 +79,8 @@ def borrowed(source: str) -> Iterator[Path]:
             system.get_file(name, str(copy))
         except FileNotFoundError:
             raise AudioError(f"{shown(source)}: no such object; check the name") from None
+        except OSError as error:
+            raise _refused(source, error) from None
         yield copy
 
 
@@ -100,8 +105,15 @@ def lent(folder: str, last: str) -> Iterator[Path]:
             raise OutputError(f"{shown(folder)}: cannot be written ({reason(error)}); check the rights") from error
 
 
-def walk_objects(uri: str) -> Iterator[tuple[str, str, str]]:
-    """URI, name below ``uri`` and stamp of the audio objects there, or of those that match it as a pattern."""
+def walk_objects(uri: str, unreadable: Callable[[str], object]) -> Iterator[tuple[str, str, str]]:
+    """URI, name below ``uri`` and stamp of the audio objects there, or of those that match it as a pattern.
+
+    ``unreadable`` is told a line for each folder that cannot be listed.
+    """
+
+    def told(error: OSError) -> None:
+        unreadable(f"{shown(uri)}: cannot be listed ({_why(error)}); check the name and the rights")
+
     system, name = _object(uri)
     scheme = uri.split("://")[0]
     if "*" in name:
@@ -110,11 +122,21 @@ def walk_objects(uri: str) -> Iterator[tuple[str, str, str]]:
     else:
         base = name
         # Folder by folder, so that no list of all is needed.
-        listing = chain.from_iterable(files.values() for _, _, files in system.walk(name, detail=True))
+        walked = system.walk(name, detail=True, on_error=told)
+        listing = chain.from_iterable(files.values() for _, _, files in walked)
     for info in listing:
         path = info["name"]
         if info.get("type") == "file" and PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES:
             yield f"{scheme}://{path.lstrip('/')}", str(PurePosixPath(path).relative_to(base)), _stamp(info)
+
+
+def _refused(source: str, error: OSError) -> AudioError:
+    return AudioError(f"{shown(source)}: cannot be read ({_why(error)}); check the rights")
+
+
+def _why(error: OSError) -> str:
+    # Of what is not there a store gives the name alone.
+    return "not there" if isinstance(error, FileNotFoundError) else reason(error)
 
 
 def _object(uri: str) -> tuple["AbstractFileSystem", str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from catalogues import GOOD, bytes_of, here, make_songs, nobody, recipe_for, row
 from conftest import RATE, mistake_of, played
 
 from ldm_sep.catalogue import Shard, Tally, catalogue, local_engine
-from ldm_sep.errors import ConfigError
+from ldm_sep.errors import ConfigError, OutputError
 from ldm_sep.files import sha256_of
 from ldm_sep.separation import Options, Separator
 
@@ -144,7 +145,7 @@ def test_stems_in_the_folder_of_the_songs_are_no_songs(untrained: Path, tmp_path
     assert catalogue([str(song.parent)], recipe, nobody).total == 1
     inside = recipe_for(song.parent / "out", untrained)
     tally = catalogue([str(song.parent / "**/*.wav"), str(song.parent)], inside, here)
-    assert (tally.done, tally.done_before, tally.total) == (1, 1, 2)
+    assert (tally.done, tally.twice, tally.total) == (1, 1, 2)
 
 
 def test_songs_of_one_name_and_songs_that_are_named_twice(untrained: Path, tmp_path: Path) -> None:
@@ -154,8 +155,28 @@ def test_songs_of_one_name_and_songs_that_are_named_twice(untrained: Path, tmp_p
     sf.write(second, played(1.0, 2).T, RATE, subtype="PCM_16")
     inputs = [str(first), str(second), str(first)]
     tally = catalogue(inputs, recipe_for(tmp_path / "out", untrained), here)
-    assert (tally.done, tally.done_before, tally.total) == (2, 1, 3)
+    assert (tally.done, tally.done_before, tally.twice, tally.total) == (2, 0, 1, 3)
     assert len(list((tmp_path / "out").glob("song-*/vocals.wav"))) == 2
+
+
+def test_a_failed_song_that_is_named_twice_is_tried_once(untrained: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.flac"
+    broken.write_bytes(b"fLaC" + bytes(500))
+    for _ in range(2):
+        recipe = recipe_for(tmp_path / "out", untrained)
+        tally = catalogue([str(broken), str(broken)], recipe, here, retry_failed=True)
+        assert (tally.failed, tally.failed_before, tally.twice) == (1, 0, 1)
+
+
+def test_a_damaged_checkpoint_ends_the_run_and_fails_no_song(songs: Path, untrained: Path, tmp_path: Path) -> None:
+    checkpoint, out = tmp_path / "checkpoint", tmp_path / "out"
+    shutil.copytree(untrained, checkpoint)
+    recipe = recipe_for(out, checkpoint)
+    for weights in checkpoint.glob("*.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(OutputError, match=r"safetensors.*run it again then"):
+        catalogue([str(songs / "a.wav")], recipe, partial(local_engine, workers=1))
+    assert (out / "songs.jsonl").read_bytes() == b""
 
 
 def test_two_catalogues_on_one_folder_and_part_of_the_songs(made: Path, songs: Path, untrained: Path) -> None:

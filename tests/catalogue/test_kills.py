@@ -20,7 +20,7 @@ from catalogues import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 from conftest import RATE, ROOT, played
 
 from ldm_sep.catalogue import Recipe, Row, catalogue, local_engine
-from ldm_sep.catalogue.rows import Attempt, Refusal
+from ldm_sep.catalogue.rows import Attempt, Entry, Refusal
 from ldm_sep.catalogue.song import SeparatorCache, after_crash, separate_once, tries_on
 from ldm_sep.separation import Separator
 
@@ -182,3 +182,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(untrained: Path, tmp_path: P
     assert tally.done_before + tally.failed_before >= 2
     assert (out / "songs.jsonl").read_bytes().startswith(before)
     assert bytes_of(out) == bytes_of(whole) and rows_of(out) == rows_of(whole)
+
+
+def test_a_process_that_ended_with_endless_words_is_a_row_like_others(untrained: Path, tmp_path: Path) -> None:
+    attempt = Attempt(Entry(str(tmp_path / "song.wav"), "song"), crashes=("once", "twice"))
+    rows, left = after_crash(attempt, 0, "x" * 30_000, recipe=recipe_for(tmp_path, untrained), tries=3)
+    assert left is None and rows[0].status == "failed" and 400 < len(rows[0].error) < 1500

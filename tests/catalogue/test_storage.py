@@ -8,7 +8,7 @@ import pytest
 from catalogues import bytes_of, here, make_songs, nobody, recipe_for, rows_of
 
 from ldm_sep.catalogue import catalogue
-from ldm_sep.errors import OutputError
+from ldm_sep.errors import ConfigError, OutputError
 
 OUT = "memory://store/out"
 
@@ -98,3 +98,41 @@ def test_an_object_that_is_not_there_fails(untrained: Path, tmp_path: Path) -> N
     tally = catalogue(["memory://store/none.wav"], recipe_for(OUT, untrained), here, journal=tmp_path)
     assert tally.failed == 1
     assert rows_of(tmp_path)["none"]["error"] == "memory://store/none.wav: no such object; check the name"
+
+
+def test_an_object_that_may_not_be_read_fails_by_itself(
+    store: fsspec.AbstractFileSystem, songs: Path, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "silent"):
+        store.put(str(songs / f"{name}.wav"), f"/store/{name}.wav")
+    known = type(store).info
+
+    def refused(self: fsspec.AbstractFileSystem, path: str, **how: object) -> object:
+        if path.endswith("a.wav"):
+            raise PermissionError(13, "Access Denied")
+        return known(self, path, **how)
+
+    inputs, recipe = ["memory://store/a.wav", "memory://store/silent.wav"], recipe_for(OUT, untrained)
+    # In a second run the journal is asked whether the songs have changed.
+    assert catalogue(inputs, recipe, here, journal=tmp_path).done == 2
+    monkeypatch.setattr(type(store), "info", refused)
+    tally = catalogue(inputs, recipe, here, journal=tmp_path)
+    assert (tally.failed, tally.done_before) == (1, 1)
+    row = rows_of(tmp_path)["a"]
+    assert row["error"] == "memory://store/a.wav: cannot be read (Access Denied); check the rights"
+    assert row["tries"] == 1
+
+
+def test_a_bucket_that_is_not_there_is_told(untrained: Path, tmp_path: Path) -> None:
+    lines: list[object] = []
+    told = ["memory://nowhere: cannot be listed (not there); check the name and the rights"]
+    tally = catalogue(
+        ["memory://nowhere"],
+        recipe_for(OUT, untrained),
+        nobody,
+        journal=tmp_path,
+        report=lambda tally, news: lines.append(news),
+    )
+    assert lines == told and not tally.complete
+    with pytest.raises(ConfigError, match=r"memory://store/songs.csv: .*copy it here"):
+        catalogue(["memory://store/songs.csv"], recipe_for(OUT, untrained), nobody, journal=tmp_path)
