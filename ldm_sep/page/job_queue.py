@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Literal
 
-from ldm_sep.errors import LdmSepError, reason
+from ldm_sep.errors import LdmSepError, printable, reason
 from ldm_sep.files import shown
 from ldm_sep.page.events import Advanced, Event, Failed, Finished, Lost, Started
 from ldm_sep.page.job_store import MIXTURE, UPLOAD, JobStore, now
@@ -134,11 +134,21 @@ class JobQueue:
                     with closing(work_through(function, batch, 1, _lost)) as events:
                         for event in events:
                             self._take(event)
-            except LdmSepError as error:
-                self._report(f"ldm-sep: {error}; trying again")
+            except (LdmSepError, OSError) as error:
+                self._report(f"ldm-sep: {printable(str(error))}; trying again")
                 time.sleep(1)
-                with self._changed:
-                    self._running = {key: one for key, one in self._running.items() if one.state != state}
+                self._put_back(state)
+
+    def _put_back(self, state: Literal["reading", "queued"]) -> None:
+        """What was found in ``state`` is due again, since whatever worked on it is gone."""
+        with self._changed:
+            for id, running in [(id, one) for id, one in self._running.items() if one.state == state]:
+                del self._running[id]
+                job = self._store.get(id)
+                # Whoever cancelled it waits for this, and records that.
+                if job is not None and job.state == "separating" and not running.cancelled:
+                    self._store.change_until_restart(job, state="queued")
+            self._changed.notify_all()
 
     def _due(self, state: Literal["reading", "queued"]) -> Iterator[Reading | Separation]:
         """What is to be done with the jobs in ``state``, one after the other, as they come."""
@@ -203,7 +213,9 @@ class JobQueue:
     def _settle(self, job: Job, running: Running, event: Finished | Failed | Lost) -> None:
         """Write down how a job ended."""
         if isinstance(event, Finished) and running.state == "reading":
-            self._store.change(job, state="queued", sound=event.sound, peaks=event.peaks, notes=event.notes)
+            # It may have been cancelled in its last moment. What was decoded stays, for another order.
+            state: State = "cancelled" if running.cancelled else "queued"
+            self._store.change(job, state=state, sound=event.sound, peaks=event.peaks, notes=event.notes)
             (self._store.folder(job) / UPLOAD).unlink(missing_ok=True)
         elif isinstance(event, Finished):
             self._finish(job, time.monotonic() - running.began, event)

@@ -1,5 +1,6 @@
 """The songs on the disk: a folder for each, which appears and disappears as a whole."""
 
+import os
 import shutil
 import threading
 from collections.abc import Sequence
@@ -111,10 +112,11 @@ class JobStore:
     def size(self, job: Job) -> int:
         """Bytes of the files of ``job``."""
         total = 0
-        for path in self.folder(job).rglob("*"):
-            # It may be renamed or removed meanwhile.
-            with suppress(OSError):
-                total += path.stat().st_size
+        # Files and folders may be renamed or removed meanwhile. `os.walk` passes over a folder that is gone.
+        for folder, _, names in os.walk(self.folder(job)):
+            for name in names:
+                with suppress(OSError):
+                    total += Path(folder, name).stat().st_size
         return total
 
     def sweep(self, keep_days: float, keep_bytes: int, now: datetime) -> Sequence[Job]:

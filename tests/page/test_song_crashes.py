@@ -19,8 +19,12 @@ from servers import serving_here
 from songs import RATE, House, as_file, server, song, until, workers_of
 
 from ldm_sep.audio import read
-from ldm_sep.errors import ConfigError
+from ldm_sep.errors import ConfigError, LdmSepError
+from ldm_sep.page import job_queue
+from ldm_sep.page.events import Finished
 from ldm_sep.page.job_store import JobStore
+from ldm_sep.page.outlook import Running
+from ldm_sep.page.records import Sound
 from ldm_sep.page.server import serve
 
 # Takes long enough for a test to act meanwhile.
@@ -203,3 +207,50 @@ def test_a_slow_download_keeps_nobody_waiting_and_stays_that_of_its_time(house: 
     head, _, body = bytes(got).partition(b"\r\n\r\n")
     assert b" 200 " in head.splitlines()[0] and body == before and len(body) > 5_000_000
     house.client.delete(f"/api/jobs/{job['id']}")
+
+
+def test_a_process_that_cannot_be_started_costs_no_song(
+    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, real = [], job_queue.work_through
+
+    def once(function: Any, jobs: Any, *rest: Any) -> Any:
+        if not isinstance(jobs, list) and not begun:
+            begun.append(next(iter(jobs)))
+            raise LdmSepError("a process could not be started")
+        return real(function, jobs, *rest)
+
+    monkeypatch.setattr(job_queue, "work_through", once)
+    with House(tmp_path, untrained) as one:
+        job = one.add(as_file(song(1)))
+        until(lambda: one.job(job)["state"] == "done", lambda: one.job(job), seconds=40)
+        assert one.reports == ["ldm-sep: a process could not be started; trying again"]
+    assert begun
+
+
+def test_a_folder_that_vanishes_while_it_is_measured_stops_no_work(
+    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept, real = [], JobStore.sweep
+
+    def vanished(store: JobStore, *bounds: Any) -> Any:
+        swept.append(bounds)
+        if len(swept) == 1:
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(store, *bounds)
+
+    monkeypatch.setattr(JobStore, "sweep", vanished)
+    with House(tmp_path, untrained) as one:
+        until(lambda: swept)
+        job = one.add(as_file(song(1)))
+        until(lambda: one.job(job)["state"] == "done", lambda: one.job(job), seconds=40)
+
+
+def test_a_song_that_is_cancelled_as_its_reading_ends_stays_cancelled(tmp_path: Path, untrained: Path) -> None:
+    one = House(tmp_path, untrained)
+    job = one.add(as_file(song(1)))
+    one.queue._running[job["id"]] = Running("reading", 0.0, cancelled=True)
+    one.queue._take(Finished(job["id"], {"mixture": 0.5}, (), Sound(sample_rate=RATE, channels=2, frames=RATE)))
+    assert one.job(job)["state"] == "cancelled" and one.job(job)["sound"]["frames"] == RATE
+    # What was decoded is not decoded again.
+    assert one.client.post(f"/api/jobs/{job['id']}/order", json={}).json()["state"] == "queued"

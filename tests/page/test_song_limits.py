@@ -226,3 +226,9 @@ def test_songs_go_by_age_and_by_size_and_what_waits_stays(clean: House) -> None:
     assert [job.name for job in store.sweep(1, 10, now() + timedelta(days=2))] == ["2.wav"]
     assert there() == ["1.wav"]
     assert clean.client.get(f"{ADDRESS}/api/jobs/{jobs[2]['id']}").status_code == 404
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "2147483648", "9" * 5000])
+def test_a_seed_that_is_none_is_refused(clean: House, seed: str) -> None:
+    reply = clean.client.post("/api/jobs", content=as_file(song(1)), params={"seed": seed})
+    assert reply.status_code == 422 and "the seed is a whole number" in reply.json()["error"]
