@@ -103,7 +103,7 @@ def analyse(
             if any(row.question == question.id for row in ratings)
         ),
         strengths=tuple(strong),
-        preferences=tuple(preferences(choices, [one.system for one in strong])) if choices else (),
+        preferences=tuple(preferences(choices, [one.system for one in strong], against)) if choices else (),
         notes=collected.notes,
     )
 

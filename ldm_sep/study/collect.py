@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 
 from ldm_sep.errors import StudyError
@@ -83,14 +84,21 @@ def collect_table(rows: Sequence[Rating], title: str) -> Collected:
     for name in dict.fromkeys(row.question for row in rows):
         values = [row.rating for row in rows if row.question == name]
         low, high = min(values), max(values)
-        scale = next(((a, b) for a, b in ((1.0, 5.0), (0.0, 100.0)) if a <= low and high <= b), (low, high))
-        plain = re.sub("[^a-z_]", "_", name.lower())[:20]
-        taken = {question.id for question in questions}
-        unique = plain if plain not in taken else f"{plain}_{'x' * len(taken)}"
+        # A scale has a length, also where all ratings are the same.
+        wide = (low, high if high > low else low + 1)
+        scale = next(((a, b) for a, b in ((1.0, 5.0), (0.0, 100.0)) if a <= low and high <= b), wide)
+        unique = _unused(name, {question.id for question in questions})
         questions.append(Question(id=unique, text=name, minimum=scale[0], maximum=scale[1], step=0.01, labels=()))
     ids = {question.text: question.id for question in questions}
     renamed = tuple(row._replace(question=ids[row.question]) for row in rows)
     return Collected(title, None, tuple(questions), {row.system: "system" for row in rows}, renamed)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """An id like ``name`` that is not ``taken``: letters alone, so numbers at its end are written in letters."""
+    plain = re.sub("[^a-z_]", "_", name.lower())[:20]
+    numbered = (f"{plain}_{''.join('abcdefghij'[int(digit)] for digit in str(number))}" for number in count(2))
+    return next(one for one in chain([plain], numbered) if one not in taken)
 
 
 def collect_ratings(study: Study, key: Key, rows: Sequence[Rating]) -> Collected:

@@ -90,14 +90,18 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
     return np.log(p)
 
 
-def preferences(choices: Sequence[Choice], order: Sequence[str]) -> list[Preference]:
-    """Every pair of ``order`` that was compared, with the two-way interval of its share and Holm's correction."""
+def preferences(choices: Sequence[Choice], order: Sequence[str], against: str | None = None) -> list[Preference]:
+    """Every pair of ``order`` that was compared, or each of the others with ``against``.
+
+    Each has the two-way interval of its share, and Holm's correction over them all.
+    """
     choices = [choice for choice in choices if choice.presentation == 0]
     listeners, rows = np.unique([choice.listener for choice in choices], return_inverse=True)
     items, columns = np.unique([choice.item for choice in choices], return_inverse=True)
     counts = resampled_counts(len(listeners), len(items), seed=0)
     found = []
-    for first, second in combinations(order, 2):
+    pairs = combinations(order, 2) if against is None else [(against, one) for one in order if one != against]
+    for first, second in pairs:
         values = np.zeros((len(listeners), len(items)))
         present = np.zeros_like(values)
         for choice, row, column in zip(choices, rows, columns, strict=True):

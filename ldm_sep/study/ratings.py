@@ -121,7 +121,7 @@ def read_csv(path: Path) -> list[Rating]:
         listener, item, system = ((row.get(name) or "").strip() for name in COLUMNS[:3])
         if not (listener and item and system) or not math.isfinite(value):
             raise StudyError(f"{where}: a name is empty or the rating is not finite; complete the line")
-        question = (row.get("question") or "rating").strip()
+        question = (row.get("question") or "").strip() or "rating"
         if (listener, item, system, question) in seen:
             raise StudyError(f"{where}: {listener} rated {system} on {item} before; take one of the lines out")
         seen.add((listener, item, system, question))

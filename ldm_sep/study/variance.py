@@ -55,6 +55,8 @@ def estimate_components(ratings: Ratings) -> Components:
     StudyError where there are fewer than two listeners, items or systems, or too little else to tell variances apart.
     """
     y, fixed, effects = _design(ratings)
+    if not np.ptp(y):
+        raise StudyError("the pilot's ratings are all the same, so their variances are 0; collect others")
     count = sum(effect.shape[1] for effect in effects)
     if count > _MOST_LEVELS:
         raise StudyError(f"{count} levels of listeners, items and systems: too many for this; take a part of the pilot")

@@ -157,6 +157,8 @@ def test_preferences_of_an_ab_study(songs: dict[str, Path], tmp_path: Path) -> N
     best = next(one for one in done.preferences if (one.first, one.second) == ("tidy", "bad one"))
     assert best.n == 72 and best.share > 0.7 and best.bounds.low > 0.5 and best.p_holm < 0.05
     assert abs(sum(one.strength for one in done.strengths)) < 1e-6 and done.questions == ()
+    some = analyse(collected(tmp_path), against="middling", with_model=False).preferences
+    assert [(one.first, one.second) for one in some] == [("middling", "tidy"), ("middling", "bad one")]
 
 
 def test_the_mixed_model_agrees_with_the_bootstrap_on_a_balanced_study(p835: Path) -> None:
@@ -220,6 +222,17 @@ def test_the_command_writes_tables_and_a_report_that_needs_no_network(p835: Path
     assert table["questions"][0]["model"]["differences"] and "Mixed model" in page
     wrong = run_here(*words, "-o", tmp_path / "out", "--ratings", tmp_path / "x.csv")
     assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
+
+
+def test_questions_may_be_of_any_names_and_ratings_all_the_same(tmp_path: Path) -> None:
+    names = [" ", *(f"question number {n}" for n in range(30))]
+    path = tmp_path / "table.csv"
+    lines = [f"{who},song,{system},{name},-1" for name in names for who in "xy" for system in "ab"]
+    path.write_text("listener,item,system,question,rating\n" + "\n".join(lines) + "\n")
+    table = collect_table(read_csv(path), "t")
+    assert [one.text for one in table.questions] == ["rating", *names[1:]]
+    assert len({one.id for one in table.questions}) == 31
+    assert all((one.minimum, one.maximum) == (-1, 0) for one in table.questions)
 
 
 def test_the_means_beside_the_sounds_leave_out_what_the_tables_leave_out(p835: Path) -> None:

@@ -80,3 +80,17 @@ def test_a_system_that_nobody_has_rated_yet_is_compared_with_none() -> None:
     tables = tabulate(columns(rows, "q"))
     assert differences(tables, ["a", "c"], "b") == []
     assert [(one.first, one.second) for one in differences(tables, ["b", "a", "c"])] == [("a", "c")]
+
+
+def test_against_one_system_only_its_choices_are_corrected_for() -> None:
+    rng = np.random.default_rng(0)
+    choices = [
+        Choice(str(who), str(song), first, second, float(rng.random() < 0.65))
+        for who in range(8)
+        for song in range(8)
+        for first, second in ("ab", "ac", "bc")
+    ]
+    found = preferences(choices, ["a", "b", "c"], "a")
+    assert [(one.first, one.second) for one in found] == [("a", "b"), ("a", "c")]
+    smaller = min(found, key=lambda one: one.bounds.p)
+    assert smaller.p_holm == pytest.approx(2 * smaller.bounds.p)

@@ -151,6 +151,13 @@ def test_a_pilot_without_variance_to_tell_apart_is_one_line() -> None:
             estimate_components(Ratings(listener, names, names, np.arange(3.0)))
 
 
+def test_a_pilot_whose_ratings_are_all_the_same_is_one_line() -> None:
+    table = [(who, song, system) for who in "xyz" for song in "stu" for system in "ab"]
+    listener, item, system = (np.array(column) for column in zip(*table, strict=True))
+    with pytest.raises(StudyError, match="all the same"):
+        estimate_components(Ratings(listener, item, system, np.full(len(table), 4.0)))
+
+
 @given(st.integers(1, 20), st.integers(1, 30), st.data())
 @settings(deadline=None, max_examples=60)
 def test_subsets_are_balanced_whatever_the_sizes(listeners: int, items: int, data: st.DataObject) -> None:

@@ -205,6 +205,14 @@ def test_tokens_are_kept_as_hashes_and_shown_once(tmp_path: Path) -> None:
     assert load_tokens(path, ["1"])[0].name_of(made["2"]) is None
 
 
+def test_the_last_line_of_a_token_file_may_be_deleted_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "access.json"
+    _, made = load_tokens(path, ["1", "experimenter"])
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "experimenter" not in line))
+    again, new = load_tokens(path, ["1", "experimenter"])
+    assert set(new) == {"experimenter"} and again.name_of(made["1"]) == "1"
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"1": 2}', '{"1": "short"}'])
 def test_a_damaged_token_file_is_one_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "access.json"
