@@ -108,7 +108,7 @@ def job_endpoints(page: Page) -> list[Endpoint]:
         return json_reply(_model(page))
 
     async def list_jobs(request: "Request") -> "Response":
-        return json_reply({"jobs": [view(page, job) for job in await run_in_threadpool(page.store.all)]})
+        return json_reply({"jobs": await run_in_threadpool(lambda: [view(page, job) for job in page.store.all()])})
 
     async def add(request: "Request") -> "Response":
         query = request.query_params
@@ -119,10 +119,10 @@ def job_endpoints(page: Page) -> list[Endpoint]:
         order = _order(page, Again(preset=query.get("preset") or None, seed=number), None)
         with page.queue.place():
             job = await receive(request, page.store, page.bounds, name, order)
-        return json_reply(view(page, job), 201)
+        return json_reply(await run_in_threadpool(view, page, job), 201)
 
     async def one(request: "Request") -> "Response":
-        return json_reply(view(page, page.job(request)))
+        return json_reply(await run_in_threadpool(view, page, page.job(request)))
 
     async def delete(request: "Request") -> "Response":
         job = page.job(request)
@@ -132,10 +132,11 @@ def job_endpoints(page: Page) -> list[Endpoint]:
     async def again(request: "Request") -> "Response":
         job = page.job(request)
         order = _order(page, checked(Again, await read_json(request), "the request"), job)
-        return json_reply(view(page, await run_in_threadpool(page.queue.renew, job, order)), 202)
+        return json_reply(await run_in_threadpool(lambda: view(page, page.queue.renew(job, order))), 202)
 
     async def cancel(request: "Request") -> "Response":
-        return json_reply(view(page, await run_in_threadpool(page.queue.cancel, page.job(request))))
+        job = page.job(request)
+        return json_reply(await run_in_threadpool(lambda: view(page, page.queue.cancel(job))))
 
     return [
         Endpoint("GET", "/api/door", door),

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Literal
 
 from ldm_sep.errors import LdmSepError, printable, reason
@@ -112,8 +112,11 @@ class JobQueue:
 
     def delete(self, job: Job) -> None:
         """Cancel a job and remove it from the store."""
-        self.cancel(job)
-        self._store.delete(job)
+        with self._changed:
+            # A full disk takes no record of the end. The song goes all the same, and makes room.
+            with suppress(OSError):
+                self.cancel(job)
+            self._store.delete(job)
 
     def outlook(self, job: Job) -> Outlook:
         """Where a job stands in the queue, and how long it will take."""

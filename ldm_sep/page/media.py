@@ -111,9 +111,9 @@ def _source(page: Page, job: Job, request: "Request", stem: str, suffix: str) ->
         parts = {take / f"{one}.wav": gain for one, gain in gains.items() if gain} or {take / f"{STEMS[0]}.wav": 0.0}
         return made / sounds.blend_name(gains, suffix), parts
     original = mixture if stem == "mixture" else take / f"{stem}.wav"
+    if not original.is_file():
+        raise RefusedError(409, "This song has not been read yet.")
     if suffix == "wav":
-        if not original.is_file():
-            raise RefusedError(409, "This song has not been read yet.")
         return original, {}
     return made / f"{stem}.{suffix}", {original: 1.0}
 

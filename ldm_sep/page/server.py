@@ -14,9 +14,8 @@ from ldm_sep.page.job_store import JobStore
 from ldm_sep.page.media import page_app
 from ldm_sep.page.records import Bounds
 from ldm_sep.page.work import SeparationWorker
-from ldm_sep.web.app import address_of, open_socket, run
+from ldm_sep.web.app import address_of, names_for, open_socket, run
 from ldm_sep.web.door import Door
-from ldm_sep.web.guard import LOOPBACK_NAMES
 from ldm_sep.web.tokens import Tokens, load_tokens
 
 GUEST = "everybody"
@@ -57,7 +56,7 @@ def serve(
             address = address_of(host, opened)
             tokens = None if local else _tokens(folder, address, report)
             page = Page(manifest, store, jobs, bounds, Door(tokens, COOKIE))
-            allowed = LOOPBACK_NAMES | {name.lower() for name in (host, *names)}
+            allowed = names_for(host, address, names)
             report(f"checkpoint {shown(manifest.config.name)}; songs are kept in {shown(folder)}")
             report(f"open {address}/ (Ctrl+C stops; what is in the queue goes on at the next start)")
             jobs.start()

@@ -47,7 +47,7 @@ class SeparationWorker:
         try:
             yield from as_they_come(lambda tell: self._separate(job, tell))
         except (LdmSepError, OSError) as error:
-            yield Failed(job.id, named(str(error), job.name, job.mixture, job.out))
+            yield Failed(job.id, named(str(error), job.name, job.mixture, job.before, job.out))
 
     def _separate(self, job: Separation, tell: Callable[[Event], None]) -> None:
         # What a killed process may have left.

@@ -83,7 +83,9 @@ def test_a_file_that_cannot_be_used_is_told_at_once_in_its_owner_s_words(clean: 
     assert job["state"] == "failed" and words in job["error"] and job["take"] == 0
     assert "my demo.wav" in job["error"] and str(clean.store.root) not in job["error"]
     assert clean.client.get(f"/api/jobs/{job['id']}/files/vocals.wav").status_code == 409
-    assert clean.client.get(f"/api/jobs/{job['id']}/files/mixture.wav").status_code == 409
+    for suffix in ("wav", "flac", "mp3"):
+        reply = clean.client.get(f"/api/jobs/{job['id']}/files/mixture.{suffix}")
+        assert reply.status_code == 409 and "/" not in reply.json()["error"]
     # Nothing of the song was kept but the upload, for another try.
     assert [name for name in left(clean) if name.endswith((".wav", ".peaks"))] == []
 
@@ -232,3 +234,48 @@ def test_songs_go_by_age_and_by_size_and_what_waits_stays(clean: House) -> None:
 def test_a_seed_that_is_none_is_refused(clean: House, seed: str) -> None:
     reply = clean.client.post("/api/jobs", content=as_file(song(1)), params={"seed": seed})
     assert reply.status_code == 422 and "the seed is a whole number" in reply.json()["error"]
+
+
+def test_a_song_that_waits_can_be_deleted_on_a_full_disk(
+    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its queue is not started, so the song waits.
+    one = House(tmp_path, untrained)
+    job = one.add(as_file(song(1)))
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(one.store, "change", full)
+    assert one.client.delete(f"/api/jobs/{job['id']}").status_code == 200
+    assert left(one) == []
+
+
+def test_others_are_served_while_the_queue_is_at_work_on_the_disk(
+    clean: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean.await_state(clean.add(as_file(song(1))), "done")
+    asked, held, enough = threading.Event(), threading.Event(), threading.Event()
+    known = clean.queue.outlook
+
+    def watched(job: Any) -> Any:
+        asked.set()
+        return known(job)
+
+    def hold() -> None:
+        with clean.queue._changed:
+            held.set()
+            enough.wait(60)
+
+    monkeypatch.setattr(clean.queue, "outlook", watched)
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            pool.submit(hold)
+            assert held.wait(20)
+            listed = pool.submit(clean.client.get, "/api/jobs")
+            assert asked.wait(20)
+            door = pool.submit(clean.client.get, "/api/door")
+            assert door.result(20).status_code == 200 and not listed.done()
+        finally:
+            enough.set()
+        assert listed.result(20).status_code == 200
