@@ -12,9 +12,9 @@ from ldm_sep.records import Record, checked
 from ldm_sep.study.desk import HEARD_SECONDS, Desk, OutOfTurnError, Position
 from ldm_sep.study.ledger import SaveError
 from ldm_sep.study.records import HEADPHONES_PASSED, STUDY_FILE, Answer, Milestone, Study, load_study, pages
-from ldm_sep.web.app import Endpoint, address_of, create_app, open_socket, packaged_files, run
+from ldm_sep.web.app import Endpoint, address_of, create_app, names_for, open_socket, packaged_files, run
 from ldm_sep.web.door import Door
-from ldm_sep.web.guard import LOOPBACK_NAMES, Limits
+from ldm_sep.web.guard import Limits
 from ldm_sep.web.replies import RefusedError, file_reply, json_reply, read_json
 from ldm_sep.web.tokens import Tokens, load_tokens
 
@@ -158,7 +158,7 @@ def _serve(
     with opened:
         address = address_of(host, opened)
         tokens = None if local else _tokens(answers, desk, address, report)
-        allowed = LOOPBACK_NAMES | {name.lower() for name in (host, *names)}
+        allowed = names_for(host, address, names)
         report(f"{desk.study.title}: {len(desk.numbers)} listeners; answers go to {answers}")
         report(f"open {address}/ (Ctrl+C stops; everything that was answered is saved)")
         run(study_app(folder, desk, Entrance(desk, tokens), allowed), opened)

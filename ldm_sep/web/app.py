@@ -10,9 +10,10 @@ from ipaddress import ip_address
 from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from ldm_sep.errors import ConfigError, LdmSepError, need_package, reason
-from ldm_sep.web.guard import Guard, Limits
+from ldm_sep.web.guard import LOOPBACK_NAMES, Guard, Limits
 from ldm_sep.web.replies import RefusedError, refuse
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def open_socket(host: str, port: int) -> tuple[socket.socket, bool]:
         opened = socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"--host {host} --port {port}: cannot listen there ({reason(error)}); choose another port"
+            f"--host {host} --port {port}: cannot listen there ({reason(error)}); choose another host or port"
         ) from None
     return opened, ip_address(str(address[0]).partition("%")[0]).is_loopback
 
@@ -116,7 +117,7 @@ def address_of(host: str, opened: socket.socket) -> str:
     """What a browser is told to open for a server at ``host`` that listens at ``opened``."""
     name = host
     if host in ("0.0.0.0", "::", ""):
-        name = _outward_address() or socket.gethostname()
+        name = _outward_address(opened.family) or socket.gethostname()
     return f"http://{f'[{name}]' if ':' in name else name}:{opened.getsockname()[1]}"
 
 
@@ -149,11 +150,19 @@ def run(app: "ASGIApp", opened: socket.socket) -> None:
             signal.signal(number, handler)
 
 
-def _outward_address() -> str | None:
-    # Connecting a datagram socket sends nothing; the system says by which address it would.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
+def names_for(host: str, address: str, names: Sequence[str]) -> frozenset[str]:
+    """What a Host header may say to a server at ``host``: also what the printed ``address`` says, and ``names``."""
+    printed = urlsplit(address).hostname or host
+    return LOOPBACK_NAMES | {name.lower() for name in (host, printed, *names)}
+
+
+def _outward_address(family: int) -> str | None:
+    # Connecting a datagram socket sends nothing; the system says by which address it would. Both targets are reserved
+    # for documentation.
+    target = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None

@@ -1,6 +1,7 @@
 """Requests that are refused before a page looks at them."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ldm_sep.errors import ConfigError
-from ldm_sep.web.app import Endpoint, create_app, open_socket, packaged_files
+from ldm_sep.web.app import Endpoint, address_of, create_app, names_for, open_socket, packaged_files
 from ldm_sep.web.guard import LOOPBACK_NAMES, Limits, RateLimit, host_name
 from ldm_sep.web.replies import RefusedError, file_reply, json_reply, read_json
 from ldm_sep.web.tokens import load_tokens
@@ -243,3 +244,25 @@ def test_only_loopback_counts_as_this_machine_alone() -> None:
         opened, alone = open_socket(host, 0)
         opened.close()
         assert alone is local
+
+
+def test_the_address_that_is_told_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ldm_sep.web.app._outward_address", lambda family: None)
+    monkeypatch.setattr("socket.gethostname", lambda: "Lab-PC")
+    opened, _ = open_socket("0.0.0.0", 0)
+    with opened:
+        address = address_of("0.0.0.0", opened)
+    assert address.startswith("http://Lab-PC:")
+    with TestClient(page_app(names=names_for("0.0.0.0", address, ["lab.example"])), HOME) as client:
+        for host, status in (("Lab-PC", 200), ("lab-pc:80", 200), ("lab.example", 200), ("other-pc", 421)):
+            assert client.get("/", headers={"host": host}).status_code == status
+
+
+def test_the_address_that_is_told_is_of_the_socket_s_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ldm_sep.web.app._outward_address", {socket.AF_INET6: "2001:db8::7"}.get)
+    try:
+        opened, _ = open_socket("::", 0)
+    except ConfigError:
+        pytest.skip("no IPv6 here")
+    with opened:
+        assert address_of("::", opened).startswith("http://[2001:db8::7]:")
