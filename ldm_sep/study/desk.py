@@ -96,8 +96,8 @@ class Desk:
     def rate(self, number: int, answers: Sequence[Answer]) -> Position:
         """Record a page of ratings as a whole; a page that has been recorded stays as it is.
 
-        OutOfTurnError if it is not the page that comes next, or if a stimulus is unheard or unrated. `SaveError` if the
-        disk does not take it.
+        OutOfTurnError if it is not the page that comes next, if a stimulus is unheard or unrated, or if a rating has
+        the event of another. `SaveError` if the disk does not take it.
         """
         seat = self._seats[number]
         cells = {(answer.stimulus, answer.question) for answer in answers}
@@ -108,6 +108,13 @@ class Desk:
             if here.page is None or {a.trial for a in answers} - {here.page.trial.id}:
                 raise OutOfTurnError("This is not the page that comes next.")
             self._check_page(here.page, answers)
+            # The second of two lines of one event would never count, and the page would come again. What is on the disk
+            # of this very page may be sent again.
+            events = {answer.event for answer in answers}
+            own = {stimulus.id for stimulus in here.page.stimuli}
+            others = {line.event for line in seat.ledger.lines if getattr(line, "stimulus", None) not in own}
+            if len(events) < len(answers) or events & others:
+                raise OutOfTurnError("Two ratings were sent as one; please reload the page.")
             seat.ledger.append(answers)
             return self._position(seat)
 

@@ -28,7 +28,7 @@ def draw_means(path: Path, result: QuestionResult, analysis: Analysis) -> None:
         figure, ax = _axes(rows, f"{question.id}: mean rating and 95 % interval")
         _dots(ax, rows, filled)
         ax.set_xlim(question.minimum, question.maximum)
-        if len(question.labels) <= 5 and question.maximum - question.minimum <= 10:
+        if 0 < len(question.labels) <= 5 and question.maximum - question.minimum <= 10:
             ax.set_xticks([label.value for label in question.labels], labels=[label.text for label in question.labels])
             ax.tick_params(axis="x", labelsize=8)
         save(figure, path)

@@ -1,6 +1,7 @@
 """From folders of stems to a study that can be served as it is."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,7 +90,11 @@ def prepare(
     if settings.repeats > heard // 2:
         raise ConfigError(f"--repeats {settings.repeats}: at most half of a listener's {heard} trials can be repeated")
     rate = settings.sample_rate or max(probe(path).sample_rate for e in rated + training for path in files_of(e.song))
-    with unwritable(StudyError, out, "nothing of it is left"), replacing(out) as folder:
+    with ExitStack() as stack:
+        # Left last, so that a key whose folder did not come about goes with it.
+        stack.enter_context(_not_alone(key_path, out))
+        stack.enter_context(unwritable(StudyError, out, "free space or name another folder"))
+        folder = stack.enter_context(replacing(out))
         (folder / "audio").mkdir(parents=True)
         ids = random_ids(settings.seed)
         written = []
@@ -118,8 +123,21 @@ def prepare(
         (folder / STUDY_FILE).write_text(study.model_dump_json(indent=1) + "\n", encoding="utf-8")
         every = [trial for item in practice + tests + repeated for trial in item]
         key = key_of(every, folder, settings.seed, settings.licence)
-        write_text(key_path, key.model_dump_json(indent=1) + "\n")
+        with unwritable(StudyError, key_path, "name another file with --key"):
+            write_text(key_path, key.model_dump_json(indent=1) + "\n")
     return Prepared(study, key, tuple(notes))
+
+
+@contextmanager
+def _not_alone(key_path: Path, folder: Path) -> Iterator[None]:
+    """Remove the key if the block fails and leaves no ``folder``: it would be the key of nothing."""
+    try:
+        yield
+    except BaseException:
+        if not folder.exists():
+            with suppress(OSError):
+                key_path.unlink(missing_ok=True)
+        raise
 
 
 def _check_places(out: Path, key_path: Path) -> None:

@@ -128,7 +128,7 @@ def ab(analysis: Analysis) -> list[Table]:
 def screening(analysis: Analysis) -> Table:
     """Who broke a rule."""
     rows = tuple((one.listener, RULES[one.rule], one.detail) for one in analysis.rejected)
-    return Table("Left out", ("listener", "rule", "found"), rows, "Rules: " + "; ".join(RULES.values()) + ".")
+    return Table("Screening", ("listener", "rule broken", "found"), rows, "Rules: " + "; ".join(RULES.values()) + ".")
 
 
 def of_question(result: QuestionResult) -> list[Table]:
@@ -155,7 +155,7 @@ def markdown(analysis: Analysis) -> str:
 
 def _markdown(table: Table, level: str) -> list[str]:
     rows = [[markdown_escape(cell) for cell in row] for row in table.rows]
-    body = markdown_table(table.head, rows) if rows else ["Nobody."]
+    body = markdown_table(table.head, rows) if rows else ["None."]
     return [f"{level} {table.title}", "", *body, "", table.note, ""]
 
 

@@ -23,6 +23,7 @@ from ldm_sep.study.ratings import Rating, columns, read_csv, to_csv
 from ldm_sep.study.records import load_key, load_study
 from ldm_sep.study.report import html_report
 from ldm_sep.study.screening import screen
+from ldm_sep.study.tables import markdown
 from ldm_sep.study.variance import PUBLIC_RATINGS
 
 MEANS = {"tidy": 0.8, "middling": 0.55, "bad one": 0.2}
@@ -146,6 +147,9 @@ def test_who_does_not_hear_with_headphones_goes_also_from_an_ab_study(p835: Path
     assert [(one.listener, one.rule) for one in done.rejected] == [("2", "headphones")] and "2" not in done.listeners
     kept = analyse(replace(whole, headphones={"2": 4}), with_model=False, keep_all=True)
     assert len(kept.rejected) == 1 and "2" in kept.listeners
+    # Who counts is not told as left out.
+    assert "12 listeners count" in markdown(kept) and "Left out" not in markdown(kept)
+    assert "Left out" not in html_report(kept, whole, None, {}, 0, True)
     with pytest.raises(StudyError, match="no listener is left"):
         analyse(replace(whole, headphones=dict.fromkeys(map(str, range(1, 13)), 0)), with_model=False)
 

@@ -1,12 +1,18 @@
 """Preferences, agreement and correlation of simulated answers, against what they must come to."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from ldm_sep.study import plots
+from ldm_sep.study.analysis import analyse
+from ldm_sep.study.collect import Collected
 from ldm_sep.study.compare import agreement, differences, tabulate
 from ldm_sep.study.correlate import correlate
 from ldm_sep.study.preference import bradley_terry, preferences, strengths
 from ldm_sep.study.ratings import Choice, Rating, columns
+from ldm_sep.study.records import Label, Question
 
 
 def test_bradley_terry_is_the_logistic_regression_it_is_known_to_be() -> None:
@@ -94,3 +100,16 @@ def test_against_one_system_only_its_choices_are_corrected_for() -> None:
     assert [(one.first, one.second) for one in found] == [("a", "b"), ("a", "c")]
     smaller = min(found, key=lambda one: one.bounds.p)
     assert smaller.p_holm == pytest.approx(2 * smaller.bounds.p)
+
+
+@pytest.mark.parametrize("labels", [(), (Label(value=1, text="bad"), Label(value=5, text="good"))])
+def test_an_axis_of_means_has_numbers_or_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: tuple[Label, ...]
+) -> None:
+    rows = [Rating(who, song, system, "q", 2.0 + (system == "a")) for who in "xy" for song in "st" for system in "ab"]
+    question = Question(id="q", text="How good?", minimum=1, maximum=5, step=1, labels=labels)
+    done = analyse(Collected("t", None, (question,), {"a": "system", "b": "system"}, tuple(rows)), with_model=False)
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
+    plots.draw_means(tmp_path / "means.png", done.questions[0], done)
+    assert len(drawn[0].axes[0].get_xticks()) >= 2

@@ -1,5 +1,6 @@
 """`study prepare`: what is served tells nothing, what is heard is comparable, who hears it is balanced."""
 
+import errno
 import json
 import re
 from collections import Counter
@@ -12,7 +13,8 @@ import soundfile as sf
 from conftest import RATE, run_here
 from material import SYSTEMS, make_songs
 
-from ldm_sep.errors import ConfigError, DataError, LdmSepError
+from ldm_sep import files
+from ldm_sep.errors import ConfigError, DataError, LdmSepError, StudyError
 from ldm_sep.files import sha256_of
 from ldm_sep.metrics import active_frames
 from ldm_sep.study import methods
@@ -239,3 +241,29 @@ def test_the_command(songs: dict[str, Path], tmp_path: Path) -> None:
     assert study["texts"]["consent"] == "Ask Ana." and len(study["questions"]) == 3
     again = run_here(*common)
     assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is there already" in again.stderr
+
+
+def test_folder_and_key_come_together_or_not_at_all(
+    songs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, study = files.sync, tmp_path / "out" / "study"
+
+    def full(path: Path) -> None:
+        if (path / "study.json").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync", full)
+        with pytest.raises(StudyError, match=r"study: cannot be written .*free space"):
+            make(songs, study)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+    def no_key(path: Path, text: str) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ldm_sep.study.prepare.write_text", no_key)
+        with pytest.raises(StudyError, match=r"key\.json: cannot be written .*--key"):
+            make(songs, study)
+    assert make(songs, study).study.title

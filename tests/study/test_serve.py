@@ -148,6 +148,22 @@ def test_a_page_that_is_sent_again_counts_once(lab: Lab) -> None:
     assert kept == [20, 20, 20]
 
 
+def test_two_ratings_of_one_event_are_refused_and_the_page_can_be_sent_anew(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, "p835", seconds=0.5)
+    tab = lab.tab()
+    place = tab.arrive()
+    rows = tab.answers(place)
+    before = saved_lines(lab.answers, 1)
+    assert tab.rate([{**row, "event": "e"} for row in rows]).status_code == 409
+    assert saved_lines(lab.answers, 1) == before
+    assert tab.rate(rows).status_code == 200
+    # An event of an earlier page would not count either.
+    again = tab.answers(tab.where())
+    assert tab.rate([{**again[0], "event": rows[0]["event"]}, *again[1:]]).status_code == 409
+    assert tab.rate(again).status_code == 200
+    lab.desk.close()
+
+
 def test_reload_and_second_device_go_on_where_the_listener_was(lab: Lab) -> None:
     tab = lab.tab()
     place = tab.arrive()
