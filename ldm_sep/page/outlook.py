@@ -62,4 +62,7 @@ def _left(job: Job, running: Running | None, pace: Mapping[str | None, float]) -
     if running is not None and running.fraction >= _TELLING:
         return (time.monotonic() - running.began) * (1 - running.fraction) / running.fraction
     each = pace.get(job.order.settings.preset) if job.order else None
-    return None if each is None or job.sound is None else each * job.sound.seconds
+    if job.order is None or each is None or job.sound is None:
+        return None
+    stretch = job.order.stretch
+    return each * (job.sound.seconds if stretch is None else stretch.end - stretch.start)

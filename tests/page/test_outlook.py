@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ldm_sep.page.outlook import Running, outlook
-from ldm_sep.page.records import Job, Order, Settings, Sound
+from ldm_sep.page.records import Job, Order, Settings, Sound, Stretch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PACE = {None: 0.5, "fast": 0.1}
@@ -42,3 +42,10 @@ def test_nothing_is_said_where_nothing_is_known() -> None:
     assert outlook(behind, [unknown, behind], {}, PACE).eta_seconds is None
     done = waiting(3, state="done")
     assert outlook(done, [done], {}, PACE).eta_seconds is None and outlook(done, [done], {}, PACE).progress == 1
+
+
+def test_a_stretch_takes_as_long_as_it_is() -> None:
+    whole = waiting(1, 100)
+    order = Order(settings=Settings(), stretch=Stretch(start=10, end=30, seed=1))
+    job = whole.model_copy(update={"order": order})
+    assert outlook(job, [job], {}, PACE).eta_seconds == pytest.approx(10)
