@@ -22,7 +22,7 @@ from ldm_sep.separation.naming import SIDECAR, STEMS, track_name
 STDIN = "-"
 _MANIFESTS = (".csv", ".jsonl", ".json")
 _COLUMNS = "file, and name if you like"
-# Bytes of a line, beyond every path; a manifest without ends of lines must not fill the memory.
+# Bytes of a line. No path is as long, and a manifest without ends of lines must not fill the memory.
 _LONGEST_LINE = 1 << 16
 _TOO_LONG = b"\0"
 # Folders that a song's name may lie in: further ones would pass the length of a path.
@@ -41,16 +41,15 @@ def entries(inputs: Sequence[str], out: Path | None, unreadable: Callable[[str],
 
     An input is an audio file, a folder, a pattern such as ``songs/**/*.flac``, a manifest (``.csv`` or ``.jsonl`` with
     the columns file and name, or a ``.json`` list), ``-`` for lines of stdin, each a path or a row of ``.jsonl``, or a
-    URI of any of them but a manifest. Stems in folders that are walked through are no songs,
-    nor is what lies in ``out``. A bad row of a manifest is an entry with a
-    ``problem``. ConfigError for an input that is none of these.
+    URI of any of them but a manifest. Stems in folders that are walked through are no songs, nor is what lies in
+    ``out``. A bad row of a manifest is an entry with a ``problem``. ConfigError for an input that is none of these.
     """
     for text in inputs:
         yield from _entries_of(text, out, unreadable)
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
-    """ConfigError for an input that is not there, before any work."""
+    """ConfigError for an input that is not there, or a manifest in an object store, before any work."""
     for text in inputs:
         path = None if text == STDIN else local_path(text)
         if text != STDIN and path is None and PurePosixPath(text).suffix.lower() in _MANIFESTS:

@@ -23,7 +23,8 @@ class Entry:
     """A song as the inputs name it.
 
     ``source``: an absolute path, or a URI. ``name``: of its folder, parts divided by ``/``. ``stamp``: what tells
-    whether it changed, where the listing said so already. ``problem``: why it is none, as of a bad row of a manifest.
+    whether it changed, where the listing said so already. ``problem``: why this is no song, as of a bad row of a
+    manifest.
     """
 
     source: str

@@ -157,9 +157,9 @@ class Study(Record):
         for trial in every:
             if self.method == "ab" and len(trial.stimuli) != 2:
                 raise ValueError(f"trial {trial.id}: A/B compares two stimuli")
-            if (self.method == "mushra") > (trial.reference is not None):
+            if self.method == "mushra" and trial.reference is None:
                 raise ValueError(f"trial {trial.id}: MUSHRA gives a reference")
-            if (self.method == "bs2132") and trial.reference is not None:
+            if self.method == "bs2132" and trial.reference is not None:
                 raise ValueError(f"trial {trial.id}: BS.2132 gives no reference")
         known = {trial.id: sorted(stimulus.id for stimulus in trial.stimuli) for trial in self.trials}
         for listener in self.listeners:
@@ -180,7 +180,8 @@ class Page(Record):
 
 class TrialKey(Record):
     """What a trial is: the excerpt of ``item`` from ``start`` on. ``sung``: share of the excerpt's frames in which
-    somebody sings. ``loudness_lufs``: of all its stimuli. ``repeats``: the trial that this one is presented again of.
+    somebody sings. ``loudness_lufs``: of all its stimuli. ``repeats``: the trial of which this one is the second
+    presentation.
     """
 
     trial: Id

@@ -29,7 +29,7 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Two decimals, or one for scales of a hundred."""
+    """Two decimals, or one from 10 on, as on scales of a hundred."""
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
@@ -47,8 +47,9 @@ def _p(bounds: Bounds | None) -> float | None:
 
 
 INTERVALS = (
-    "95 % intervals and p-values: two-way bootstrap over listeners and songs, so they hold for other listeners and "
-    "other songs of the kind. p (Holm) is corrected for all rows of the table; below 0.05 a difference counts as found."
+    "95 % intervals and p-values: as wide as a two-way random-effects model of listeners and songs says, in the shape "
+    "of a two-way bootstrap. So they hold for other listeners and other songs of the kind. p (Holm) is corrected for "
+    "all rows of the table; below 0.05 a difference counts as found."
 )
 
 

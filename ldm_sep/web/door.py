@@ -15,7 +15,8 @@ class Door:
     """Checks the tokens of requests. ``tokens`` None: none is needed (``local``), and a request may show any name.
 
     A request shows a token in its Authorization header or, where ``cookie`` names one, in a cookie, for what a browser
-    asks for by itself: pictures, downloads. Wrong tokens are counted by address and soon refused unread.
+    asks for by itself: pictures, downloads. Wrong tokens are counted by address. After 20 of them, but for one in five
+    seconds, the reply is 429. A right one is always taken.
     """
 
     def __init__(self, tokens: Tokens | None, cookie: str | None = None) -> None:

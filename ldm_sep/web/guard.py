@@ -83,8 +83,8 @@ def host_name(header: str) -> str | None:
 class Guard:
     """ASGI middleware around a whole application.
 
-    Host: only names in ``names`` and, unless the connection came in by loopback alone, the very address that it came in
-    on. A page of another site that points its own name at this machine (DNS rebinding) sends that name and is refused.
+    Host: only names in ``names``, and the very address that the connection came in on. A page of another site that
+    points its own name at this machine (DNS rebinding) sends that name and is refused.
     Origin: if there is one, it must be ours; browsers send it with everything that changes something.
     """
 
