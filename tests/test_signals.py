@@ -12,6 +12,22 @@ from conftest import ROOT, heeding_signals
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
+def running(code: str, sign: str) -> subprocess.Popen[str]:
+    """A process of ``code``, once it has printed ``sign``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        # As on a terminal, where standard error has a buffer.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        preexec_fn=heeding_signals,
+    )
+    assert process.stdout.readline() == f"{sign}\n"
+    return process
+
+
 def start(ignored: bool = False) -> subprocess.Popen[str]:
     """The command, stopped in its imports for as long as it takes."""
     code = (
@@ -27,16 +43,7 @@ def start(ignored: bool = False) -> subprocess.Popen[str]:
         "from ldm_sep.__main__ import main\n"
         "main()\n"
     ).replace("{ignored}", str(ignored))
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=heeding_signals,
-    )
-    assert process.stdout.readline() == "importing\n"
-    return process
+    return running(code, "importing")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -68,17 +75,7 @@ def test_a_signal_while_a_line_is_being_told_is_one_line_more() -> None:
         "from ldm_sep.__main__ import main\n"
         "main()\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        # As on a terminal, where standard error has a buffer.
-        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-        preexec_fn=heeding_signals,
-    )
-    assert process.stdout.readline() == "telling\n"
+    process = running(code, "telling")
     # Nobody reads: it waits in its write.
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
