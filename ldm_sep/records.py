@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,11 +43,11 @@ def checked(record: type[_R], table: Any, origin: str, error: type[LdmSepError] 
         problem = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         if first["type"] == "extra_forbidden":
             problem = f"unknown key; there are {', '.join(_neighbours(record, first['loc']))}"
-        raise error(f"{origin}: {_short(key)}: {_short(problem)}") from None
+        raise error(f"{origin}: {shortened(key)}: {shortened(problem)}") from None
 
 
-def _short(text: str) -> str:
-    """``text`` without its middle where it repeats a long value."""
+def shortened(text: str) -> str:
+    """``text`` without its middle where it is longer than 600 characters."""
     return text if len(text) <= 600 else f"{text[:400]} ... {text[-100:]}"
 
 
@@ -89,12 +89,18 @@ def require_shallow(value: Any) -> None:
     raise ValueError(f"its values lie more than {_DEEPEST} deep in one another")
 
 
-def read_json(path: Path, error: type[LdmSepError], remedy: str, largest: int = LARGEST_TEXT) -> Any:
-    """What a JSON file of at most ``largest`` bytes says. ``error``, one line with ``remedy``, if it cannot be read or
-    is none.
+def read_json(
+    path: Path,
+    error: type[LdmSepError],
+    remedy: str,
+    largest: int = LARGEST_TEXT,
+    mended: Callable[[str], str] = str,
+) -> Any:
+    """What a JSON file of at most ``largest`` bytes says, its text ``mended`` first. ``error``, one line with
+    ``remedy``, if it cannot be read or is none.
     """
     try:
-        value = json.loads(read_regular(path, largest).decode("utf-8"))
+        value = json.loads(mended(read_regular(path, largest).decode("utf-8")))
         require_shallow(value)
     except FileNotFoundError:
         raise error(f"{path}: no such file; {remedy}") from None

@@ -20,6 +20,7 @@ from ldm_sep.errors import (
     OutputError,
 )
 from ldm_sep.files import shown
+from ldm_sep.records import shortened
 from ldm_sep.separation.naming import SIDECAR, Place, Stem
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.separator import Separator
@@ -106,7 +107,7 @@ def after_crash(
     if given:
         return [], None
     # It may be the text of an exception, of any length; a row's texts have one.
-    why = why if len(why) <= 500 else f"{why[:400]} ... {why[-90:]}"
+    why = shortened(why)
     tried = replace(attempt, crashes=(*attempt.crashes, f"a process that separated it ended ({why})"))
     if len(tried.crashes) < tries:
         return [], tried

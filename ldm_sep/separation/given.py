@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # another cut, or vocals that begin at another time.
 _TOLERANCE = 0.005
 # Seconds by which the length in a lossy file's header may be wrong.
-_DECLARED_TOLERANCE = 0.2
+DECLARED_TOLERANCE = 0.2
 
 
 def require_predictor(separator: "Separator") -> None:
@@ -52,7 +52,7 @@ def check_declared(estimates: Iterable[Path], songs: Iterable[Path]) -> None:
             continue
         if info.frames is not None and given.frames is not None:
             check_length(
-                path, given.frames / given.sample_rate, song, info.frames / info.sample_rate, _DECLARED_TOLERANCE
+                path, given.frames / given.sample_rate, song, info.frames / info.sample_rate, DECLARED_TOLERANCE
             )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes
 from ldm_sep.errors import AudioError
 from ldm_sep.files import shown
+from ldm_sep.separation.given import DECLARED_TOLERANCE
 from ldm_sep.separation.naming import STEMS
 from ldm_sep.separation.options import Options
 from ldm_sep.separation.outputs import appearing_together, check_room
@@ -32,8 +33,7 @@ def renew_stems(
         known = stack.enter_context(AudioReader(vocals_path))
         rate, channels, frames = known.info.sample_rate, known.info.channels, known.info.frames or 0
         declared = song.info.frames
-        # Lengths in the headers of lossy files may be wrong by as much.
-        other = declared is not None and abs(declared - frames) > 0.1 * rate
+        other = declared is not None and abs(declared - frames) > DECLARED_TOLERANCE * rate
         if other or (song.info.sample_rate, song.info.channels) != (rate, channels):
             raise AudioError(f"{shown(vocals_path)}: is not of {shown(path)}; separate the song again")
         check_room(out, len(names) * expected_bytes(frames, channels, rate, "wav"))

@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from ldm_sep.errors import ConfigError, reason, unwritable
-from ldm_sep.files import read_regular, replacing
-from ldm_sep.records import LARGEST_TEXT
+from ldm_sep.errors import ConfigError, unwritable
+from ldm_sep.files import replacing
+from ldm_sep.records import read_json
 
 
 class Tokens:
@@ -45,12 +45,8 @@ def _hashed(token: str) -> str:
 
 def _read(path: Path) -> dict[str, str]:
     remedy = "delete it to make new links for everybody"
-    try:
-        text = read_regular(path, LARGEST_TEXT).decode("utf-8")
-        # Whoever deletes the last line of the table leaves the comma before it.
-        table = json.loads(re.sub(r",\s*}\s*$", "}", text))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read as JSON ({reason(error)}); {remedy}") from None
+    # Whoever deletes the last line of the table leaves the comma before it.
+    table = read_json(path, ConfigError, remedy, mended=lambda text: re.sub(r",\s*}\s*$", "}", text))
     if not isinstance(table, dict) or not all(isinstance(value, str) and len(value) == 64 for value in table.values()):
         raise ConfigError(f"{path}: not a table of names and SHA-256 values; {remedy}")
     return table
