@@ -173,6 +173,8 @@ def _separator(config: Config, codec: Codec) -> LatentSeparator:
     )
 
 
-def build_mixer(config: MixConfig, decoded: DecodedAudio, seconds: float, hop: int) -> Mixer:
-    """The source of training batches of about ``seconds``: whole frames of ``hop`` samples."""
-    return Mixer(decoded, round(seconds * decoded.sample_rate / hop) * hop, config)
+def build_mixer(
+    config: MixConfig, decoded: DecodedAudio, seconds: float, hop: int, device: torch.device | None = None
+) -> Mixer:
+    """The source of training batches of about ``seconds``, whole frames of ``hop`` samples, varied on ``device``."""
+    return Mixer(decoded, round(seconds * decoded.sample_rate / hop) * hop, config, device)

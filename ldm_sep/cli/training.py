@@ -33,6 +33,7 @@ from ldm_sep.cli.options import (
 from ldm_sep.files import shown
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
     from ldm_sep.config import Config
@@ -68,7 +69,8 @@ def train_codec(
     validation = sources.items(items)
     batch_size = resolved.needed_codec_training().batch_size
     with _session(run, resume, max_minutes, accelerator, resolved, batch_size) as session:
-        folder = act(resolved, codec, before, _decoded(sources, cache, accelerator), validation, session)
+        decoded = _decoded(sources, cache, accelerator, accelerator.device)
+        folder = act(resolved, codec, before, decoded, validation, session)
     typer.echo(f"codec: {shown(folder)}")
 
 
@@ -90,9 +92,15 @@ def train(
     pack: Annotated[
         Path | None, typer.Option(help="Train on the items that 'ldm-sep data freeze' wrote there, mixing none.")
     ] = None,
+    mixers: Annotated[
+        int,
+        typer.Option(min=0, max=256, help="Processes that draw the items ahead, for a GPU that would wait for them."),
+    ] = 0,
     cpu: Cpu = False,
 ) -> None:
     """Train a separator, stage 0 to 3 as the configuration says; writes RUN/separator."""
+    import torch
+
     from ldm_sep.config import Stage
     from ldm_sep.training.freeze import open_pack
     from ldm_sep.training.pairs import mix_pairs
@@ -114,7 +122,10 @@ def train(
                 f"stage {settings.stage} from --codec leaves the predictor untrained; "
                 "name a trained one with --predictor"
             )
-        pairs = frozen or mix_pairs(resolved, separator, _decoded(sources, cache, accelerator))
+        pairs = frozen
+        if pairs is None:
+            decoded = _decoded(sources, cache, accelerator, torch.device("cpu") if mixers else accelerator.device)
+            pairs = mix_pairs(resolved, separator, decoded, accelerator.device, mixers)
         folder = act(resolved, separator, before, pairs, validation, session)
     typer.echo(f"separator: {shown(folder)}")
 
@@ -199,13 +210,13 @@ def _sources(config: Config, data: list[Path], accelerator: Accelerator) -> Sour
     return Sources(config, data, tell, partial(tell, warning=True))
 
 
-def _decoded(sources: Sources, cache: Path, accelerator: Accelerator) -> DecodedAudio:
+def _decoded(sources: Sources, cache: Path, accelerator: Accelerator, device: torch.device) -> DecodedAudio:
     """Opened by the main process first: the others find the decoded audio in the cache."""
     decoded = None
     if accelerator.is_main_process:
-        decoded = sources.open_decoded(cache, accelerator.device, show_decoding)
+        decoded = sources.open_decoded(cache, device, show_decoding)
     accelerator.wait_for_everyone()
-    return decoded if decoded is not None else sources.open_decoded(cache, accelerator.device)
+    return decoded if decoded is not None else sources.open_decoded(cache, device)
 
 
 def show_decoding(done: int, total: int) -> None:

@@ -1,5 +1,6 @@
-"""Batches of vocals and accompaniment, mixed and varied on the device, a pure function of (seed, step, rank)."""
+"""Batches of vocals and accompaniment, a pure function of (seed, step, rank): drawn from the recordings, then varied."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,23 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What a batch is made of: ``vocals, accompaniment (B, 2, T)`` as recorded, ``is_real (B,)`` those of one song.
+
+    ``rng`` goes on where the drawing ended: the variation's draws come from it.
+    """
+
+    vocals: Tensor
+    accompaniment: Tensor
+    is_real: np.ndarray
+    rng: np.random.Generator
+
+
+# A function of (step, rank) that gives the same items for the same arguments.
+ItemSource = Callable[[int, int], Drawn]
+
+
+@dataclass(frozen=True)
 class _Backing:
     """An accompaniment to take crops of; ``is_loop``: it is short and repeats."""
 
@@ -45,12 +63,14 @@ class Mixer:
     """Draws training items of ``frames`` samples from decoded audio, as ``mix`` says.
 
     An item is a crop of a song, or a remix: the vocals of any song, or a collage of one solo singer's clips (pieces of
-    the recordings joined in a new order), over the accompaniment of another recording.
+    the recordings joined in a new order), over the accompaniment of another recording. Items are drawn where the audio
+    is, and varied on ``device``, which is that of the audio where it is not given.
     """
 
-    def __init__(self, decoded: DecodedAudio, frames: int, mix: MixConfig) -> None:
+    def __init__(self, decoded: DecodedAudio, frames: int, mix: MixConfig, device: torch.device | None = None) -> None:
         self.decoded, self.frames, self.mix = decoded, frames, mix
-        self._vary = Variation(mix, decoded.sample_rate, decoded.device)
+        self.device = device or decoded.device
+        self._vary = Variation(mix, decoded.sample_rate, self.device)
         # Vocals and accompaniment.
         self._songs = [
             (r.vocals, r.accompaniment) for r in decoded.recordings if r.track.is_song and r.vocals and r.accompaniment
@@ -77,12 +97,19 @@ class Mixer:
 
     def batch(self, size: int, seed: int, step: int, rank: int = 0) -> Batch:
         """``size`` items; the same arguments give the same batch on the same kind of device."""
+        return self.varied(self.draw(size, seed, step, rank), step)
+
+    def draw(self, size: int, seed: int, step: int, rank: int = 0) -> Drawn:
+        """What `batch` of the same arguments varies: most of its time on a CPU."""
         rng = np.random.default_rng((seed, step, rank))
-        drawn = [self._item(rng) for _ in range(size)]
-        vocals = torch.stack([v for v, _, _ in drawn])
-        accompaniment = torch.stack([a for _, a, _ in drawn])
+        vocals, accompaniment, is_real = zip(*(self._item(rng) for _ in range(size)), strict=True)
+        return Drawn(torch.stack(vocals), torch.stack(accompaniment), np.array(is_real), rng)
+
+    def varied(self, drawn: Drawn, step: int) -> Batch:
+        """The batch of a ``step`` made of the items ``drawn`` for it."""
         silent = self.mix.silent * min(1.0, (step + 1) / max(1, self.mix.silent_ramp))
-        return Batch(*self._vary(vocals, accompaniment, np.array([real for _, _, real in drawn]), silent, rng))
+        waves = drawn.vocals.to(self.device), drawn.accompaniment.to(self.device)
+        return Batch(*self._vary(*waves, drawn.is_real, silent, drawn.rng))
 
     def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         ratio = 2 ** (rng.uniform(-1, 1) * self.mix.pitch_semitones / 12)

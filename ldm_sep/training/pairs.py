@@ -4,6 +4,7 @@ What frozen networks make of a pair (its latents, the predictor's estimate) is p
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from ldm_sep.build import build_mixer
 from ldm_sep.config import Config, Stage
+from ldm_sep.data.ahead import Ahead
 from ldm_sep.data.decoded import DecodedAudio
+from ldm_sep.data.mixer import ItemSource
 from ldm_sep.data.pack import LATENTS, WAVES, Pack
 from ldm_sep.errors import DataError
 from ldm_sep.method.level import normalising_gain, relative_level_db
@@ -80,14 +83,22 @@ def make_pairs(
     return Pairs._make(value if name in kept else None for name, value in zip(made._fields, made, strict=True))
 
 
-def mix_pairs(config: Config, separator: LatentSeparator, decoded: DecodedAudio) -> PairSource:
-    """Pairs that are mixed as they are asked for, as ``config`` says."""
+def mix_pairs(
+    config: Config, separator: LatentSeparator, decoded: DecodedAudio, device: torch.device, processes: int = 0
+) -> PairSource:
+    """Pairs on ``device`` that are mixed as they are asked for, as ``config`` says; with ``processes``, these draw the
+    same items ahead, and the ``decoded`` audio is on the CPU.
+    """
     settings, speeds, names = config.needed_training(), config.sampling.speeds, needed_arrays(config)
-    mixer = build_mixer(config.mix, decoded, settings.seconds, separator.codec.hop)
+    mixer = build_mixer(config.mix, decoded, settings.seconds, separator.codec.hop, device)
+    size, seed = settings.batch_size, settings.seed
+    items: ItemSource = partial(mixer.draw, size, seed)
+    if processes:
+        items = Ahead(mixer, size, seed, settings.steps, processes)
     predict = None if separator.predictor is None else lambda mixture: separator.estimate(mixture, speeds)
 
     def draw(step: int, rank: int) -> Pairs:
-        batch = mixer.batch(settings.batch_size, settings.seed, step, rank)
+        batch = mixer.varied(items(step, rank), step)
         return make_pairs(separator, batch.vocals, batch.mixture, names, predict)
 
     return draw

@@ -83,7 +83,7 @@ def test_a_training_on_a_pack_minimises_the_same_as_one_that_mixes_the_same_item
     stored = Pack(pack)
     for stage in (1, 2):
         of_stage = config.model_copy(update={"training": config.training.model_copy(update={"stage": stage})})
-        mixed, *draws = draw_step(mix_pairs(of_stage, separator, decoded), of_stage.training, 1, 0)
+        mixed, *draws = draw_step(mix_pairs(of_stage, separator, decoded, CPU), of_stage.training, 1, 0)
         # The second batch: items 8 to 15.
         stored.order = lambda *_: np.arange(8, 16)
         read = frozen_pairs(stored, separator, of_stage, CPU)(1, 0)

@@ -1,0 +1,64 @@
+"""Items drawn ahead of a training by processes of their own."""
+
+import multiprocessing
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader, Dataset
+
+from ldm_sep.data.mixer import Drawn, Mixer
+from ldm_sep.errors import ConfigError, DataError, reason
+
+# Batches that each process keeps ready.
+_READY = 4
+
+
+class _Steps(Dataset[Drawn]):
+    """The items of each step of one training process."""
+
+    def __init__(self, mixer: Mixer, size: int, seed: int, rank: int) -> None:
+        self.mixer, self.size, self.seed, self.rank = mixer, size, seed, rank
+
+    def __getitem__(self, step: int) -> Drawn:
+        return self.mixer.draw(self.size, self.seed, step, self.rank)
+
+
+class Ahead:
+    """``ahead(step, rank)``: the items that ``mixer.draw(size, seed, step, rank)`` gives, drawn by ``processes`` while
+    the training computes. Steps are asked for one after the other up to ``steps``; another step starts them anew.
+
+    The audio of ``mixer`` is in memory that the processes share, so it must be on the CPU, and so must its draws.
+    """
+
+    def __init__(self, mixer: Mixer, size: int, seed: int, steps: int, processes: int) -> None:
+        self.mixer, self.size, self.seed, self.steps, self.processes = mixer, size, seed, steps, processes
+        self._next: int | None = None
+        self._items: Iterator[Drawn] = iter(())
+
+    def __call__(self, step: int, rank: int) -> Drawn:
+        if step != self._next:
+            self._items = self._from(step, rank)
+        self._next = step + 1
+        try:
+            return next(self._items)
+        except RuntimeError as error:
+            # A process that was killed, mostly for memory.
+            raise DataError(f"a process that draws items ended ({reason(error)}); use fewer --mixers") from None
+
+    def _from(self, step: int, rank: int) -> Iterator[Drawn]:
+        if "fork" not in multiprocessing.get_all_start_methods():
+            raise ConfigError("--mixers: this system cannot copy a process (fork); leave it out")
+        # The copied process has the parent's mapped audio. A fresh one would be sent all of it.
+        loader = DataLoader(
+            _Steps(self.mixer, self.size, self.seed, rank),
+            batch_size=None,
+            sampler=range(step, self.steps),
+            num_workers=self.processes,
+            collate_fn=_as_drawn,
+            prefetch_factor=_READY,
+            multiprocessing_context="fork",
+        )
+        return iter(loader)
+
+
+def _as_drawn(drawn: Drawn) -> Drawn:
+    return drawn
