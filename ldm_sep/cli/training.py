@@ -94,7 +94,7 @@ def train(
     ] = None,
     mixers: Annotated[
         int,
-        typer.Option(min=0, max=256, help="Processes that draw the items ahead, for a GPU that would wait for them."),
+        typer.Option(min=0, max=256, help="Processes that draw items ahead of the training."),
     ] = 0,
     cpu: Cpu = False,
 ) -> None:

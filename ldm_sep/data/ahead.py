@@ -1,7 +1,10 @@
 """Items drawn ahead of a training by processes of their own."""
 
 import multiprocessing
+import signal
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -47,18 +50,29 @@ class Ahead:
     def _from(self, step: int, rank: int) -> Iterator[Drawn]:
         if "fork" not in multiprocessing.get_all_start_methods():
             raise ConfigError("--mixers: this system cannot copy a process (fork); leave it out")
-        # The copied process has the parent's mapped audio. A fresh one would be sent all of it.
-        loader = DataLoader(
-            _Steps(self.mixer, self.size, self.seed, rank),
-            batch_size=None,
-            sampler=range(step, self.steps),
-            num_workers=self.processes,
-            collate_fn=_as_drawn,
-            prefetch_factor=_READY,
-            multiprocessing_context="fork",
-        )
-        return iter(loader)
+        with warnings.catch_warnings():
+            # More processes than cores are the user's choice.
+            warnings.simplefilter("ignore", UserWarning)
+            # The copied process has the parent's mapped audio. A fresh one would be sent all of it.
+            loader = DataLoader(
+                _Steps(self.mixer, self.size, self.seed, rank),
+                batch_size=None,
+                sampler=range(step, self.steps),
+                num_workers=self.processes,
+                collate_fn=_as_drawn,
+                prefetch_factor=_READY,
+                multiprocessing_context="fork",
+                worker_init_fn=_leave_signals,
+            )
+            return iter(loader)
 
 
-def _as_drawn(drawn: Drawn) -> Drawn:
+def _as_drawn(drawn: Any) -> Any:
+    """Items are a batch already."""
     return drawn
+
+
+def _leave_signals(_: int) -> None:
+    """The training answers an interruption, and ends its processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Batches of vocals and accompaniment, a pure function of (seed, step, rank): drawn from the recordings, then varied."""
+"""Batches of vocals and accompaniment, drawn from recordings and varied: a pure function of (seed, step, rank)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
