@@ -123,6 +123,14 @@ def librosa() -> Iterator[ModuleType]:
         yield librosa
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures over tracks are composed and written, but not drawn: for evaluations in which nobody looks at them."""
+    from ldm_sep.evaluate.rows import write_bytes
+
+    monkeypatch.setattr("ldm_sep.evaluate.plots.save", lambda figure, path: write_bytes(path, b"undrawn"))
+
+
 @pytest.fixture(scope="session")
 def stems_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three songs of vocals and two stems, one of them for validation, in the layout `stems`."""

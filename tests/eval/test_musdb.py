@@ -13,6 +13,9 @@ from conftest import RATE, played, sung
 from ldm_sep.errors import ConfigError, DataError
 from ldm_sep.separation.separator import Options
 
+# test_evaluate_report looks at the figures.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_two_songs_make_the_table_and_are_separated_once(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -24,6 +24,9 @@ from ldm_sep.evaluate.rows import RowFile
 from ldm_sep.method.whitening import Whitening
 from ldm_sep.metrics import DEFAULT_METRICS, measure
 
+# test_evaluate_report looks at the figures.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def songs(tmp_path: Path) -> Path:

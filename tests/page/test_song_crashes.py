@@ -55,7 +55,7 @@ def folder_of(house: House, job: dict[str, Any]) -> Path:
 
 
 def test_a_killed_worker_costs_an_attempt_and_a_second_one_the_song(house: House) -> None:
-    job = house.add(as_file(song(60)), **LONG)
+    job = house.add(as_file(song(30)), **LONG)
     behind = house.add(as_file(song(1, 7)))
     assert house.await_state(behind, "queued")["position"] == 1
     killed: list[int] = []
@@ -80,7 +80,7 @@ def command(pid: int) -> bytes:
 
 
 def test_cancelling_ends_the_work_and_leaves_the_result_of_before(house: House) -> None:
-    job = house.await_state(house.add(as_file(song(60)), preset="fast"), "done")
+    job = house.await_state(house.add(as_file(song(30)), preset="fast"), "done")
     before = house.file(job, "vocals.wav")[0]
     order = {"preset": "best", "seed": 1}
     assert house.client.post(f"/api/jobs/{job['id']}/order", json=order).status_code == 202
@@ -93,7 +93,7 @@ def test_cancelling_ends_the_work_and_leaves_the_result_of_before(house: House) 
     assert after["state"] == "done" and after["take"] == 1 and after["order"] is None
     assert after["settings"] == {"preset": "fast", "seed": 0}
     assert len(stems_below(folder_of(house, job))) == 2
-    first = house.add(as_file(song(60)), **LONG)
+    first = house.add(as_file(song(30)), **LONG)
     midway(house, first)
     assert house.client.delete(f"/api/jobs/{first['id']}/order").json()["state"] == "cancelled"
     assert stems_below(folder_of(house, first)) == []
@@ -136,7 +136,7 @@ def test_a_result_that_cannot_be_recorded_is_none(house: House, monkeypatch: pyt
 def test_a_killed_server_forgets_nothing_and_shows_nothing_half_done(tmp_path: Path, untrained: Path) -> None:
     folder = tmp_path / "songs"
     with server(folder, untrained) as (process, address, _), httpx2.Client(base_url=address) as client:
-        long = client.post("/api/jobs", content=as_file(song(60)), params={"name": "long.wav", **LONG}).json()
+        long = client.post("/api/jobs", content=as_file(song(30)), params={"name": "long.wav", **LONG}).json()
         short = client.post("/api/jobs", content=as_file(song(2)), params={"name": "short.wav", "seed": 3}).json()
         # A browser in the midst of an upload.
         host, port = address.removeprefix("http://").split(":")
