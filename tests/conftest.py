@@ -7,6 +7,7 @@ from pathlib import Path
 # of these tests spend their time waiting for each other, the more so beside other work.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", MPLBACKEND="Agg")
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,11 +148,26 @@ def stems_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(stems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run: `codec`, `stage1/separator`, `stage2/separator`, made by the commands of the README."""
-    run = tmp_path_factory.mktemp("run")
+    """The folder of a run: `codec`, `stage1/separator`, `stage2/separator`, made by the commands of the README.
+
+    The first of the test processes that needs it makes it, and each has a copy.
+    """
+    from ldm_sep.files import one_at_a_time
+
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    with one_at_a_time("trained"):
+        if not made.is_dir():
+            run = tmp_path_factory.mktemp("run")
+            _train_tiny(run, stems_folder)
+            run.rename(made)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("trained") / "run"))
+
+
+def _train_tiny(run: Path, data: Path) -> None:
     stage2 = run / "stage2.toml"
     stage2.write_text('extends = "tiny.toml"\nname = "tiny2"\n[training]\nstage = 2\n')
-    common = ["--data", stems_folder, "--cache", run / "cache", "--cpu"]
+    common = ["--data", data, "--cache", run / "cache", "--cpu"]
     config = ROOT / "configs/tiny.toml"
     for words in (
         ["train-codec", config, "--run", run / "codec_run", *common],
@@ -160,7 +176,6 @@ def trained(stems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     ):
         done = run_here(*words)
         assert done.returncode == 0, done.stdout + done.stderr
-    return run
 
 
 @pytest.fixture(scope="session")
