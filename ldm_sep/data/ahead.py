@@ -2,8 +2,10 @@
 
 import multiprocessing
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -50,7 +52,7 @@ class Ahead:
     def _from(self, step: int, rank: int) -> Iterator[Drawn]:
         if "fork" not in multiprocessing.get_all_start_methods():
             raise ConfigError("--mixers: this system cannot copy a process (fork); leave it out")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _own_children():
             # More processes than cores are the user's choice.
             warnings.simplefilter("ignore", UserWarning)
             # The copied process has the parent's mapped audio. A fresh one would be sent all of it.
@@ -70,6 +72,21 @@ class Ahead:
 def _as_drawn(drawn: Any) -> Any:
     """Items are a batch already."""
     return drawn
+
+
+@contextmanager
+def _own_children() -> Iterator[None]:
+    """The loader's answer to the death of a process, an exception wherever the training is, is put away: the next
+    wait for items finds it out too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _leave_signals(_: int) -> None:
