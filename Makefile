@@ -11,9 +11,9 @@ TORCH := torch==2.13.0
 demo: $(VENV)/.installed
 	$(BIN)/ldm-sep separate demo/song.ogg --out separated --overwrite
 
-# One process more than two cores: the tests of pages wait for sound to play, so they come first (tests/conftest.py). The
-# tests of a file stay together, since they share what they train.
-WORKERS ?= 3
+# Twice as many processes as two cores have: in some, tests wait for sound to play (tests/conftest.py). The tests of a
+# file stay together, since they share what they make.
+WORKERS ?= 4
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

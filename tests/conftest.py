@@ -20,15 +20,59 @@ import soundfile as sf
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16000
-# The tests of the first three wait for browsers, sounds and clusters, while others can compute. Those of the next four
-# have the longest files of the rest.
-_FIRST = ("study", "page", "catalogue", "training", "eval", "evaluate", "cli")
+# Files whose tests mostly wait, for sounds to be played and for clusters and servers to start; the longest first.
+_WAITING = (
+    "study/test_page_listening.py",
+    "study/test_page.py",
+    "catalogue/test_cluster.py",
+    "study/test_whole_study.py",
+    "study/test_page_saving.py",
+    "catalogue/test_kills.py",
+    "page/test_song_crashes.py",
+    "page/test_song_browser.py",
+    "study/test_serve_process.py",
+)
+# The longest of the other files.
+_COMPUTING = (
+    "evaluate/test_evaluate.py",
+    "training/test_stages.py",
+    "training/test_resume.py",
+    "training/test_freeze.py",
+    "eval/test_musdb.py",
+    "evaluate/test_evaluate_faults.py",
+    "tests/test_default.py",
+    "cli/test_choices.py",
+    "eval/test_speed.py",
+    "study/test_prepare.py",
+    "cli/test_command.py",
+    "tests/test_structure.py",
+    "page/test_song_limits.py",
+    "study/test_analysis.py",
+    "synthesis/test_intone.py",
+    "audio/test_field.py",
+    "catalogue/test_catalogue.py",
+    "training/test_guide.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits or takes long begins first, so that none is left alone at the end."""
-    places = {name: place for place, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+    """Long files begin first, so that none is left alone at the end, and those that wait beside those that compute."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting, computing = (
+        [file for name in names for file in files if file.as_posix().endswith(f"/{name}")]
+        for names in (_WAITING, _COMPUTING)
+    )
+    computing += [file for file in files if file not in {*waiting, *computing}]
+    order, left = waiting[:2], waiting[2:]
+    for number, file in enumerate(computing, 1):
+        order.append(file)
+        # The first two wait until about the ninth has been computed.
+        if number > 8 and number % 3 == 0:
+            order += left[:1]
+            left = left[1:]
+    items[:] = [item for file in (*order, *left) for item in files[file]]
 
 
 def sung(seconds: float, f0: float, seed: int) -> np.ndarray:

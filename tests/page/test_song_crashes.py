@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,7 @@ def test_a_killed_worker_costs_an_attempt_and_a_second_one_the_song(house: House
     killed: list[int] = []
     for _ in range(2):
         midway(house, job)
-        pids = [pid for pid in workers_of(os.getpid()) if pid not in killed and b"workers.process" in command(pid)]
-        # The worker that decodes uploads holds no networks and is smaller.
-        worker = max(pids, key=lambda pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]))
+        worker = separating(killed)
         os.kill(worker, signal.SIGKILL)
         killed.append(worker)
         until(lambda worker=worker: worker not in workers_of(os.getpid()))
@@ -73,6 +71,14 @@ def test_a_killed_worker_costs_an_attempt_and_a_second_one_the_song(house: House
     assert failed["state"] == "failed" and "its process ended (signal 9" in failed["error"] and failed["take"] == 0
     assert house.await_state(behind, "done", "failed")["state"] == "done"
     house.client.delete(f"/api/jobs/{job['id']}")
+
+
+def separating(passed: Sequence[int] = ()) -> int:
+    """The process that separates, none of those ``passed``. The one that decodes uploads has no networks: it is
+    smaller.
+    """
+    pids = [pid for pid in workers_of(os.getpid()) if pid not in passed and b"workers.process" in command(pid)]
+    return max(pids, key=lambda pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]))
 
 
 def command(pid: int) -> bytes:
@@ -103,7 +109,7 @@ def test_cancelling_ends_the_work_and_leaves_the_result_of_before(house: House) 
 
 def test_a_full_disk_fails_the_song_and_leaves_nothing_half_written(house: House) -> None:
     house.await_state(house.add(as_file(song(1))), "done")
-    [worker] = [pid for pid in workers_of(os.getpid()) if b"workers.process" in command(pid)]
+    worker = separating()
     # From here on the system takes 100 kB of a file from the process that separates, and no more.
     _, hard = resource.prlimit(worker, resource.RLIMIT_FSIZE)
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (100_000, hard))
