@@ -12,10 +12,11 @@ demo: $(VENV)/.installed
 	$(BIN)/ldm-sep separate demo/song.ogg --out separated --overwrite
 
 # Twice as many processes as two cores have: in some, tests wait for sound to play (tests/conftest.py). The tests of a
-# file stay together, since they share what they make.
+# file stay together, since they share what they make. What pytest makes of the tests' assertions is kept for the next
+# run: for each process it takes as long as all imports together.
 WORKERS ?= 4
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -58,8 +58,8 @@ def test_it_learns_the_level_of_hiss_between_tones() -> None:
     generator = torch.Generator().manual_seed(0)
 
     def batch() -> tuple[torch.Tensor, torch.Tensor]:
-        tone = 0.1 * torch.sin(2 * torch.pi * 440 * torch.arange(8000) / RATE).expand(4, 2, -1)
-        return tone, 0.03 * torch.randn(4, 2, 8000, generator=generator)
+        tone = 0.1 * torch.sin(2 * torch.pi * 440 * torch.arange(4000) / RATE).expand(4, 2, -1)
+        return tone, 0.03 * torch.randn(4, 2, 4000, generator=generator)
 
     def distance(vocals: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         window = torch.hann_window(256)
