@@ -18,7 +18,9 @@ WORKERS ?= 4
 test: $(VENV)/.installed-test
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# data-science-types comes with audio-diffusion-pytorch, with every installation, and gives numpy types of another decade.
 lint: $(VENV)/.installed-dev
+	$(BIN)/pip uninstall --quiet --yes data-science-types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy ldm_sep
@@ -48,10 +50,8 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --editable ".[test]"
 	touch $@
 
-# data-science-types comes with audio-diffusion-pytorch and gives numpy types of another decade.
 $(VENV)/.installed-dev: $(VENV)/.installed-test
 	$(BIN)/pip install --editable ".[dev]"
-	$(BIN)/pip uninstall --yes data-science-types
 	touch $@
 
 clean:
