@@ -24,15 +24,7 @@ def test_what_a_killed_run_left_unfinished_is_gone_when_it_goes_on(tmp_path: Pat
     (tmp_path / ".ldm-sep-0011223344556677").mkdir()
     (tmp_path / ".ldm-sep-0011223344556677/model.safetensors").write_bytes(b"half a state")
     (tmp_path / ".ldm-sep-8899aabbccddeeff.csv").write_text("half a log")
-    fit(
-        session(tmp_path, resume=True),
-        module,
-        torch.optim.AdamW(module.parameters(), 0.1),
-        lambda step: (torch.tensor(step),),
-        loop(1, 0.5),
-        record="{}",
-        validate=lambda *_: {"weight": 0.0},
-    )
+    go_on(tmp_path, module, torch.optim.AdamW(module.parameters(), 0.1), 1)
     names = {path.name for path in tmp_path.iterdir()} - {"tensorboard"}
     assert names == {"config.json", "train.csv", "validation.csv", "state-00000001"}
 
@@ -43,15 +35,7 @@ def test_minutes_add_up_over_the_processes_of_a_run(tmp_path: Path) -> None:
     ema = ExponentialMovingAverage(list(module.parameters()), 0.5)
     state = save_state(tmp_path, Reached(step=3, skipped=1, minutes=7.5), module, ema, optimizer)
     assert load_state(state, module, ema, optimizer) == Reached(step=3, skipped=1, minutes=7.5)
-    reached, _ = fit(
-        session(tmp_path, resume=True),
-        module,
-        optimizer,
-        lambda step: (torch.tensor(step),),
-        loop(5, 0.5),
-        record="{}",
-        validate=lambda *_: {"weight": 0.0},
-    )
+    reached = go_on(tmp_path, module, optimizer, 5)
     assert reached.step == 5 and 7.5 < reached.minutes < 8
 
 
@@ -59,6 +43,17 @@ def session(run: Path, resume: bool, report: Callable[[Progress], None] = lambda
     from accelerate import Accelerator
 
     return Session(Accelerator(cpu=True), run, resume, None, report)
+
+
+def go_on(run: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Reached:
+    def validate(*_: object) -> dict[str, float]:
+        return {"weight": 0.0}
+
+    def draw(step: int) -> tuple[torch.Tensor]:
+        return (torch.tensor(step),)
+
+    settings = loop(steps, 0.5)
+    return fit(session(run, True), module, optimizer, draw, settings, record="{}", validate=validate)[0]
 
 
 def loop(steps: int, ema_decay: float) -> OptimiserConfig:
