@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ldm_sep.errors import ConfigError, LdmSepError, reason
-from ldm_sep.files import read_regular, require_regular
+from ldm_sep.files import read_regular, require_regular, shown
 
 # Deeper than any file of ours; deep nesting exhausts the stack of whatever walks through it.
 _DEEPEST = 32
@@ -152,19 +152,34 @@ def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_
     except OSError as failure:
         raise error(f"{path}: cannot be read ({reason(failure)})") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows: list[_R] = []
     try:
         columns = reader.fieldnames or ()
-        if missing := [name for name in required if name not in columns]:
-            raise error(f"{path}: the columns {', '.join(missing)} are missing")
-        for row in reader:
-            place = f"{path}: line {reader.line_num}"
-            if None in row or None in row.values():
-                raise error(f"{place}: does not have as many cells as the first line")
-            if len(rows) == _MOST_ROWS:
-                raise error(f"{path}: more than {_MOST_ROWS:,} rows; make several tables of it")
-            said = {name: row[name] for name in fields if name in columns and (row[name] or name in required)}
-            rows.append(checked(record, said, place, error))
     except csv.Error as failure:
-        raise error(f"{path}: line {reader.line_num}: not a row of a CSV table ({failure!s})") from None
+        raise error(f"{path}: line 1: no row of a table ({failure}); mend it") from None
+    if missing := [name for name in required if name not in columns]:
+        raise error(f"{path}: the columns {', '.join(missing)} are missing")
+    rows: list[_R] = []
+    for place, row in table_rows(path, reader, error):
+        if len(rows) == _MOST_ROWS:
+            raise error(f"{path}: more than {_MOST_ROWS:,} rows; make several tables of it")
+        said = {name: row[name] for name in fields if name in columns and (row[name] or name in required)}
+        rows.append(checked(record, said, place, error))
     return rows
+
+
+def table_rows(
+    path: Path, reader: "csv.DictReader[str]", error: type[LdmSepError]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of the table in ``path``, each after the words that name its file and line.
+
+    ``error`` for a line that is no row, or has more or fewer cells than the first.
+    """
+    try:
+        for row in reader:
+            place = f"{shown(path)}: line {reader.line_num}"
+            if None in row or None in row.values():
+                raise error(f"{place}: has not as many cells as the first line; write decimals with a point")
+            yield place, row
+    except csv.Error as failure:
+        # The row begins after the last good one, however many lines an unpaired quotation mark has swallowed.
+        raise error(f"{shown(path)}: line {reader.line_num + 1}: no row of a table ({failure}); mend it") from None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ldm_sep.errors import StudyError
-from ldm_sep.files import shown
 from ldm_sep.markdown import csv_table
+from ldm_sep.records import table_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,22 +85,6 @@ def open_table(path: Path) -> csv.DictReader[str]:
     return reader
 
 
-def table_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a table of `open_table`, each after the words that name its file and line.
-
-    StudyError for a line that is no row, or has more or fewer cells than the first.
-    """
-    try:
-        for row in reader:
-            where = f"{shown(path)}: line {reader.line_num}"
-            if None in row or None in row.values():
-                raise StudyError(f"{where}: has not as many cells as the first line; write decimals with a point")
-            yield where, row
-    except csv.Error as error:
-        # The row begins after the last good one, however many lines an unpaired quotation mark has swallowed.
-        raise StudyError(f"{shown(path)}: line {reader.line_num + 1}: no row of a table ({error}); mend it") from None
-
-
 def read_csv(path: Path) -> list[Rating]:
     """A table with the columns listener, item, system, rating and, if there are several questions, question.
 
@@ -113,7 +97,7 @@ def read_csv(path: Path) -> list[Rating]:
         raise StudyError(f"{path}: the column {missing[0]} is missing; needed are listener, item, system and rating")
     rows: list[Rating] = []
     seen: set[tuple[str, ...]] = set()
-    for where, row in table_rows(path, reader):
+    for where, row in table_rows(path, reader, StudyError):
         try:
             value = float(row["rating"])
         except (TypeError, ValueError):

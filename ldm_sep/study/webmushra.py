@@ -12,8 +12,9 @@ from typing import Any
 
 from ldm_sep.errors import StudyError
 from ldm_sep.files import shown
+from ldm_sep.records import table_rows
 from ldm_sep.study.collect import ratings_of
-from ldm_sep.study.ratings import Rating, open_table, table_rows
+from ldm_sep.study.ratings import Rating, open_table
 from ldm_sep.study.records import Key, Page, Question, Study, pages
 
 # The name that webMUSHRA gives the reference among the conditions.
@@ -125,7 +126,7 @@ def read_results(path: Path, study: Study, key: Key) -> list[Rating]:
     trial_of = {stimulus.stimulus: stimulus.trial for stimulus in key.stimuli}
     practice = {trial.id for trial in study.training}
     rated: dict[tuple[str, str, str], float] = {}
-    for where, row in table_rows(path, reader):
+    for where, row in table_rows(path, reader, StudyError):
         trial, _, asked = (row[form[0]] or "").partition("_")
         question = _question(study, asked, where)
         stimulus = (row[form[1]] or "").strip()

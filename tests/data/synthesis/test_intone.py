@@ -147,7 +147,8 @@ def test_tables_that_find_nothing_are_named(speech: Path, tmp_path: Path) -> Non
         ("speaker,files\n", "needs the columns speaker and files and a row for each speaker"),
         ("speaker,files\na/b,low/*\n", "line 2: speaker: string should match pattern"),
         ("speaker,files\na,low/*\na,high/*\n", "'a' stands twice; give each a name of its own"),
-        ("speaker,files\na\n", "line 2: does not have as many cells as the first line"),
+        ("speaker,files\na\n", "line 2: has not as many cells as the first line"),
+        ('speaker,files\na,b\nc,"d\ne,f\n', "line 3: no row of a table"),
         ("speaker,files\na,\n", "'' of a is no pattern"),
         ("speaker,files\na,/low/*\n", "'/low/\\*' of a is no pattern"),
     ):
