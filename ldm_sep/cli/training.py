@@ -102,11 +102,14 @@ def train(
     import torch
 
     from ldm_sep.config import Stage
+    from ldm_sep.errors import ConfigError
     from ldm_sep.training.freeze import open_pack
     from ldm_sep.training.pairs import mix_pairs
     from ldm_sep.training.separator import train as act
     from ldm_sep.training.start import Start, begin_separator
 
+    if pack is not None and mixers:
+        raise ConfigError("--mixers: a pack holds its items already; leave out --mixers or --pack")
     resolved = _with_steps(load_experiment(config, changes, layout), "training", steps)
     # Checked first, so that mistakes are not found after minutes of decoding.
     separator, before = begin_separator(resolved, Start(init, codec, predictor, codec_weights))

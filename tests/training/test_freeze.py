@@ -240,3 +240,9 @@ def test_a_device_that_is_not_there_is_one_line_before_any_work(tmp_path: Path) 
     words = ("--data", tmp_path, "--hours", 1, "--out", tmp_path / "pack", "--device", "gpu")
     assert "the device 'gpu' is unknown" in mistake_of("data", "freeze", ROOT / "configs/tiny.toml", *words)
     assert not (tmp_path / "pack").exists()
+
+
+def test_nothing_is_drawn_ahead_where_nothing_is_mixed(tmp_path: Path) -> None:
+    words = ["--data", tmp_path, "--pack", tmp_path / "pack", "--run", tmp_path / "run", "--mixers", 2]
+    assert "a pack holds its items already" in mistake_of("train", ROOT / "configs/tiny.toml", *words)
+    assert not (tmp_path / "run").exists()
