@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, TypeVar
@@ -143,21 +143,8 @@ def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_
     """
     fields = record.model_fields
     required = [name for name, field in fields.items() if field.is_required()]
-    try:
-        text = read_regular(path, _LARGEST_TABLE).decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise error(f"{path}: no such table; name a CSV file with the columns {', '.join(required)}") from None
-    except UnicodeDecodeError:
-        raise error(f"{path}: not in UTF-8; save it so") from None
-    except OSError as failure:
-        raise error(f"{path}: cannot be read ({reason(failure)})") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        columns = reader.fieldnames or ()
-    except csv.Error as failure:
-        raise error(f"{path}: line 1: no row of a table ({failure}); mend it") from None
-    if missing := [name for name in required if name not in columns]:
-        raise error(f"{path}: the columns {', '.join(missing)} are missing")
+    reader = open_table(path, error, required)
+    columns = reader.fieldnames or ()
     rows: list[_R] = []
     for place, row in table_rows(path, reader, error):
         if len(rows) == _MOST_ROWS:
@@ -165,6 +152,31 @@ def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_
         said = {name: row[name] for name in fields if name in columns and (row[name] or name in required)}
         rows.append(checked(record, said, place, error))
     return rows
+
+
+def open_table(path: Path, error: type[LdmSepError], required: Sequence[str] = ()) -> "csv.DictReader[str]":
+    """A CSV table in UTF-8, with or without the mark that spreadsheets put first; its first line is read.
+
+    ``error`` for what is no such table or too large, and where a column of ``required`` is missing.
+    """
+    try:
+        text = read_regular(path, _LARGEST_TABLE).decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        remedy = f"name a CSV file with the columns {', '.join(required)}" if required else "check the path"
+        raise error(f"{shown(path)}: no such table; {remedy}") from None
+    except UnicodeDecodeError:
+        raise error(f"{shown(path)}: not in UTF-8; save it so") from None
+    except OSError as failure:
+        raise error(f"{shown(path)}: cannot be read ({reason(failure)}); check the file") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = reader.fieldnames or ()
+    except csv.Error as failure:
+        raise error(f"{shown(path)}: line 1: no row of a table ({failure}); mend it") from None
+    if missing := [name for name in required if name not in columns]:
+        said = f"column {missing[0]} is" if len(missing) == 1 else f"columns {', '.join(missing)} are"
+        raise error(f"{shown(path)}: the {said} missing; the first line has to name the columns")
+    return reader
 
 
 def table_rows(

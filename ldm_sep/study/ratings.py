@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ldm_sep.errors import StudyError
 from ldm_sep.markdown import csv_table
-from ldm_sep.records import table_rows
+from ldm_sep.records import open_table, table_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,30 +69,13 @@ def only_question(rows: Iterable[Rating], wanted: str | None) -> str:
     return wanted or names[0]
 
 
-def open_table(path: Path) -> csv.DictReader[str]:
-    """A CSV table in UTF-8, with or without a byte-order mark; its first line is read.
-
-    StudyError if it cannot be read.
-    """
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        # Asking for the names reads the first line, which may be none.
-        _ = reader.fieldnames
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StudyError(f"{path}: not a readable table ({error}); check the file") from None
-    return reader
-
-
 def read_csv(path: Path) -> list[Rating]:
     """A table with the columns listener, item, system, rating and, if there are several questions, question.
 
     StudyError names the file, the line and what is wrong with it: a column is missing, a rating is no number, the same
     listener rated the same twice.
     """
-    reader = open_table(path)
-    missing = [name for name in COLUMNS if name != "question" and name not in (reader.fieldnames or [])]
-    if missing:
-        raise StudyError(f"{path}: the column {missing[0]} is missing; needed are listener, item, system and rating")
+    reader = open_table(path, StudyError, [name for name in COLUMNS if name != "question"])
     rows: list[Rating] = []
     seen: set[tuple[str, ...]] = set()
     for where, row in table_rows(path, reader, StudyError):

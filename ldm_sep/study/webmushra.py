@@ -12,9 +12,9 @@ from typing import Any
 
 from ldm_sep.errors import StudyError
 from ldm_sep.files import shown
-from ldm_sep.records import table_rows
+from ldm_sep.records import open_table, table_rows
 from ldm_sep.study.collect import ratings_of
-from ldm_sep.study.ratings import Rating, open_table
+from ldm_sep.study.ratings import Rating
 from ldm_sep.study.records import Key, Page, Question, Study, pages
 
 # The name that webMUSHRA gives the reference among the conditions.
@@ -116,7 +116,7 @@ def read_results(path: Path, study: Study, key: Key) -> list[Rating]:
 
     StudyError names the file, the line and what is wrong with it.
     """
-    reader = open_table(path)
+    reader = open_table(path, StudyError)
     names = reader.fieldnames or []
     form = next((one for one in (_MUSHRA_COLUMNS, _LIKERT_COLUMNS) if set(one) <= set(names)), None)
     who = next((one for one in (_LISTENER, "session_uuid") if one in names), None)

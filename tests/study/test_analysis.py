@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_a_plain_table_comes_back_and_is_analysed_without_a_study(p835: Path, tm
 @pytest.mark.parametrize(
     ("text", "needle"),
     [
-        ("listener,item,system\n", "the column rating"),
+        ("listener,item,system\n", "the column rating is missing"),
         ("listener,item,system,rating\na,b,c,good\n", "line 2: 'good' is no rating"),
         ("listener,item,system,rating\na,,c,1\n", "line 2: a name is empty"),
         ("listener,item,system,rating\na,b,c,1\na,b,c,2\n", "line 3: a rated c on b before"),
@@ -200,7 +201,7 @@ def test_a_plain_table_comes_back_and_is_analysed_without_a_study(p835: Path, tm
         ("listener,item,system,rating\na,b,c\n", "line 2: has not as many cells"),
         ('listener,item,rating,system\na,b,3,"c\na,d,3,c\na,e,3,c\n', "line 2: no row of a table"),
         (f"listener,item,system,rating\na,b,{'c' * 140_000},3\n", "line 2: no row of a table"),
-        ("x" * 140_000, "not a readable table"),
+        ("x" * 140_000, "line 1: no row of a table"),
     ],
 )
 def test_a_faulty_table_names_its_line(tmp_path: Path, text: str, needle: str) -> None:
@@ -209,6 +210,20 @@ def test_a_faulty_table_names_its_line(tmp_path: Path, text: str, needle: str) -
     with pytest.raises(StudyError, match=re.escape(needle)) as error:
         read_csv(path)
     assert str(path) in str(error.value)
+
+
+def test_what_is_no_table_of_ratings_is_told_as_for_every_other_table(tmp_path: Path) -> None:
+    """A pipe would be waited for without end, and what is missing or no text has its own remedy."""
+    with pytest.raises(
+        StudyError, match="no such table; name a CSV file with the columns listener, item, system, rating"
+    ):
+        read_csv(tmp_path / "none.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(StudyError, match=r"pipe\.csv: cannot be read"):
+        read_csv(tmp_path / "pipe.csv")
+    (tmp_path / "latin.csv").write_bytes("listener,item,system,rating\nZoë,b,c,3\n".encode("latin-1"))
+    with pytest.raises(StudyError, match=r"latin\.csv: not in UTF-8; save it so"):
+        read_csv(tmp_path / "latin.csv")
 
 
 def test_the_command_writes_tables_and_a_report_that_needs_no_network(p835: Path, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_tables_that_find_nothing_are_named(speech: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"'low/\*\.wav' of low finds no audio below .*check --root"):
         read_speakers(table, tmp_path)
     for text, message in (
-        ("name,files\nx,low/*\n", "the columns speaker are missing"),
+        ("name,files\nx,low/*\n", "the column speaker is missing"),
         ("speaker,files\n", "needs the columns speaker and files and a row for each speaker"),
         ("speaker,files\na/b,low/*\n", "line 2: speaker: string should match pattern"),
         ("speaker,files\na,low/*\na,high/*\n", "'a' stands twice; give each a name of its own"),
