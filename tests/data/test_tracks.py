@@ -11,6 +11,7 @@ from conftest import ROOT
 from ldm_sep.config import DataConfig, load_config
 from ldm_sep.data.folders import MUSDB_VALID
 from ldm_sep.data.layouts import read_tracks
+from ldm_sep.data.tables import read_roles
 from ldm_sep.errors import DataError
 from ldm_sep.training.sources import Sources
 
@@ -143,3 +144,17 @@ def test_a_clip_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "solo.txt").write_text(f"0.0\t0.5\tla\t220.0\n{line}\n")
     with pytest.raises(DataError, match=r"solo\.txt: line 2 must be"):
         read_tracks("roles", tmp_path)
+
+
+def test_the_table_of_free_music_keeps_whole_games_from_training() -> None:
+    """What says how much voice is heard in music that was never trained on may share no game with it."""
+    tracks = read_roles(ROOT / "configs/open_music.csv")
+    assert all(len(track.accompaniment) == 1 and track.vocals is None for track in tracks)
+    assert len({track.accompaniment[0] for track in tracks}) == len(tracks) == 375
+    lines = (ROOT / "configs/open_music.csv").read_text(encoding="utf-8").splitlines()[1:]
+    games = {
+        split: {line.split(",")[4] for line in lines if line.split(",")[2] == split} for split in ("train", "valid")
+    }
+    assert len(games["valid"]) == 4 and not games["train"] & games["valid"]
+    # The words after them are cut by commas in the shell, so no cell may hold one.
+    assert all(line.count(",") == 7 and 0 < float(line.split(",")[6]) <= 60 for line in lines)
