@@ -14,7 +14,7 @@ from ldm_sep.checkpoint.reading import load_separator, verify
 from ldm_sep.checkpoint.writing import parameter_count
 from ldm_sep.metrics import as_pcm16, lsd, si_sdr
 
-DEMO_SI_SDR = 6.11
+DEMO_SI_SDR = 6.40
 FOLDER = ROOT / "checkpoints/open"
 
 
@@ -24,11 +24,11 @@ def test_it_is_intact_small_and_says_what_it_is() -> None:
     assert parameter_count(separator) <= 15_000_000
     assert sum(f.stat().st_size for f in FOLDER.iterdir()) <= 30e6
     assert len(manifest.facts["training_data"]) > 5
-    # From the codec's training on, over means of weights, to the last stage of the networks and the post-filter.
+    # From the codec's training on, over means of weights and the post-filter, to the last stage of the networks.
     runs = trainings(manifest.facts)
     commands = [run["command"] for run in runs]
-    assert commands[0].startswith("ldm-sep train-codec ") and "open_stage2.toml" in commands[-2]
-    assert runs[-1]["parts"] == ["post_filter"]
+    assert commands[0].startswith("ldm-sep train-codec ") and "open_stage2.toml" in commands[-1]
+    assert ["post_filter"] in [run["parts"] for run in runs]
     assert any(command.startswith("ldm-sep models average ") for command in commands)
     assert sum(command.startswith("ldm-sep train ") for command in commands) > 5
     # The rule by which it was chosen: better than doing nothing and than (L + R) / 2, by three metrics in every group.

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ldm_sep.checkpoint.card import joined, trainings
-from ldm_sep.checkpoint.manifest import Provenance
+from ldm_sep.checkpoint.manifest import PARTS, Part, Provenance
 from ldm_sep.checkpoint.reading import load_separator
 from ldm_sep.checkpoint.writing import require_replaceable, save_separator
 from ldm_sep.errors import ConfigError
@@ -46,4 +46,13 @@ def average_separators(
         "limitations": tuple(dict.fromkeys(limit for card in cards for limit in card.limitations)),
     }
     config = first.config.model_copy(update={"card": cards[0].model_copy(update=told)})
-    save_separator(out, config, mean, provenance.model_copy(update={"before": before}))
+    # Equal weights are not a new mean: their makers are the runs before.
+    parts = {_part_of(key) for key in states[0] if any(not torch.equal(s[key], states[0][key]) for s in states)}
+    said = {"before": before, "parts": tuple(part for part in PARTS if part in parts)}
+    save_separator(out, config, mean, provenance.model_copy(update=said))
+
+
+def _part_of(key: str) -> Part:
+    """The part of a separator that a run trains together with the tensor ``key`` of its state."""
+    module = key.partition(".")[0]
+    return next((part for part in PARTS if part == module), "unet")

@@ -38,13 +38,15 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def trainings(facts: Mapping[str, Any], parts: Iterable[str] = PARTS) -> list[dict[str, Any]]:
     """The runs that made these ``parts`` of a checkpoint, first to last: command, steps, minutes, hardware, commit of
-    each, and the parts that it trained; or, with its name, a checkpoint that has a card of its own.
+    each, and which of the parts it trained; or, with its name, a checkpoint that has a card of its own.
     """
+    wanted = set(parts)
     # Checkpoints of earlier versions know their last run alone, and of no run what it trained.
     unknown = Run().model_dump(mode="json")
     last = {key: facts[key] for key in unknown if key in facts}
     runs = [unknown | run for run in [*facts.get("before", []), last]]
-    return [run for run in runs if not set(parts).isdisjoint(run["parts"])]
+    made = [run | {"parts": [part for part in run["parts"] if part in wanted]} for run in runs]
+    return [run for run in made if run["parts"]]
 
 
 def joined(histories: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

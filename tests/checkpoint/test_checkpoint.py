@@ -43,6 +43,9 @@ def test_the_mean_of_separators_is_a_separator_that_knows_both_ways(trained: Pat
     # Stage 2 went on from stage 1, whose runs are told once.
     assert {run["command"] for run in ways[0]} == {run["command"] for way in ways for run in way}
     assert len(ways[0]) == len(ways[1]) + 1 and "average" in ways[0][-1]["command"]
+    # The codec is the same in both, and so is the predictor, so they were made by the runs before.
+    assert ways[0][-1]["parts"] == ["unet"]
+    assert all("average" not in run["command"] for run in trainings(manifest.facts, ["codec", "predictor"]))
     assert manifest.facts["scores"] == {} and not list(tmp_path.glob(".*.tmp"))
     other = shutil.copytree(trained / "stage2/separator", tmp_path / "other")
     state = load_file(other / "codec.safetensors")
