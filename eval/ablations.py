@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from script import items_digest, run_script
+from script import items_digest, level_under, run_script
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -168,13 +168,11 @@ def score(separator: Separator, items: Sequence[Item], setting: Setting, metrics
             seconds += time.perf_counter() - started
             audio += item.mixture.shape[1] / rate
             alone = separate(item.accompaniment, np.zeros_like(item.vocals))
-            if (heard := np.square(item.accompaniment).mean()) > 0:
-                under = 10 * np.log10((np.square(alone).mean() + 1e-12) / heard)
-                values.setdefault(f"{item.group}/voiceless", []).append(float(under))
-            if (sung := np.square(item.vocals).mean()) > 0:
+            if item.accompaniment.any():
+                values.setdefault(f"{item.group}/voiceless", []).append(level_under(alone, item.accompaniment))
+            if item.vocals.any():
                 missing = item.vocals - separate(item.vocals, item.vocals)
-                under = 10 * np.log10((np.square(missing).mean() + 1e-12) / sung)
-                values.setdefault(f"{item.group}/lost", []).append(float(under))
+                values.setdefault(f"{item.group}/lost", []).append(level_under(missing, item.vocals))
             scores = measure(item.vocals, estimate, rate, item.mixture, metrics)
             before = measure(item.vocals, item.mixture, rate, item.mixture, ("si_sdr",))["si_sdr"]
             gain = scores["si_sdr"]

@@ -45,8 +45,8 @@ def noise_song(seconds: float, rate: int) -> np.ndarray:
     return (np.rint(wave * 32768) / 32768).astype(np.float32)
 
 
-def separation_by(system: str) -> Callable[[np.ndarray], object]:
-    """What separates a wave (2, T) at 44,100 Hz. DependencyError for a peer that is not installed."""
+def separation_by(system: str) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives the vocals of a wave (2, T) at 44,100 Hz. DependencyError for a peer that is not installed."""
     if system in PEERS:
         import peers
 
@@ -55,7 +55,7 @@ def separation_by(system: str) -> Callable[[np.ndarray], object]:
 
     checkpoint, _, preset = system.rpartition(":")
     separator, options = Separator.load(checkpoint, device="cpu"), Options(preset=preset)
-    return lambda wave: separator.separate(wave, RATE, options)
+    return lambda wave: separator.separate(wave, RATE, options).vocals
 
 
 def peak_mib() -> float:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from ldm_sep.errors import DataError, LdmSepError
 from ldm_sep.files import sha256_of
 
@@ -22,3 +24,8 @@ def items_digest(table: Path) -> str:
         return sha256_of(table)[:12]
     except OSError:
         raise DataError(f"{table}: no such table of validation items") from None
+
+
+def level_under(part: np.ndarray, whole: np.ndarray) -> float:
+    """Level of ``part`` relative to ``whole``, waves of equal shape, in dB; silence counts as -120 dBFS."""
+    return float(10 * np.log10((np.square(part).mean() + 1e-12) / np.square(whole).mean()))

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from script import run_script
+from beside import RATE, separation_by
+from script import level_under, run_script
 
 from ldm_sep.audio import as_stereo, probe, read, resample
 from ldm_sep.errors import DataError
@@ -22,23 +23,12 @@ from ldm_sep.files import make_folder, shown, write_text
 from ldm_sep.listing import audio_files
 from ldm_sep.markdown import markdown_table
 
-RATE = 44100
-# Above this level it is heard that something is missing.
-AUDIBLE_DB = -20.0
+# Of pieces with more the share is told: a hundredth of their energy.
+MUCH_DB = -20.0
 
-Separate = Callable[[np.ndarray], np.ndarray]
+Vocals = Callable[[np.ndarray], np.ndarray]
 Levels = dict[str, dict[str, float]]
 """In dB, by system and path."""
-
-
-def vocals_by(system: str) -> Separate:
-    """What gives the vocals of a wave (2, T) at 44,100 Hz. DependencyError for a peer that is not installed."""
-    import beside
-
-    separate = beside.separation_by(system)
-    if system in beside.PEERS:
-        return separate
-    return lambda wave: separate(wave).vocals
 
 
 def excerpt(path: Path, start: float, seconds: float) -> np.ndarray:
@@ -51,25 +41,20 @@ def excerpt(path: Path, start: float, seconds: float) -> np.ndarray:
     return resample(as_stereo(wave[:2]), rate, RATE)
 
 
-def level_below(vocals: np.ndarray, music: np.ndarray) -> float:
-    """10 log10 of the energy of ``vocals`` over that of ``music``; at least -100 dB."""
-    return float(10 * np.log10(np.square(vocals).sum() / np.square(music).sum() + 1e-10))
-
-
 def summary(levels: Sequence[float]) -> tuple[float, float, float]:
-    """Median and ninth decile of levels in dB, and the share above `AUDIBLE_DB`."""
+    """Median and ninth decile of levels in dB, and the share above `MUCH_DB`."""
     median, decile = np.quantile(levels, [0.5, 0.9])
-    return float(median), float(decile), float(np.mean(np.array(levels) > AUDIBLE_DB))
+    return float(median), float(decile), float(np.mean(np.array(levels) > MUCH_DB))
 
 
-def levels_of(pieces: Sequence[Path], separators: Mapping[str, Separate], start: float, seconds: float) -> Levels:
+def levels_of(pieces: Sequence[Path], separators: Mapping[str, Vocals], start: float, seconds: float) -> Levels:
     """Level of what each system takes of every piece that is not silent. DataError if none sounds."""
     levels: Levels = {system: {} for system in separators}
     for path in pieces:
         music = excerpt(path, start, seconds)
         if music.any():
             for system, vocals in separators.items():
-                levels[system][str(path)] = level_below(vocals(music), music)
+                levels[system][str(path)] = level_under(vocals(music), music)
     if not all(levels.values()):
         raise DataError(f"{shown(pieces[0].parent)}: nothing sounds in these files; give music without a voice")
     return levels
@@ -83,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="of each piece")
     parser.add_argument("--out", type=Path, default=Path("results/voiceless"))
     arguments = parser.parse_args(argv)
-    separators = {system: vocals_by(system) for system in arguments.system or ["open:balanced"]}
+    separators = {system: separation_by(system) for system in arguments.system or ["open:balanced"]}
     rows, record = [], {}
     for place in arguments.music:
         pieces = audio_files(place) if place.is_dir() else [place]
@@ -96,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append([place.name, str(len(levels)), system, *cells])
     make_folder(arguments.out)
     write_text(arguments.out / "voiceless.json", json.dumps(record, indent=1))
-    head = ["music", "pieces", "system", "median, dB", "ninth decile, dB", f"above {AUDIBLE_DB:g} dB"]
+    head = ["music", "pieces", "system", "median, dB", "ninth decile, dB", f"above {MUCH_DB:g} dB"]
     print("\n".join(markdown_table(head, rows)))
 
 

@@ -148,7 +148,7 @@ def read_table(path: Path, record: type[_R], error: type[LdmSepError]) -> list[_
     rows: list[_R] = []
     for place, row in table_rows(path, reader, error):
         if len(rows) == _MOST_ROWS:
-            raise error(f"{path}: more than {_MOST_ROWS:,} rows; make several tables of it")
+            raise error(f"{shown(path)}: more than {_MOST_ROWS:,} rows; make several tables of it")
         said = {name: row[name] for name in fields if name in columns and (row[name] or name in required)}
         rows.append(checked(record, said, place, error))
     return rows

@@ -22,7 +22,7 @@ def test_levels_are_those_of_the_vocals_relative_to_the_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Systems that take a known share of every piece."""
-    monkeypatch.setattr(voiceless, "vocals_by", lambda system: lambda wave: float(system) * wave)
+    monkeypatch.setattr(voiceless, "separation_by", lambda system: lambda wave: float(system) * wave)
     for name in ("a", "b", "c"):
         piece(tmp_path / f"strings/{name}.wav", 3)
     sf.write(tmp_path / "strings/silent.wav", np.zeros((44100, 2)), 44100)
@@ -68,7 +68,7 @@ def test_a_preset_of_a_checkpoint_is_a_system(trained: Path, tmp_path: Path) -> 
 
 def test_what_holds_no_music_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr(voiceless, "vocals_by", lambda system: lambda wave: wave)
+    monkeypatch.setattr(voiceless, "separation_by", lambda system: lambda wave: wave)
     with pytest.raises(DataError, match="empty: holds no audio; name a folder"):
         voiceless.main([str(tmp_path / "empty")])
     sf.write(tmp_path / "silent.wav", np.zeros((4410, 2)), 44100)
