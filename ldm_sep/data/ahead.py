@@ -45,8 +45,8 @@ class Ahead:
         self._next = step + 1
         try:
             return next(self._items)
-        except RuntimeError as error:
-            # A process that was killed, mostly for memory.
+        except (RuntimeError, EOFError, ConnectionError) as error:
+            # A process that was killed, mostly for memory. What it had drawn is fetched from it, so that may end too.
             raise DataError(f"a process that draws items ended ({reason(error)}); use fewer --mixers") from None
 
     def _from(self, step: int, rank: int) -> Iterator[Drawn]:

@@ -1,7 +1,11 @@
 """Items that processes draw ahead are those that would be drawn without them."""
 
+import multiprocessing
 import os
 import signal
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -32,16 +36,38 @@ def test_two_processes_draw_what_one_training_would(mixer: Mixer) -> None:
         assert torch.equal(batch.vocals, plain.vocals) and torch.equal(batch.mixture, plain.mixture), step
 
 
-def test_a_process_that_was_killed_is_one_line(mixer: Mixer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def end() -> Event:
+    return multiprocessing.get_context("fork").Event()
+
+
+@pytest.fixture
+def dying(mixer: Mixer, end: Event, monkeypatch: pytest.MonkeyPatch) -> Ahead:
+    """Items of a process that is killed at ``end``, before it has drawn the fourth."""
     draw, here = mixer.draw, os.getpid()
 
     def dies(size: int, seed: int, step: int, rank: int) -> object:
         if step == 3 and os.getpid() != here:
+            end.wait()
             os.kill(os.getpid(), signal.SIGKILL)
         return draw(size, seed, step, rank)
 
     monkeypatch.setattr(mixer, "draw", dies)
-    ahead = Ahead(mixer, size=1, seed=0, steps=9, processes=1)
-    with pytest.raises(DataError, match=r"a process that draws items ended \(.*\); use fewer --mixers"):
+    return Ahead(mixer, size=1, seed=0, steps=9, processes=1)
+
+
+def test_a_process_that_was_killed_is_one_line(dying: Ahead, end: Event) -> None:
+    end.set()
+    with pytest.raises(DataError, match=r"a process that draws items ended \(.+\); use fewer --mixers"):
         for step in range(9):
-            ahead(step, 0)
+            dying(step, 0)
+
+
+def test_so_is_one_whose_end_is_not_known_yet(dying: Ahead, end: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying(0, 0)
+    end.set()
+    wait([child.sentinel for child in multiprocessing.active_children()])
+    monkeypatch.setattr(BaseProcess, "is_alive", lambda _: True)
+    # Its items are in the queue still, but the memory that they name has gone with it.
+    with pytest.raises(DataError, match=r"a process that draws items ended \(.+\); use fewer --mixers"):
+        dying(1, 0)
