@@ -50,7 +50,7 @@ class SamplingConfig(Record):
     power: MaskPower | None = None
     """Power of the predictor's mask; left out, `predictor.exponent`."""
     post_filter: bool = False
-    """Whether the vocals go through the post-filter."""
+    """Whether the vocals go through the post-filter; the instrumental is what is left beside the vocals without it."""
     estimate_weight: Share = 0.35
     """Weight of given vocals, made by another separator, in the mean with the predictor's estimate, up to where their
     band ends.

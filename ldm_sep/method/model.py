@@ -254,8 +254,8 @@ class LatentSeparator(nn.Module):
         ``steps`` give the predictor's estimate, which needs no noise; ValueError without a predictor. ``fresh(k, i)``
         is the noise of step i of sample k. ``speeds`` and ``power`` are the predictor's. ``given`` (B, C, T) are
         vocals by another separator: they enter the estimate with ``weight``, up to ``limits`` in Hz, one an item.
-        ``post_filter``: send the vocals through the post-filter, if there is one. CheckpointError if the result is
-        not finite.
+        With ``post_filter`` they are given twice, (B, 2 C, T): as the post-filter leaves them, and below that without
+        it. CheckpointError if the result is not finite.
         """
         gain = normalising_gain(mixture)
         estimate = self._begin(mixture * gain, None if given is None else given * gain, weight, limits, speeds, power)
@@ -268,8 +268,8 @@ class LatentSeparator(nn.Module):
                 for k, noise in enumerate(noises)
             ]
             vocals = self.render(torch.stack(samples).mean(0), cond, estimate, mixture * gain)
-        if post_filter and self.post_filter is not None:
-            vocals = self.post_filter(vocals, mixture * gain)
+        if post_filter:
+            vocals = torch.cat([self.get_submodule("post_filter")(vocals, mixture * gain), vocals], 1)
         if not torch.isfinite(vocals).all():
             raise CheckpointError("the networks give values that are not finite here; the checkpoint may be damaged")
         return vocals / gain

@@ -23,7 +23,8 @@ from ldm_sep.signal.windows import Window
 class WindowEngine:
     """The vocals of windows, as ``plan`` says. A context manager.
 
-    A window is a mixture ``(C, L)``, or ``(2 C, L)`` with the vocals of another separator below it.
+    A window is a mixture ``(C, L)``, or ``(2 C, L)`` with the vocals of another separator below it. Its vocals have the
+    mixture's shape, or twice its channels where they go through a post-filter: below them they are as they were before.
 
     On a CPU up to ``plan.threads`` windows are in flight, each computed by one thread. Two threads in one window would
     wait for each other at every layer, which costs several times as much on a busy machine, and the samples would
@@ -41,6 +42,7 @@ class WindowEngine:
         self.model, self.plan, self.device = model, plan, device
         self._first, self._last = (seconds * model.codec.sample_rate for seconds in within)
         self._limit = BandLimit(model.codec.sample_rate, model.codec.channels)
+        self.outputs = 1 + plan.post_filter
         on_cpu = device.type == "cpu"
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(plan.threads, initializer=_prepare_thread) if on_cpu else None
@@ -59,7 +61,7 @@ class WindowEngine:
             torch.set_num_threads(self._threads)
 
     def run(self, windows: Iterable[Window]) -> Iterator[np.ndarray]:
-        """Vocals (C, L) of each window, in order, as they become ready; a few more windows are taken than are given.
+        """Vocals of each window, in order, as they become ready; a few more windows are taken than are given.
 
         CheckpointError if the networks give values that are not finite.
         """
@@ -84,9 +86,9 @@ class WindowEngine:
             self._needed(window) and not is_silent(mixture) for window, mixture in zip(group, mixtures, strict=True)
         ]
         if not any(loud):
-            return [np.zeros_like(mixture) for mixture in mixtures]
+            return [np.tile(np.zeros_like(mixture), (self.outputs, 1)) for mixture in mixtures]
         signs = np.stack([in_phase(mixture) for mixture in mixtures])
-        vocals = self._separate(group, limits, signs).cpu().numpy() * signs
+        vocals = self._separate(group, limits, signs).cpu().numpy() * np.tile(signs, (1, self.outputs, 1))
         return [voice if sounds else np.zeros_like(voice) for voice, sounds in zip(vocals, loud, strict=True)]
 
     def _needed(self, window: Window) -> bool:

@@ -44,7 +44,8 @@ class Options:
     power: of the predictor's mask. Higher cuts more of what is not the voice, and of the voice.
     estimate_weight: share of given vocals, made by another separator, in the mean with the predictor's, up to where
         their band ends; 1 leaves the predictor out there.
-    post_filter: whether the vocals go through the checkpoint's post-filter, if it has one (`network.post_filter`).
+    post_filter: whether the vocals go through the checkpoint's post-filter, if it has one (`network.post_filter`);
+        the instrumental stays what is left of the mixture beside the vocals without it.
     segment: seconds of a window.
     overlap: share of a window shared with the next.
     renewed: stretches (from, to, seed), in seconds of what is separated, whose vocals come from another seed

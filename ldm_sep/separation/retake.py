@@ -1,7 +1,10 @@
 """A stretch of a song that has been separated, once more from another seed: only the stretch is computed."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+
+import numpy as np
 
 from ldm_sep.audio import AudioReader, AudioWriter, expected_bytes
 from ldm_sep.errors import AudioError
@@ -11,6 +14,7 @@ from ldm_sep.separation.naming import STEMS
 from ldm_sep.separation.options import Options
 from ldm_sep.separation.outputs import appearing_together, check_room
 from ldm_sep.separation.progress import Progress
+from ldm_sep.separation.renewal import in_step
 from ldm_sep.separation.separator import Separator
 from ldm_sep.separation.song import write_stems
 from ldm_sep.separation.windowed import BLOCK
@@ -27,7 +31,7 @@ def renew_stems(
     the progress callback says so.
     """
     names = [f"{stem}.wav" for stem in STEMS]
-    vocals_path = before / names[0]
+    vocals_path, instrumental_path = (before / name for name in names)
     with ExitStack() as stack:
         song = stack.enter_context(AudioReader(path, stereo=True, notice=lambda line: None))
         known = stack.enter_context(AudioReader(vocals_path))
@@ -44,6 +48,19 @@ def renew_stems(
                 for stem, name, part in zip(STEMS, names, parts, strict=True)
             }
             plan = separator.plan(options)
-            stream = separator.stream_by(plan, song.blocks(BLOCK), rate, channels, known.blocks(BLOCK))
+            vocals = known.blocks(BLOCK)
+            if plan.post_filter:
+                whole = stack.enter_context(AudioReader(path, stereo=True, notice=lambda line: None))
+                rest = stack.enter_context(AudioReader(instrumental_path))
+                vocals = _with_unfiltered(vocals, whole.blocks(BLOCK), rest.blocks(BLOCK))
+            stream = separator.stream_by(plan, song.blocks(BLOCK), rate, channels, vocals)
             with closing(stream) as stems:
                 write_stems(stems, writers, frames, progress)
+
+
+def _with_unfiltered(
+    vocals: Iterator[np.ndarray], song: Iterator[np.ndarray], instrumental: Iterator[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Blocks ``(2 C, T)``: below the ``vocals`` what a post-filter made them of, which the ``instrumental`` lacks."""
+    for filtered, whole, rest in in_step([vocals, song, instrumental]):
+        yield np.concatenate([filtered, whole - rest])

@@ -170,8 +170,8 @@ class Separator:
         known: Iterator[np.ndarray] | None = None,
         estimate: Iterable[np.ndarray] | None = None,
     ) -> Generator[Stems]:
-        """`stream` by a ``plan`` that is settled already. ``known``: the vocals as an earlier run gave them, in blocks
-        ``(C, T)``; then only ``plan.renewed`` is computed, and all else stays as it is, bit by bit.
+        """`stream` by a ``plan`` that is settled already. ``known``: the vocals as `_vocals` gave them earlier; then
+        only ``plan.renewed`` is computed, and all else stays as it is, bit by bit.
         """
         self._check_channels(channels, "the input")
         if known is not None and not plan.renewed:
@@ -220,8 +220,8 @@ class Separator:
         within: tuple[float, float],
         signals: int,
     ) -> Generator[np.ndarray]:
-        """Vocals of a stream; ``within``: seconds beyond which zeros will do. Two ``signals``: the estimate is below
-        the mixture in its blocks.
+        """Vocals of a stream, with a post-filter those without it below them; ``within``: seconds beyond which zeros
+        will do. Two ``signals``: the estimate is below the mixture in its blocks.
         """
         codec = self.model.codec
         segment = round(plan.segment * codec.sample_rate)
@@ -229,13 +229,12 @@ class Separator:
         windower = Windower(segment, int(segment * plan.overlap), codec.hop, signals * codec.channels)
         with WindowEngine(self.model, plan, self.device, within) as engine:
             yield from through_windows(
-                blocks,
-                sample_rate,
-                channels,
+                *(blocks, sample_rate, channels),
                 windower=windower,
                 rate=codec.sample_rate,
                 act=engine.run,
                 signals=signals,
+                outputs=engine.outputs,
             )
 
     @property

@@ -14,6 +14,9 @@ _GRID = 2.0**23
 class Stems:
     """``vocals`` and ``instrumental``, float32 (C, T) at the input's rate, length and channels. They sum to the input,
     exactly where its samples are on the 24-bit grid, else up to float32's rounding.
+
+    Of a post-filter (`Options.post_filter`) only the vocals know: the instrumental is what is left of the input beside
+    the vocals without it, and the two do not sum to it.
     """
 
     vocals: np.ndarray
@@ -21,7 +24,10 @@ class Stems:
 
 
 def split(vocals: np.ndarray, waiting: deque[np.ndarray]) -> Iterator[Stems]:
-    """Pair ``vocals (C, T)`` with the mixture samples they belong to, taken off the front of ``waiting``."""
+    """Pair ``vocals (C, T)`` with the mixture samples they belong to, taken off the front of ``waiting``.
+
+    ``vocals (2 C, T)``: the upper half is given, the lower half taken off the mixture.
+    """
     offset = 0
     while offset < vocals.shape[1]:
         mixture = waiting.popleft()
@@ -30,5 +36,6 @@ def split(vocals: np.ndarray, waiting: deque[np.ndarray]) -> Iterator[Stems]:
             waiting.appendleft(mixture[:, n:])
         voice = np.rint(vocals[:, offset : offset + n].astype(np.float64) * _GRID) / _GRID
         voice = voice.astype(np.float32)
-        yield Stems(voice, mixture[:, :n] - voice)
+        channels = len(mixture)
+        yield Stems(voice[:channels], mixture[:, :n] - voice[-channels:])
         offset += n

@@ -22,16 +22,18 @@ def through_windows(
     rate: int,
     act: Callable[[Iterator[Window]], Iterable[np.ndarray]],
     signals: int = 1,
+    outputs: int = 1,
 ) -> Iterator[np.ndarray]:
     """Blocks ``(C, T)`` float32 of one signal in, blocks of what ``act`` makes of it out, as they become ready.
 
     The signal is converted from ``sample_rate`` to ``rate`` (Hz), mono is doubled where ``windower`` cuts stereo, and
-    ``act`` gives an output of each window's shape, in order; it may take several windows before the first. Outputs are
+    ``act`` gives an output for each window, in order; it may take several windows before the first. Outputs are
     cross-faded and converted back. All output together has the rate, channels and exact length of the input, and does
     not depend on how the input is cut into blocks. With several ``signals`` blocks and windows hold one above the
-    other, and outputs have the shape of the first alone.
+    other. So do outputs and what is given, which are ``outputs`` signals.
     """
-    there, back = StreamResampler(sample_rate, rate, signals * channels), StreamResampler(rate, sample_rate, channels)
+    there = StreamResampler(sample_rate, rate, signals * channels)
+    back = StreamResampler(rate, sample_rate, outputs * channels)
     fader = CrossFader(windower.fade_length)
     copies = windower.channels // signals if channels == 1 else 1
     taken = given = 0
@@ -55,7 +57,7 @@ def through_windows(
     for output in act(kept()):
         faded = fader.add(waiting.popleft(), output)
         # The mean of both channels of a doubled mono signal is mono again.
-        out = back.push(faded if signals * channels == windower.channels else faded.mean(0, keepdims=True))
+        out = back.push(faded if copies == 1 else faded.reshape(outputs, copies, -1).mean(1))
         given += out.shape[1]
         yield out
     # Two roundings of the length may leave the way back a sample or two short or long.

@@ -25,10 +25,11 @@ def validation_plans(sampling: SamplingConfig, *, post_filter: bool | None = Non
 
 def separate_item(separator: LatentSeparator, item: Item, plan: Plan, device: torch.device) -> np.ndarray:
     """The vocals (2, T) estimated from an item's mixture as one window."""
-    frames = item.mixture.shape[1]
+    channels, frames = item.mixture.shape
     with WindowEngine(separator, plan, device) as engine:
         (vocals,) = engine.run([Window(0, item.mixture, 0, frames)])
-    return vocals
+    # Below them, with a post-filter, are those without it.
+    return vocals[:channels]
 
 
 def score_separator(

@@ -133,7 +133,7 @@ def test_stage_3_gives_a_separator_a_post_filter_and_leaves_all_else_alone(train
     wave = mixture(2)
     plain, filtered = (natural.separate(wave, RATE, Options(preset=name)) for name in (None, "natural"))
     assert not np.array_equal(plain.vocals, filtered.vocals)
-    assert np.array_equal(filtered.vocals + filtered.instrumental, wave)
+    assert np.array_equal(filtered.instrumental, plain.instrumental)
 
 
 def test_stage_3_without_a_post_filter_says_what_is_missing(trained: Path, stems_folder: Path) -> None:
