@@ -27,6 +27,9 @@ _ROOT_FLOOR = 1e-4
 _CONVERGENCE_DB = -50.0
 # Mean level of a bin, in dB, from which on the recording holds it.
 _RECORDED_DB = -90.0
+# Where a recording ends: samples of a frame, bands, the fall of a cliff in dB within some of these, the level of frames
+# relative to the loudest that are looked at, and the level of the loudest band that sounds at all.
+_REACH_WINDOW, _REACH_BANDS, _CLIFF_DB, _CLIFF_BANDS, _SOUNDING_DB, _QUIET_DB = 2048, 64, 12.0, 3, -30.0, -60.0
 # Frames further below the loudest are not compared by LSD.
 _ACTIVE_DB = -40.0
 
@@ -84,6 +87,25 @@ class MagnitudeLoss(nn.Module):
         active = frames > 10 ** (_ACTIVE_DB / 10) * frames.amax(1, keepdim=True)
         squares = (torch.log10(r / e).square() * recorded).sum(1) / recorded.sum(1).clamp_min(1)
         return _mean((squares + _ROOT_FLOOR).sqrt(), active)
+
+
+def reaches(wave: Tensor, share: float) -> Tensor:
+    """Which of ``wave (B, C, T)`` sound up to ``share`` of the Nyquist frequency at least, (B,).
+
+    A recording ends at the highest cliff of its mean spectrum, where it falls by 12 dB within three of 64 bands; what
+    is quieter than -60 dB in all bands does not sound.
+    """
+    power = _powers(wave.float().mean(1), _REACH_WINDOW, _REACH_WINDOW, _REACH_WINDOW) / _REACH_WINDOW
+    frames = power.sum(1, keepdim=True)
+    active = frames > 10 ** (_SOUNDING_DB / 10) * frames.amax(2, keepdim=True)
+    mean = (power * active).sum(2) / active.sum(2).clamp_min(1)
+    levels = 10 * torch.log10(mean[:, :-1] + 1e-12).unflatten(1, (_REACH_BANDS, -1)).mean(2)
+    cliffs = levels[:, :-_CLIFF_BANDS] - levels[:, _CLIFF_BANDS:] > _CLIFF_DB
+    places = torch.arange(cliffs.shape[1], device=wave.device)
+    # Below a sixth of the range voices have cliffs of their own.
+    ends = (places * (cliffs & (places >= _REACH_BANDS // 6))).amax(1)
+    whole = (ends == 0) | (ends + 1 >= share * _REACH_BANDS)
+    return whole & (levels.amax(1) > _QUIET_DB)
 
 
 def _powers(wave: Tensor, n_fft: int, hop: int, window: int) -> Tensor:

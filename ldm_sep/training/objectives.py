@@ -10,11 +10,13 @@ from ldm_sep.method.diffusion import add_noise, truncated_snr_weight, v_target, 
 from ldm_sep.method.level import normalising_gain
 from ldm_sep.method.model import LatentSeparator
 from ldm_sep.training.loop import in_precision
-from ldm_sep.training.losses import MagnitudeLoss, MultiScaleSpectralLoss, thresholded_snr_loss
+from ldm_sep.training.losses import MagnitudeLoss, MultiScaleSpectralLoss, reaches, thresholded_snr_loss
 from ldm_sep.training.pairs import Pairs, needed
 
 # Weight of the distortion in the post-filter's loss: enough that no SI-SDR is lost.
 _DISTORTION = 0.3
+# Share of the Nyquist frequency that vocals reach from which the post-filter learns: 16 kHz at 48 kHz.
+_REACH = 2 / 3
 
 
 class PredictorObjective(nn.Module):
@@ -46,6 +48,9 @@ class PostFilterObjective(nn.Module):
     """What the post-filter is asked for: the magnitudes of the vocals' spectra (`MagnitudeLoss`), and no distortion of
     their wave in return (its thresholded SNR in bels).
 
+    Only items count whose vocals reach two thirds of the Nyquist frequency (`reaches`). From others the filter learns
+    that voices have little air, and takes it from those that have.
+
     ``forward(vocals, mixture, estimate (B, C, T))``, all at the networks' level.
     """
 
@@ -55,8 +60,14 @@ class PostFilterObjective(nn.Module):
         self.magnitudes = MagnitudeLoss(separator.codec.sample_rate)
 
     def forward(self, vocals: Tensor, mixture: Tensor, estimate: Tensor) -> Mapping[str, Tensor]:
+        post_filter = self.separator.get_submodule("post_filter")
+        counted = reaches(vocals, _REACH)
+        # The mean of none would be NaN.
+        if not counted.any():
+            return {"loss": torch.stack([0 * weight.sum() for weight in post_filter.parameters()]).sum()}
+        vocals, mixture, estimate = vocals[counted], mixture[counted], estimate[counted]
         with in_precision(self.settings.precision, mixture.device):
-            filtered = self.separator.get_submodule("post_filter")(estimate, mixture)
+            filtered = post_filter(estimate, mixture)
         distance = self.magnitudes(filtered, vocals)
         distortion = thresholded_snr_loss(filtered, vocals, mixture)
         return {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ldm_sep.metrics import lsd, mr_stft
-from ldm_sep.training.losses import MagnitudeLoss, MultiScaleSpectralLoss, loss_filters
+from ldm_sep.training.losses import MagnitudeLoss, MultiScaleSpectralLoss, loss_filters, reaches
 
 
 @pytest.fixture
@@ -89,3 +89,14 @@ def test_the_magnitude_loss_has_finite_gradients_at_silence(noise: torch.Tensor)
         estimate = torch.zeros_like(noise, requires_grad=True)
         MagnitudeLoss(16000)(estimate, reference).backward()
         assert torch.isfinite(estimate.grad).all()
+
+
+def test_recordings_of_a_lower_rate_and_silence_do_not_reach_high(noise: torch.Tensor) -> None:
+    spectrum = torch.fft.rfft(noise[:1])
+    bins = torch.arange(spectrum.shape[-1])
+    whole = torch.fft.irfft(spectrum, noise.shape[-1])
+    half = torch.fft.irfft(spectrum * (bins < len(bins) // 2), noise.shape[-1])
+    # 16 bits have noise of their own everywhere.
+    stored = (half * 2**15).round() / 2**15
+    assert reaches(torch.cat([whole, 0.1 * whole, half, stored, 0 * whole]), 2 / 3).tolist() == [True] * 2 + [False] * 3
+    assert reaches(half, 0.45).tolist() == [True]

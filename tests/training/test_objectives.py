@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ldm_sep.config import CodecTrainingConfig, SeparatorTrainingConfig
 from ldm_sep.data.mixer import Batch
 from ldm_sep.network.predictor import MaskPredictor
 from ldm_sep.training.codec import CodecObjective, codec_batch
-from ldm_sep.training.losses import thresholded_snr_loss
-from ldm_sep.training.objectives import PredictorObjective, SeparatorObjective
+from ldm_sep.training.losses import MagnitudeLoss, thresholded_snr_loss
+from ldm_sep.training.objectives import PostFilterObjective, PredictorObjective, SeparatorObjective
 from ldm_sep.training.pairs import Pairs, make_pairs
 from ldm_sep.training.separator import draw_step
 
@@ -113,6 +113,33 @@ def test_the_predictor_learns_its_mask_and_not_the_power_that_it_is_taken_to() -
         masked = predictor(mixture * gain, (1.0,), power=1.0)
     wanted = thresholded_snr_loss(masked, vocals * gain, mixture * gain)
     assert float(losses["snr_loss"]) == pytest.approx(float(wanted), rel=1e-5)
+
+
+class Gain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, vocals: Tensor, mixture: Tensor) -> Tensor:
+        return self.gain * vocals
+
+
+def test_the_post_filter_learns_from_full_bands_alone() -> None:
+    post_filter = Gain()
+    separator = SimpleNamespace(codec=SimpleNamespace(sample_rate=16000), get_submodule=lambda name: post_filter)
+    objective = PostFilterObjective(separator, settings())
+    vocals = waves(1)
+    losses = objective(vocals[:1], vocals[:1], vocals[:1])
+    full = float(losses["loss"].detach())
+    assert float(losses["magnitude_loss"].detach()) == pytest.approx(
+        float(MagnitudeLoss(16000)(0.7 * vocals[:1], vocals[:1])), rel=1e-6
+    )
+    narrow = vocals.clone()
+    narrow[1:] = torch.fft.irfft(torch.fft.rfft(vocals[1:])[..., :512], 4096)
+    assert float(objective(narrow, vocals, narrow)["loss"].detach()) == pytest.approx(full, rel=1e-6)
+    # None counts, and the step is still one.
+    objective(narrow[1:], vocals[1:], narrow[1:])["loss"].backward()
+    assert post_filter.gain.grad == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
