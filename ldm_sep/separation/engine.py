@@ -42,7 +42,8 @@ class WindowEngine:
         self.model, self.plan, self.device = model, plan, device
         self._first, self._last = (seconds * model.codec.sample_rate for seconds in within)
         self._limit = BandLimit(model.codec.sample_rate, model.codec.channels)
-        self.outputs = 1 + plan.post_filter
+        self._post_filter = plan.post_filter and model.post_filter is not None
+        self.outputs = 1 + self._post_filter
         on_cpu = device.type == "cpu"
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(plan.threads, initializer=_prepare_thread) if on_cpu else None
@@ -125,7 +126,7 @@ class WindowEngine:
             weight=plan.estimate_weight,
             limits=limits,
             fresh=fresh,
-            post_filter=plan.post_filter,
+            post_filter=self._post_filter,
         )
 
 

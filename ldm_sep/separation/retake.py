@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,12 @@ def renew_stems(
                 for stem, name, part in zip(STEMS, names, parts, strict=True)
             }
             plan = separator.plan(options)
-            vocals = known.blocks(BLOCK)
+            blocks, vocals = song.blocks(BLOCK), known.blocks(BLOCK)
             if plan.post_filter:
-                whole = stack.enter_context(AudioReader(path, stereo=True, notice=lambda line: None))
                 rest = stack.enter_context(AudioReader(instrumental_path))
-                vocals = _with_unfiltered(vocals, whole.blocks(BLOCK), rest.blocks(BLOCK))
-            stream = separator.stream_by(plan, song.blocks(BLOCK), rate, channels, vocals)
+                blocks, whole = tee(blocks)
+                vocals = _with_unfiltered(vocals, whole, rest.blocks(BLOCK))
+            stream = separator.stream_by(plan, blocks, rate, channels, vocals)
             with closing(stream) as stems:
                 write_stems(stems, writers, frames, progress)
 

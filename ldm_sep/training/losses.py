@@ -27,9 +27,12 @@ _ROOT_FLOOR = 1e-4
 _CONVERGENCE_DB = -50.0
 # Mean level of a bin, in dB, from which on the recording holds it.
 _RECORDED_DB = -90.0
-# Where a recording ends: samples of a frame, bands, the fall of a cliff in dB within some of these, the level of frames
-# relative to the loudest that are looked at, and the level of the loudest band that sounds at all.
-_REACH_WINDOW, _REACH_BANDS, _CLIFF_DB, _CLIFF_BANDS, _SOUNDING_DB, _QUIET_DB = 2048, 64, 12.0, 3, -30.0, -60.0
+# Samples of a frame, and bands up to the Nyquist frequency, by which is told where a recording ends.
+_REACH_WINDOW, _REACH_BANDS = 2048, 64
+# A cliff falls by so much, in dB, within so many bands.
+_CLIFF_DB, _CLIFF_BANDS = 12.0, 3
+# Frames further below the loudest are not looked at, and a recording whose loudest band is below this does not sound.
+_SOUNDING_DB, _QUIET_DB = -30.0, -60.0
 # Frames further below the loudest are not compared by LSD.
 _ACTIVE_DB = -40.0
 

@@ -64,7 +64,8 @@ class PostFilterObjective(nn.Module):
         counted = reaches(vocals, _REACH)
         # The mean of none would be NaN.
         if not counted.any():
-            return {"loss": torch.stack([0 * weight.sum() for weight in post_filter.parameters()]).sum()}
+            nothing = torch.stack([0 * weight.sum() for weight in post_filter.parameters()]).sum()
+            return dict.fromkeys(("loss", "magnitude_loss", "snr_loss"), nothing)
         vocals, mixture, estimate = vocals[counted], mixture[counted], estimate[counted]
         with in_precision(self.settings.precision, mixture.device):
             filtered = post_filter(estimate, mixture)

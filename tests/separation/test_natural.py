@@ -10,9 +10,11 @@ import soundfile as sf
 import torch
 from conftest import RATE, mixture
 
+from ldm_sep.data.items import Item
 from ldm_sep.separation import Options, Separator
 from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.retake import renew_stems
+from ldm_sep.training.validation import separate_item
 
 # Two steps, so that the seed matters; windows of a second, so that there are several.
 PLAIN = Options(steps=2, segment=1.0)
@@ -47,6 +49,16 @@ def test_the_instrumental_is_the_plain_one_bit_by_bit(
     if rate == RATE:
         # No conversion of the rate, which takes something off the mixture too.
         assert np.allclose(natural.vocals, 0.5 * plain.vocals + 0.1 * wave, atol=1e-5)
+
+
+def test_a_model_without_a_post_filter_validates_as_it_is(tiny_separator: Separator) -> None:
+    item = Item("song", "group", mixture(2), 0.5 * mixture(2))
+    plan = tiny_separator.plan(PLAIN)
+    plain, asked = (
+        separate_item(tiny_separator.model, item, plan.model_copy(update={"post_filter": on}), torch.device("cpu"))
+        for on in (False, True)
+    )
+    assert plain.shape == item.mixture.shape and np.array_equal(plain, asked)
 
 
 def test_silence_stays_silence(filtering: Separator) -> None:
