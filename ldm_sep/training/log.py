@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ class _Means:
 
 class TrainingLog:
     """Logs the steps after ``first`` to ``run``. Lines go to ``report``: at the first step, then every
-    ``settings.log_seconds``, at the last step and at validations.
+    ``settings.log_seconds``, at the last step and at validations. Used in a ``with``, at whose end, however it comes,
+    all that was logged is in the files.
     """
 
     def __init__(
@@ -81,6 +83,12 @@ class TrainingLog:
         self._logs: dict[str, CsvLog] = {}
         self._began = self._told = self._ended = clock()
         self._rows, self._lines = _Means(self._began), _Means(self._began)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.board.close()
 
     def step(
         self, step: int, losses: Mapping[str, Tensor], rate: float, *, unusable: bool, skipped: int, last: bool

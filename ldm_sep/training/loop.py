@@ -9,6 +9,7 @@ older one goes.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -96,67 +97,67 @@ def fit(
     ema.shadow = [s.to(accelerator.device) for s in ema.shadow]
     model, optimizer = accelerator.prepare(objective, optimizer)
     trainable = [p for p in accelerator.unwrap_model(model).parameters() if p.requires_grad]
-    # On the main process only.
-    log: TrainingLog | None = None
     scores: Mapping[str, float] | None = None
     if accelerator.is_main_process:
         with saving(run, before.step):
             complete_leftovers(run)
             write_text(run / "config.json", record)
-        log = TrainingLog(run, settings, before.step, session.report, session.max_minutes)
     # Loaded networks are in evaluation mode, in which recurrent layers have no backward pass on CUDA.
     objective.train()
 
-    while step < settings.steps:
-        scale = learning_rate_scale(step, settings.steps, settings.warmup)
-        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-            group["lr"] = rate * scale
-        losses = model(*draw(step))
-        accelerator.backward(losses["loss"])
-        # Each parameter group is clipped by its own norm, so that large gradients of one do not shrink the others.
-        parts = [group["params"] for group in optimizer.param_groups]
-        norm = torch.stack([accelerator.clip_grad_norm_(part, settings.gradient_clip) for part in parts]).norm()
-        # Clipping by a non-finite norm would write NaN into every weight.
-        finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
-        late = session.max_minutes is not None and time.monotonic() - started > session.max_minutes * 60
-        # All processes must skip, and stop, at the same step.
-        flags = torch.stack([~finite.cpu(), torch.tensor(late)]).float().to(accelerator.device)
-        unusable, late = (accelerator.reduce(flags, "sum") > 0).tolist()
-        if not unusable:
-            optimizer.step()
-            ema.update(trainable, step + 1)
-        skipped += unusable
-        step += 1
-        optimizer.zero_grad(set_to_none=True)
+    with (
+        TrainingLog(run, settings, before.step, session.report, session.max_minutes)
+        if accelerator.is_main_process
+        else nullcontext()
+    ) as log:
+        while step < settings.steps:
+            scale = learning_rate_scale(step, settings.steps, settings.warmup)
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * scale
+            losses = model(*draw(step))
+            accelerator.backward(losses["loss"])
+            # Each parameter group is clipped by its own norm, so that large gradients of one do not shrink the others.
+            parts = [group["params"] for group in optimizer.param_groups]
+            norm = torch.stack([accelerator.clip_grad_norm_(part, settings.gradient_clip) for part in parts]).norm()
+            # Clipping by a non-finite norm would write NaN into every weight.
+            finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
+            late = session.max_minutes is not None and time.monotonic() - started > session.max_minutes * 60
+            # All processes must skip, and stop, at the same step.
+            flags = torch.stack([~finite.cpu(), torch.tensor(late)]).float().to(accelerator.device)
+            unusable, late = (accelerator.reduce(flags, "sum") > 0).tolist()
+            if not unusable:
+                optimizer.step()
+                ema.update(trainable, step + 1)
+            skipped += unusable
+            step += 1
+            optimizer.zero_grad(set_to_none=True)
 
-        last = step >= settings.steps or late
-        if log is not None:
-            told = {**losses, "gradient_norm": norm}
-            log.step(step, told, base_rates[0] * scale, unusable=unusable, skipped=skipped, last=last)
-        if step % settings.validate_every == 0 or last:
-            accelerator.wait_for_everyone()
+            last = step >= settings.steps or late
             if log is not None:
-                ema.swap(trainable)
-                objective.eval()
-                with torch.no_grad():
-                    scores = validate(step, log.board)
-                objective.train()
-                ema.swap(trainable)
-                log.validated(step, scores, skipped)
-        if log is not None and (step % settings.save_every == 0 or last):
-            save_state(run, reached(), accelerator.unwrap_model(model), ema, optimizer)
-        if log is not None:
-            log.resume()
-        if last:
-            break
-    accelerator.wait_for_everyone()
-    # What is exported are the averaged weights.
-    ema.swap(trainable)
-    objective.eval()
-    if log is not None:
-        if scores is None:
+                told = {**losses, "gradient_norm": norm}
+                log.step(step, told, base_rates[0] * scale, unusable=unusable, skipped=skipped, last=last)
+            if step % settings.validate_every == 0 or last:
+                accelerator.wait_for_everyone()
+                if log is not None:
+                    ema.swap(trainable)
+                    objective.eval()
+                    with torch.no_grad():
+                        scores = validate(step, log.board)
+                    objective.train()
+                    ema.swap(trainable)
+                    log.validated(step, scores, skipped)
+            if log is not None and (step % settings.save_every == 0 or last):
+                save_state(run, reached(), accelerator.unwrap_model(model), ema, optimizer)
+            if log is not None:
+                log.resume()
+            if last:
+                break
+        accelerator.wait_for_everyone()
+        # What is exported are the averaged weights.
+        ema.swap(trainable)
+        objective.eval()
+        if log is not None and scores is None:
             # The states were at the last step already: nothing was trained, so it is validated here.
             with torch.no_grad():
                 scores = validate(step, log.board)
-        log.board.close()
     return reached(), scores or {}
