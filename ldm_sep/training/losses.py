@@ -27,12 +27,8 @@ _ROOT_FLOOR = 1e-4
 _CONVERGENCE_DB = -50.0
 # Mean level of a bin, in dB, from which on the recording holds it.
 _RECORDED_DB = -90.0
-# Samples of a frame, and bands up to the Nyquist frequency, by which is told where a recording ends.
-_REACH_WINDOW, _REACH_BANDS = 2048, 64
-# A cliff falls by so much, in dB, within so many bands.
-_CLIFF_DB, _CLIFF_BANDS = 12.0, 3
-# Frames further below the loudest are not looked at, and a recording whose loudest band is below this does not sound.
-_SOUNDING_DB, _QUIET_DB = -30.0, -60.0
+# Samples of a frame by which is told how far up a recording reaches.
+_REACH_WINDOW = 2048
 # Frames further below the loudest are not compared by LSD.
 _ACTIVE_DB = -40.0
 
@@ -93,22 +89,12 @@ class MagnitudeLoss(nn.Module):
 
 
 def reaches(wave: Tensor, share: float) -> Tensor:
-    """Which of ``wave (B, C, T)`` sound up to ``share`` of the Nyquist frequency at least, (B,).
-
-    A recording ends at the highest cliff of its mean spectrum, where it falls by 12 dB within three of 64 bands; what
-    is quieter than -60 dB in all bands does not sound.
+    """Which of ``wave (B, C, T)`` hold sound up to ``share`` of the Nyquist frequency, (B,): more than -90 dB a bin on
+    average in the last tenth below it.
     """
-    power = _powers(wave.float().mean(1), _REACH_WINDOW, _REACH_WINDOW, _REACH_WINDOW) / _REACH_WINDOW
-    frames = power.sum(1, keepdim=True)
-    active = frames > 10 ** (_SOUNDING_DB / 10) * frames.amax(2, keepdim=True)
-    mean = (power * active).sum(2) / active.sum(2).clamp_min(1)
-    levels = 10 * torch.log10(mean[:, :-1] + 1e-12).unflatten(1, (_REACH_BANDS, -1)).mean(2)
-    cliffs = levels[:, :-_CLIFF_BANDS] - levels[:, _CLIFF_BANDS:] > _CLIFF_DB
-    places = torch.arange(cliffs.shape[1], device=wave.device)
-    # Below a sixth of the range voices have cliffs of their own.
-    ends = (places * (cliffs & (places >= _REACH_BANDS // 6))).amax(1)
-    whole = (ends == 0) | (ends + 1 >= share * _REACH_BANDS)
-    return whole & (levels.amax(1) > _QUIET_DB)
+    power = _powers(wave.float().mean(1), _REACH_WINDOW, _REACH_WINDOW, _REACH_WINDOW)
+    end = round(share * power.shape[1])
+    return _recorded(power[:, round(0.9 * end) : end].mean(1, keepdim=True), _REACH_WINDOW)[:, 0]
 
 
 def _powers(wave: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
