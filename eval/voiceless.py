@@ -4,8 +4,8 @@
 
 ``MUSIC`` are files, or folders of them (each a row of its own), in which nobody sings. Of each piece ``--seconds`` are
 separated, from ``--start`` on or from where a shorter piece allows. A system is a preset of a checkpoint
-(``open:fast``), ``spleeter`` or ``htdemucs`` (`peers`). Levels are those of the vocals relative to the piece, in dB:
--20 means that a hundredth of its energy was taken away from the instrumental.
+(``open:fast``), ``spleeter`` or ``htdemucs:FILE`` (`peers.peer`). Levels are those of the vocals relative to the
+piece, in dB: -20 means that a hundredth of its energy was taken away from the instrumental.
 """
 
 import argparse
@@ -63,7 +63,9 @@ def levels_of(pieces: Sequence[Path], separators: Mapping[str, Vocals], start: f
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("music", nargs="+", type=Path, metavar="MUSIC", help="files or folders in which nobody sings")
-    parser.add_argument("--system", action="append", help="CHECKPOINT:PRESET, spleeter or htdemucs; can be repeated")
+    parser.add_argument(
+        "--system", action="append", help="CHECKPOINT:PRESET, spleeter or htdemucs:FILE; can be repeated"
+    )
     parser.add_argument("--start", type=float, default=12.0, help="seconds into each piece")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each piece")
     parser.add_argument("--out", type=Path, default=Path("results/voiceless"))

