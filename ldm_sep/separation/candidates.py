@@ -14,7 +14,7 @@ from ldm_sep.separation.progress import Progress
 from ldm_sep.separation.renewal import in_step
 from ldm_sep.separation.separator import Separator
 from ldm_sep.separation.sidecar import Settings
-from ldm_sep.separation.song import blocks_of
+from ldm_sep.separation.song import blocks_of, part_of
 from ldm_sep.signal.loudness import power_db
 
 
@@ -32,11 +32,10 @@ class Second:
 def spread(separator: Separator, path: Path, settings: Settings, count: int, progress: Progress) -> list[Second]:
     """The ``count`` (2 or more) candidates of the vocals from the seed of ``settings`` on, compared by the second."""
     rate = probe(path).sample_rate
-    first = round(settings.start * rate)
+    first, wanted = part_of(settings, rate)
     with ExitStack() as stack:
         reader = stack.enter_context(AudioReader(path, start=first, stereo=True, notice=lambda line: None))
         channels = reader.info.channels
-        wanted = None if settings.duration is None else max(1, round(settings.duration * rate))
         left = None if reader.info.frames is None else max(0, reader.info.frames - first)
         # 0 where neither the header nor the settings tell.
         frames = min((frames for frames in (wanted, left) if frames is not None), default=0)

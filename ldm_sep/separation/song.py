@@ -74,12 +74,10 @@ def separate_song(
         require_predictor(separator)
         given_frames = survey(estimate, stereo=True, longest=longest, notice=tell)
         check_length(estimate, given_frames / probe(estimate).sample_rate, path, total / rate)
-    first = round(settings.start * rate)
+    first, wanted = part_of(settings, rate)
     if first >= total:
         raise AudioError(f"{shown(path)}: ends at {total / rate:.3f} s; choose an earlier start")
-    frames = total - first
-    if settings.duration is not None:
-        frames = min(frames, max(1, round(settings.duration * rate)))
+    frames = total - first if wanted is None else min(total - first, wanted)
     with ExitStack() as stack:
         reader = stack.enter_context(AudioReader(path, start=first, stereo=True, notice=lambda line: None))
         channels = reader.info.channels
@@ -174,6 +172,12 @@ def hash_of(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise AudioError(f"{shown(path)}: cannot be read ({reason(error)}); check its permissions") from error
+
+
+def part_of(settings: Settings, sample_rate: int) -> tuple[int, int | None]:
+    """First sample of the part that ``settings`` ask for, and its samples, None up to the song's end."""
+    wanted = None if settings.duration is None else max(1, round(settings.duration * sample_rate))
+    return round(settings.start * sample_rate), wanted
 
 
 def blocks_of(reader: AudioReader, frames: int | None) -> Iterator[np.ndarray]:
