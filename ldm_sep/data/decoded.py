@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from torch import Tensor
 from ldm_sep.audio import read, resample
 from ldm_sep.audio.resample import LENGTH_TOLERANCE
 from ldm_sep.data.tracks import Track
+from ldm_sep.device import usable_cores
 from ldm_sep.errors import DataError, reason
 from ldm_sep.files import complete_leftovers, locked, replacing, shown, write_text
 
@@ -165,9 +165,9 @@ def _decode(
 ) -> None:
     entries: list[list[dict[str, int] | None]] = []
     offset = 0
-    with replacing(data) as partial, partial.open("wb") as file, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with replacing(data) as partial, partial.open("wb") as file, ThreadPoolExecutor(usable_cores()) as pool:
         # Tracks are decoded in groups. All at once, the whole set would be in memory.
-        ahead = 2 * (os.cpu_count() or 1)
+        ahead = 2 * usable_cores()
         for first in range(0, len(tracks), ahead):
             group = tracks[first : first + ahead]
             for waves, told in pool.map(lambda t: _load_track(t, sample_rate), group):

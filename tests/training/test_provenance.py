@@ -11,3 +11,9 @@ def test_paths_of_the_machine_are_left_out_of_the_command(monkeypatch: pytest.Mo
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     told = provenance().command
     assert told == "ldm-sep train c.toml --data=songs --run a --set mix.silent=0.2 --data music"
+
+
+def test_cores_that_the_training_was_not_given_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, told in ({3}, "1 CPU core"), ({0, 2}, "2 CPU cores"):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: cores, raising=False)
+        assert provenance().hardware == told
