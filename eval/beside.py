@@ -2,9 +2,9 @@
 
     python eval/beside.py SYSTEM SECONDS REPEATS       # one system, as JSON; `eval/speed.py` prints the table
 
-A system is a preset of a checkpoint (``open:fast``), ``spleeter`` or ``htdemucs`` (`peers.peer`). Each is measured in a
-process of its own on the same stereo noise at 44,100 Hz, loading not counted. Busy means two processes, started and
-ended here, that count without end.
+A system is a preset of a checkpoint (``open:fast``), ``spleeter``, or ``htdemucs`` of random weights (`peers`). Each is
+measured in a process of its own on the same stereo noise at 44,100 Hz, loading not counted. Busy means two processes,
+started and ended here, that count without end.
 """
 
 import json

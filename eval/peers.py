@@ -27,7 +27,7 @@ from script import run_script
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm_sep.audio import AudioWriter, read, resample
+from ldm_sep.audio import AudioWriter, as_stereo, of_length, read, resample
 from ldm_sep.errors import ConfigError, DataError, DependencyError, reason
 from ldm_sep.files import shown
 
@@ -212,12 +212,10 @@ def separate_files(songs: Sequence[Path], out: Path, system: str = "spleeter") -
     separator = peer(system)
     for song in songs:
         wave, rate = read(song)
-        stereo = np.repeat(wave, 2, 0) if wave.shape[0] == 1 else wave[:2]
-        vocals = resample(separator.vocals(resample(stereo, rate, RATE)), RATE, rate)
-        length = min(vocals.shape[1], wave.shape[1])
+        vocals = resample(separator.vocals(resample(as_stereo(wave[:2]), rate, RATE)), RATE, rate)
         name = song.parent.name if song.stem == "mixture" else song.stem
         with AudioWriter(out / name / "vocals.wav", rate, 2) as writer:
-            writer.write(np.pad(vocals[:, :length], ((0, 0), (0, wave.shape[1] - length))))
+            writer.write(of_length(vocals, wave.shape[1]))
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ from ldm_sep.catalogue.rows import Attempt, Refusal, folder_name, identity
 from ldm_sep.catalogue.run import Engine
 from ldm_sep.catalogue.song import SeparatorCache, separate_once
 from ldm_sep.catalogue.storage import stamp_of
+from ldm_sep.device import usable_cores
 from ldm_sep.files import make_folder
 from ldm_sep.markdown import markdown_table
 from ldm_sep.separation import Options
@@ -169,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
 
         costs = [measure(name, n, engine, folder / "songs", recipe(f"{name} {n}")) for name, n, engine in engines]
         checked = check(options.entries, folder, recipe("checked")) if options.entries else {}
-    print(f"{options.songs} songs of {options.seconds:g} s, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}\n")
+    print(f"{options.songs} songs of {options.seconds:g} s, {usable_cores()} cores, load {os.getloadavg()[1]:.1f}\n")
     header = (
         "engine",
         "workers",

@@ -37,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldm_sep.audio import AudioWriter
 from ldm_sep.checkpoint.names import find_checkpoint
 from ldm_sep.checkpoint.writing import parameter_count
-from ldm_sep.device import choose_device
+from ldm_sep.device import choose_device, usable_cores
 from ldm_sep.errors import ConfigError
 from ldm_sep.figures import need_matplotlib
 from ldm_sep.files import make_folder
@@ -272,7 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
         systems = [f"{options.name}:{preset}" for preset in ("fast", "balanced", "best")]
         pairs = beside([*systems, *filter(None, options.peers.split(","))], options.beside, options.repeats)
         record["beside"] = {system: [asdict(cost) for cost in pair] for system, pair in pairs.items()}
-        print(f"{table_beside(pairs)}\n\n{os.cpu_count()} cores; load before: {load:.1f}\n")
+        print(f"{table_beside(pairs)}\n\n{usable_cores()} cores; load before: {load:.1f}\n")
     (options.out / "speed.json").write_text(json.dumps(record, indent=2))
     print(tables(" ".join(filter(None, [str(options.name), options.preset])), costs, sizes, work))
 

@@ -164,10 +164,10 @@ def _decode(
     tell: Callable[[str], None] | None,
 ) -> None:
     entries: list[list[dict[str, int] | None]] = []
-    offset = 0
-    with replacing(data) as partial, partial.open("wb") as file, ThreadPoolExecutor(usable_cores()) as pool:
+    offset, cores = 0, usable_cores()
+    with replacing(data) as partial, partial.open("wb") as file, ThreadPoolExecutor(cores) as pool:
         # Tracks are decoded in groups. All at once, the whole set would be in memory.
-        ahead = 2 * usable_cores()
+        ahead = 2 * cores
         for first in range(0, len(tracks), ahead):
             group = tracks[first : first + ahead]
             for waves, told in pool.map(lambda t: _load_track(t, sample_rate), group):
