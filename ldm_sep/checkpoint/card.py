@@ -1,6 +1,7 @@
 """The card of a checkpoint: the README beside its weights, from what its config.json says."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from ldm_sep.checkpoint.manifest import PARTS, Run
@@ -50,10 +51,14 @@ def trainings(facts: Mapping[str, Any], parts: Iterable[str] = PARTS) -> list[di
 
 
 def joined(histories: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """All runs of several checkpoints, in order, those they share once."""
+    """All runs of several checkpoints, in order; those they share once, with the parts that any of them names."""
     runs: list[dict[str, Any]] = []
-    for history in histories:
-        runs += [run for run in history if run not in runs]
+    for run in chain.from_iterable(histories):
+        same = next((known for known in runs if known | {"parts": run["parts"]} == run), None)
+        if same is None:
+            runs.append(dict(run))
+        else:
+            same["parts"] = [part for part in PARTS if part in {*same["parts"], *run["parts"]}]
     return runs
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ldm_sep.checkpoint.averaging import average_separators
-from ldm_sep.checkpoint.card import model_card
+from ldm_sep.checkpoint.card import model_card, trainings
 from ldm_sep.checkpoint.manifest import Provenance, read_manifest
 from ldm_sep.checkpoint.names import find_checkpoint
 from ldm_sep.checkpoint.reading import load_separator
@@ -42,6 +42,18 @@ def test_the_mean_of_separators_has_the_data_and_the_terms_of_all(folder: Path, 
     facts = read_manifest(tmp_path / "mean").facts
     assert facts["training_data"] == ["songs X", "songs Z", "songs Y"]
     assert facts["licence"] == "CC BY; not for sale" and facts["limitations"] == ["whispers", "shouts"]
+
+
+def test_a_run_that_two_checkpoints_know_different_parts_of_is_told_once(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "two"))
+    shared = {"command": "ldm-sep models average a b --out c", "commit": "0123456"}
+    # A training that takes the predictor alone from a checkpoint knows what made that predictor.
+    told(folder, before=[shared | {"parts": ["unet", "predictor"]}])
+    told(other, before=[shared | {"parts": ["predictor", "codec"]}])
+    average_separators([folder, other], tmp_path / "mean", Provenance())
+    runs = trainings(read_manifest(tmp_path / "mean").facts)
+    assert [run["parts"] for run in runs if run["command"] == shared["command"]] == [["codec", "predictor", "unet"]]
+    assert (tmp_path / "mean/README.md").read_text().count(shared["command"]) == 1
 
 
 def test_a_number_written_as_a_text_is_a_number(folder: Path) -> None:
